@@ -1,0 +1,175 @@
+"""The `mmsada` command: every verb calls one public function of the package."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmsada_lab import __version__
+from mmsada_lab.config import METHODS, PRESETS, build_config
+from mmsada_lab.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = typer.Typer(
+    help="Multi-modal domain adaptation for fine-grained action recognition (MM-SADA, CVPR 2020).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[str, typer.Option(help="kitchens (embedded; knobs: kitchens:appearance=0.5) or epic:ROOT (video frames).")]
+Preset = Annotated[str, typer.Option(help=f"Schedule and sizes: {', '.join(PRESETS)}. quick takes minutes on a CPU.")]
+Runs = Annotated[Path, typer.Option(help="Where run folders are written; finished runs are skipped, others continue.")]
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one) or cpu.")]
+Overrides = Annotated[
+    list[str],
+    typer.Option("-o", "--override", metavar="KEY=VALUE", help="Change one field, e.g. -o adapt.steps=500. Repeatable."),
+]
+
+
+class TableFormat(StrEnum):
+    """How a table is printed."""
+
+    text = "text"
+    md = "md"
+    csv = "csv"
+    json = "json"
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"mmsada_lab {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    target: Annotated[str, typer.Option(help="Unlabelled domain, e.g. D1.")],
+    source: Annotated[str | None, typer.Option(help="Labelled domain, e.g. D2. Not for supervised_target.")] = None,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "mmsada",
+    data: Data = "kitchens",
+    preset: Preset = "quick",
+    seed: Annotated[int, typer.Option(help="Of initialisation, sampling, augmentation and dropout.")] = 0,
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    workers: Annotated[int | None, typer.Option(help="Processes that read clips; chosen by default.")] = None,
+    override: Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Train one method on one pair of domains.
+
+    Example: mmsada train --source D2 --target D1 --method mmsada --preset quick --seed 0 -o reversal_coefficient=0.5
+
+    An interrupted run continues where it stopped when the same command is given again.
+    """
+    from mmsada_lab.experiment import run_experiment
+    from mmsada_lab.runs import read_manifest
+
+    config = build_config(
+        preset, source=source, target=target, method=method, data=data, seed=seed, overrides=parse_overrides(override)
+    )
+    path = run_experiment(config, runs, device=device, workers=workers)
+    result = read_manifest(path / "manifest.json")["result"]
+    for stream, measures in result["target"].items():
+        typer.echo(f"{stream:>8}  top-1 {measures['top1']:5.1f} %   mean class {measures['mean_class']:5.1f} %")
+    typer.echo(f"on {target}'s test segments, {result['selection']}\n{path}")
+
+
+@app.command()
+def compare(
+    data: Data = "kitchens",
+    preset: Preset = "quick",
+    methods: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = ",".join(METHODS),
+    domains: Annotated[str, typer.Option(help="Comma-separated; all of the data set by default.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at once; they share the cores.")] = 1,
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    override: Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Train every method on every pair of domains with several seeds, and print the table.
+
+    Example: mmsada compare --data kitchens --preset quick --seeds 3 --jobs 2 --runs runs/compare
+    """
+    from mmsada_lab.batch import grid, run_grid
+    from mmsada_lab.data.sources import load_data
+
+    names = domains.split(",") if domains else list(load_data(data).domains)
+    configs = grid(
+        names, methods=methods.split(","), seeds=range(seeds), data=data, preset=preset, overrides=parse_overrides(override)
+    )
+    failures = run_grid(configs, runs, jobs=jobs, device=device)
+    for config, message in failures:
+        typer.echo(f"failed: {config.method} {config.pair} seed {config.seed}: {message}", err=True)
+    if len(failures) < len(configs):
+        results(runs, format=TableFormat.text)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def results(
+    runs: Annotated[Path, typer.Argument(help="A folder of runs.")] = Path("runs"),
+    format: Annotated[TableFormat, typer.Option(help="text, md (Markdown), csv or json.")] = TableFormat.text,
+    matrix: Annotated[bool, typer.Option("--matrix", help="A row per method, a column per pair, as in the paper.")] = False,
+    stream: Annotated[str, typer.Option(help="Of --matrix: fused, rgb, flow, ...")] = "fused",
+    difference: Annotated[
+        str, typer.Option(metavar="A,B", help="Print A - B in points with a 95 % interval, paired over pairs and seeds.")
+    ] = "",
+) -> None:
+    """Print what the runs in a folder reached: top-1 and mean class accuracy on the target's test segments.
+
+    Example: mmsada results runs --format md
+    """
+    from mmsada_lab.analysis.tables import paired_difference, pair_matrix, results_table
+    from mmsada_lab.runs import load_runs
+
+    frame = load_runs(runs)
+    if difference:
+        better, _, baseline = difference.partition(",")
+        typer.echo(f"{better} - {baseline}, {stream}: {paired_difference(frame, better, baseline, stream=stream)}")
+        return
+    table = pair_matrix(frame, stream=stream).reset_index(names="method") if matrix else results_table(frame)
+    typer.echo(_formatted(table, format))
+
+
+def _formatted(table: pd.DataFrame, style: TableFormat) -> str:
+    if style is TableFormat.csv:
+        return table.to_csv(index=False).rstrip()
+    if style is TableFormat.json:
+        return table.to_json(orient="records", force_ascii=False, indent=1)
+    rounded = table.round(1)
+    if style is TableFormat.md:
+        lines = [table.columns, ["---"] * len(table.columns), *rounded.fillna("").itertuples(index=False)]
+        return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return str(rounded.fillna("").to_string(index=False))
+
+
+def parse_overrides(items: list[str]) -> dict[str, Any]:
+    """Parse ``key=value`` pairs; values are JSON where they can be (``0.5``, ``true``), text otherwise."""
+    overrides: dict[str, Any] = {}
+    for item in items:
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise UserError(f"override {item!r} has no value; write -o key=value")
+        try:
+            overrides[key] = json.loads(value)
+        except json.JSONDecodeError:
+            overrides[key] = value
+    return overrides
+
+
+def main() -> None:
+    """Run the command; a `UserError` or a failing disk is a message and exit status 2, without a traceback."""
+    try:
+        app()
+    except (UserError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

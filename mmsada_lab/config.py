@@ -1,0 +1,386 @@
+"""What an experiment is: stages, presets, validation, digest. Standard library only.
+
+Every place where the paper and the authors' released code differ is an option here; the presets set them:
+`quick` (minutes on a CPU), `paper` (as published, with the authors' corrections) and `released` (as the
+code runs). Losses and schedules are written in the units of the released code,
+``0.2 Ly + Ld + Lc`` with gradients into F reversed by a coefficient of 0.2, which is the paper's
+``Ly + lambda_d Ld + lambda_c Lc`` with lambda_d = 1, lambda_c = 5 (see `ExperimentConfig.lambda_d`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.paper import DomainPair
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What the configuration must know of a method.
+
+    Attributes:
+        title: how tables and figures call it.
+        terms: the loss terms it has (the keys of `Stage.weights`).
+        target_batches: whether unlabelled target clips enter every training step.
+    """
+
+    title: str
+    terms: tuple[str, ...]
+    target_batches: bool
+
+
+METHODS: dict[str, MethodFacts] = {
+    "source_only": MethodFacts("Source-only", ("classification",), False),
+    "adabn": MethodFacts("AdaBN", ("classification",), False),
+    "adversarial_only": MethodFacts("Adversarial only", ("classification", "adversarial"), True),
+    "self_supervised_only": MethodFacts("Self-supervised only", ("classification", "correspondence"), True),
+    "mmsada": MethodFacts("MM-SADA", ("classification", "adversarial", "correspondence"), True),
+    "supervised_target": MethodFacts("Supervised target", ("classification",), False),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training: how many steps, how fast, and what the loss is made of (Eq. 4).
+
+    Attributes:
+        steps: optimiser steps.
+        learning_rate: constant within the stage.
+        weights: weight of each loss term, by name; a term that is not named is not computed.
+    """
+
+    steps: int
+    learning_rate: float
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything that decides the outcome of one run; frozen, comparable, JSON-serialisable.
+
+    Attributes:
+        data: data specification, ``kitchens``, ``kitchens:appearance=0.5`` or ``epic:ROOT``.
+        source: labelled domain.
+        target: unlabelled domain (equal to `source` for supervised target).
+        method: key of `METHODS`.
+        preset: the preset this was built from (a name only).
+        seed: of initialisation, sampling, augmentation and dropout.
+        modalities: streams, in order; one, two or three.
+        window_length: frames of a clip (paper: 16).
+        window_stride: RGB frames between two frames of a clip (paper: 2).
+        input_size: side of a clip in pixels after cropping (paper: 224).
+        crops: ``released`` (top/centre and left/centre offsets only, as the code) or ``tsn`` (13 offsets).
+        backbone: key of the backbone table.
+        width: channels of the small backbone's first layer; its features are 4 x width.
+        dropout: probability (paper: 0.5).
+        dropout_on: ``classifier`` (as the code) or ``features`` (all heads, as the text reads).
+        outputs_per_class: 1, or 2 as the released classifier (16 outputs for 8 classes; spare ones compete at test).
+        discriminator_outputs: 2 (two-way softmax, as the code) or 1 (sigmoid, as Eq. 2).
+        norm_momentum: weight of the newest batch in the running statistics (torch convention).
+        norm_group: clips per batch-statistics group, always of one domain; 0 = all clips of a domain in the step.
+        test_statistics: ``running`` (mixed source and target, as the code) or ``target`` (re-estimated, AdaBN).
+        batch_size: clips per step, half source and half target.
+        source_only_batch: ``full`` (methods without target batches fill the batch with source) or ``half``.
+        correspondence_batch: ``half`` (half corresponding, half rolled by one within the domain) or ``repair``
+            (both formed from the same features, every source clip classified).
+        positives: ``segment`` (windows drawn independently) or ``synchronous`` (same window, crop and flip).
+        pretrain: first stage.
+        adapt: second stage.
+        optimiser: ``sgd`` (as the authors correct) or ``adam`` (as printed).
+        momentum: of SGD.
+        weight_decay: on all parameters.
+        reversal_coefficient: largest factor of the reversed gradient.
+        reversal_schedule: ``ramp`` (2/(1+exp(-10p))-1, as the code) or ``constant`` (as the paper reads).
+        evaluate_every: steps between evaluations (and checkpoints), counted within a stage.
+        averaged_evaluations: how many last evaluations the reported accuracy is the mean of (paper: 9).
+        test_windows: equidistant windows per test segment (paper: 5).
+        log_every: steps a training record is the mean of.
+        precision: ``no``, ``bf16`` or ``fp16`` (Accelerate's mixed precision).
+    """
+
+    source: str
+    target: str
+    pretrain: Stage
+    adapt: Stage
+    data: str = "kitchens"
+    method: str = "mmsada"
+    preset: str = "quick"
+    seed: int = 0
+    modalities: tuple[str, ...] = ("rgb", "flow")
+    window_length: int = 16
+    window_stride: int = 2
+    input_size: int = 224
+    crops: str = "released"
+    backbone: str = "small3d"
+    width: int = 16
+    dropout: float = 0.5
+    dropout_on: str = "classifier"
+    outputs_per_class: int = 1
+    discriminator_outputs: int = 2
+    norm_momentum: float = 0.1
+    norm_group: int = 0
+    test_statistics: str = "running"
+    batch_size: int = 128
+    source_only_batch: str = "full"
+    correspondence_batch: str = "half"
+    positives: str = "segment"
+    optimiser: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 1e-7
+    reversal_coefficient: float = 0.2
+    reversal_schedule: str = "ramp"
+    evaluate_every: int = 50
+    averaged_evaluations: int = 9
+    test_windows: int = 5
+    log_every: int = 1
+    precision: str = "no"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modalities", tuple(self.modalities))
+        for name in ("pretrain", "adapt"):
+            if isinstance(stage := getattr(self, name), Mapping):
+                object.__setattr__(self, name, Stage(**stage))
+        _validate(self)
+
+    @property
+    def pair(self) -> DomainPair:
+        """Source and target."""
+        return DomainPair(self.source, self.target)
+
+    @property
+    def stages(self) -> tuple[tuple[str, Stage], ...]:
+        """The two stages in order, with their names."""
+        return (("pretrain", self.pretrain), ("adapt", self.adapt))
+
+    @property
+    def target_batches(self) -> bool:
+        """Whether unlabelled target clips enter every training step.
+
+        AdaBN as released forwards target clips in training only to feed the shared running statistics.
+        """
+        released_adabn = self.method == "adabn" and self.test_statistics == "running"
+        return METHODS[self.method].target_batches or released_adabn
+
+    @property
+    def source_batch(self) -> int:
+        """Source clips per step."""
+        whole = not self.target_batches and self.source_only_batch == "full"
+        return self.batch_size if whole else self.batch_size // 2
+
+    @property
+    def target_batch(self) -> int:
+        """Target clips per step."""
+        return self.batch_size // 2 if self.target_batches else 0
+
+    @property
+    def lambda_d(self) -> float:
+        """The paper's lambda_d: what reaches F of the adversarial term, relative to classification, at full ramp."""
+        weights = self.adapt.weights
+        return weights.get("adversarial", 0.0) * self.reversal_coefficient / weights["classification"]
+
+    @property
+    def lambda_c(self) -> float:
+        """The paper's lambda_c: the correspondence term relative to classification, in the second stage."""
+        return self.adapt.weights.get("correspondence", 0.0) / self.adapt.weights["classification"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; ``ExperimentConfig(**config.to_dict()) == config``."""
+        values = asdict(self)
+        return values | {"modalities": list(self.modalities)}
+
+    @property
+    def digest(self) -> str:
+        """Ten hexadecimal digits that change whenever any field does (the preset's name aside)."""
+        values = {name: value for name, value in self.to_dict().items() if name != "preset"}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "method": tuple(METHODS),
+    "crops": ("released", "tsn"),
+    "dropout_on": ("classifier", "features"),
+    "outputs_per_class": (1, 2),
+    "discriminator_outputs": (1, 2),
+    "test_statistics": ("running", "target"),
+    "source_only_batch": ("full", "half"),
+    "correspondence_batch": ("half", "repair"),
+    "positives": ("segment", "synchronous"),
+    "optimiser": ("sgd", "adam"),
+    "reversal_schedule": ("ramp", "constant"),
+    "precision": ("no", "bf16", "fp16"),
+}
+_POSITIVE = (
+    "window_length window_stride input_size width batch_size evaluate_every averaged_evaluations "
+    "test_windows log_every norm_momentum"
+).split()
+_NOT_NEGATIVE = "seed dropout norm_group momentum weight_decay reversal_coefficient".split()
+
+
+def _validate(config: ExperimentConfig) -> None:
+    for name, allowed in _CHOICES.items():
+        if (value := getattr(config, name)) not in allowed:
+            raise unknown(name.replace("_", " "), value, map(str, allowed))
+    for name in (*_POSITIVE, *_NOT_NEGATIVE):
+        _require_number(name, getattr(config, name), above_zero=name in _POSITIVE)
+    for name, stage in config.stages:
+        _validate_stage(name, stage, METHODS[config.method])
+    if not config.modalities or len(set(config.modalities)) != len(config.modalities):
+        raise UserError(f"modalities are {list(config.modalities)}; name at least one, each once")
+    if config.dropout >= 1:
+        raise UserError(f"dropout is {config.dropout}; choose a probability from 0 to below 1")
+    _validate_pair(config)
+
+
+def _require_number(name: str, value: object, *, above_zero: bool) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (above_zero and value == 0):  # type: ignore[operator]
+        raise UserError(f"{name} is {value!r}; give a number {'above 0' if above_zero else 'of at least 0'}")
+
+
+def _validate_stage(name: str, stage: Stage, method: MethodFacts) -> None:
+    _require_number(f"{name}.steps", stage.steps, above_zero=name == "adapt")
+    _require_number(f"{name}.learning_rate", stage.learning_rate, above_zero=True)
+    for term, weight in stage.weights.items():
+        if term not in method.terms:
+            raise unknown(f"loss term in {name}.weights", term, method.terms, hint=f"{method.title} has no other.")
+        _require_number(f"{name}.weights.{term}", weight, above_zero=term == "classification")
+    if "classification" not in stage.weights:
+        raise UserError(f"{name}.weights has no classification term; every stage classifies the source")
+
+
+def _validate_pair(config: ExperimentConfig) -> None:
+    if config.method == "supervised_target" and config.source != config.target:
+        raise UserError(
+            f"supervised_target trains on the target itself, but source is {config.source!r} and target "
+            f"{config.target!r}; leave the source out"
+        )
+    if config.method != "supervised_target" and config.source == config.target:
+        raise UserError(
+            f"source and target are both {config.source!r}; choose two domains, or the method supervised_target"
+        )
+
+
+@dataclass(frozen=True)
+class _Preset:
+    pretrain: Stage
+    adapt: Stage
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+_PAPER_FIELDS = {"norm_momentum": 0.001, "norm_group": 16, "width": 256, "log_every": 10}
+_PRETRAIN_WEIGHTS = {"classification": 1.0, "correspondence": 5.0}
+_ADAPT_WEIGHTS = {"classification": 0.2, "adversarial": 1.0, "correspondence": 1.0}
+
+PRESETS: dict[str, _Preset] = {
+    "quick": _Preset(
+        pretrain=Stage(100, 0.05, _PRETRAIN_WEIGHTS),
+        adapt=Stage(180, 0.05, _ADAPT_WEIGHTS),
+        fields={
+            "window_length": 8,
+            "input_size": 32,
+            "batch_size": 64,
+            "correspondence_batch": "repair",
+            "evaluate_every": 12,
+        },
+    ),
+    "paper": _Preset(
+        pretrain=Stage(3000, 0.01, _PRETRAIN_WEIGHTS),
+        adapt=Stage(6000, 0.001, _ADAPT_WEIGHTS),
+        fields=_PAPER_FIELDS,
+    ),
+    "released": _Preset(
+        pretrain=Stage(3000, 0.01, _PRETRAIN_WEIGHTS),
+        adapt=Stage(6000, 0.01, _ADAPT_WEIGHTS),
+        fields=_PAPER_FIELDS | {"outputs_per_class": 2},
+    ),
+}
+
+
+def build_config(
+    preset: str,
+    *,
+    target: str,
+    source: str | None = None,
+    method: str = "mmsada",
+    data: str = "kitchens",
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+) -> ExperimentConfig:
+    """Build the configuration of one run from a preset.
+
+    Args:
+        preset: ``quick``, ``paper`` or ``released``.
+        target: target domain.
+        source: source domain; may be left out for supervised target.
+        method: key of `METHODS`; the stages keep only the terms it has.
+        data: data specification.
+        seed: of everything random.
+        overrides: field -> value; fields of a stage are written ``adapt.steps``, ``adapt.weights.adversarial``.
+
+    Raises:
+        UserError: for anything unknown, naming the nearest valid name, or out of range.
+    """
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    if source is None and method != "supervised_target":
+        raise UserError(f"method {method} needs a source domain; only supervised_target goes without")
+    chosen, overrides = PRESETS[preset], dict(overrides or {})
+    values: dict[str, Any] = {"test_statistics": "target" if method == "adabn" and preset != "released" else "running"}
+    values |= chosen.fields
+    modalities = overrides.get("modalities", ExperimentConfig.modalities)
+    for name in ("pretrain", "adapt"):
+        values[name] = _stage_of(getattr(chosen, name), METHODS[method], modalities=len(modalities))
+    for key, value in overrides.items():
+        _override(values, key, value)
+    return ExperimentConfig(
+        source=target if source is None else source, target=target, method=method, data=data, preset=preset, seed=seed,
+        **values,
+    )
+
+
+def _stage_of(stage: Stage, method: MethodFacts, *, modalities: int) -> Stage:
+    """Keep the terms a method has; correspondence needs a second modality to correspond with."""
+    kept = {t: w for t, w in stage.weights.items() if t in method.terms and (t != "correspondence" or modalities > 1)}
+    return replace(stage, weights=kept)
+
+
+_RESERVED = ("source", "target", "method", "data", "preset", "seed")
+
+
+def override_keys() -> tuple[str, ...]:
+    """Every key that `build_config` accepts in `overrides`."""
+    plain = [f.name for f in fields(ExperimentConfig) if f.name not in (*_RESERVED, "pretrain", "adapt")]
+    parts = ["steps", "learning_rate", *(f"weights.{term}" for term in METHODS["mmsada"].terms)]
+    return (*plain, *(f"{stage}.{part}" for stage in ("pretrain", "adapt") for part in parts))
+
+
+def _override(values: dict[str, Any], key: str, value: Any) -> None:
+    if key not in override_keys():
+        raise unknown("override", key, override_keys())
+    stage, _, part = key.partition(".")
+    if not part:
+        values[key] = _typed(key, value, getattr(ExperimentConfig, key))
+    elif part.startswith("weights."):
+        weights = {**values[stage].weights, part.removeprefix("weights."): _typed(key, value, 0.0)}
+        values[stage] = replace(values[stage], weights=weights)
+    else:
+        values[stage] = replace(values[stage], **{part: _typed(key, value, getattr(values[stage], part))})
+
+
+def _typed(key: str, value: Any, like: Any) -> Any:
+    """Accept a value of the type the field has (an int where a float is meant); refuse the rest."""
+    if isinstance(like, tuple):
+        return tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+    if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(like):
+        raise UserError(f"override {key} is {value!r} ({type(value).__name__}); give a {type(like).__name__}")
+    return value

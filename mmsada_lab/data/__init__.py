@@ -1,0 +1,1 @@
+"""Data: segments, windows, crops, batches, and the doors they come in through."""

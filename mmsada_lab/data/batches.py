@@ -1,0 +1,259 @@
+"""Training batches and test clips, each a pure function of (seed, stage, step): that is what makes runs resumable.
+
+Legend: `B` clips, `C` channels, `T` frames, `S` side of a clip in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mmsada_lab.data.segments import Domain, Frames, Segment
+from mmsada_lab.data.transforms import apply_crop, centre_crop, sample_crop
+from mmsada_lab.data.windows import WindowRule, test_centres, training_centre, window_at
+from mmsada_lab.errors import UserError
+
+
+@dataclass(frozen=True)
+class TargetBatch:
+    """Clips of one domain, without labels: there is no field that could hold one.
+
+    Attributes:
+        clips: `(B, C, T, S, S)` uint8 by modality.
+        corresponds: `(B,)` True where the modalities of a clip come from the same segment.
+    """
+
+    clips: dict[str, Tensor]
+    corresponds: Tensor
+
+    def to(self, device: torch.device) -> TargetBatch:
+        """The same batch on a device."""
+        return TargetBatch({m: c.to(device, non_blocking=True) for m, c in self.clips.items()}, self.corresponds.to(device))
+
+
+@dataclass(frozen=True)
+class SourceBatch(TargetBatch):
+    """Clips of the source with the class of each, `(B,)`: that of the segment its first modality comes from."""
+
+    labels: Tensor
+
+    def to(self, device: torch.device) -> SourceBatch:
+        """The same batch on a device."""
+        moved = super().to(device)
+        return SourceBatch(moved.clips, moved.corresponds, self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What one step sees: labelled source clips and, for methods that adapt, unlabelled target clips."""
+
+    source: SourceBatch
+    target: TargetBatch | None
+
+    def to(self, device: torch.device) -> TrainingBatch:
+        """The same batch on a device."""
+        return TrainingBatch(self.source.to(device), self.target.to(device) if self.target else None)
+
+
+@dataclass(frozen=True)
+class ClipRule:
+    """How clips are cut from segments, in time and in space.
+
+    Attributes:
+        window: length and stride of a window.
+        size: S, side of a clip.
+        offsets: crop offsets in training, see `sample_crop`.
+        synchronous: the modalities of a clip share window, crop and flip (Table 4's "Sync").
+        negatives: the last half of each domain's clips gets its later modalities from other segments
+            (batches of kind ``half``); otherwise every clip corresponds.
+    """
+
+    window: WindowRule
+    size: int
+    offsets: str = "released"
+    synchronous: bool = False
+    negatives: bool = False
+
+
+def draw_indices(count: int, batch_size: int, *, steps: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Segment indices of every step, `(steps, batch_size)`: epochs without replacement.
+
+    An epoch's leftover fills the next batch together with a top-up from the rest, which then does not come again
+    in the new epoch (the released code's rule); no batch holds a segment twice.
+    """
+    if batch_size > count:
+        raise UserError(
+            f"a batch takes {batch_size} segments of a domain that has {count} for training; lower batch_size"
+        )
+    rows: list[NDArray[np.int64]] = []
+    remaining = rng.permutation(count)
+    while len(rows) < steps:
+        batch, remaining = remaining[:batch_size], remaining[batch_size:]
+        if len(batch) < batch_size:
+            fresh = rng.permutation(count)
+            top_up = fresh[~np.isin(fresh, batch)][: batch_size - len(batch)]
+            batch, remaining = np.concatenate([batch, top_up]), fresh[~np.isin(fresh, top_up)]
+        rows.append(batch)
+    return np.array(rows, dtype=np.int64).reshape(steps, batch_size)
+
+
+class TrainingBatches(Dataset[TrainingBatch]):
+    """The batches of one stage: item k is that of step k, whatever was read before.
+
+    Args:
+        source: labelled domain.
+        target: the domain to adapt to, or None.
+        rule: how clips are cut.
+        modalities: streams.
+        source_batch: source clips per step (over all processes).
+        target_batch: target clips per step (over all processes).
+        steps: length of the stage.
+        seed: integers that name the run and the stage.
+        shard: (process index, number of processes); each takes its share of every batch.
+    """
+
+    def __init__(
+        self,
+        source: Domain,
+        target: Domain | None,
+        *,
+        rule: ClipRule,
+        modalities: Sequence[str],
+        source_batch: int,
+        target_batch: int,
+        steps: int,
+        seed: Sequence[int],
+        shard: tuple[int, int] = (0, 1),
+    ) -> None:
+        self._source, self._target = source, target.unlabelled() if target is not None else None
+        self._rule, self._modalities, self._seed, self._shard = rule, tuple(modalities), tuple(seed), shard
+        draw = np.random.default_rng([*seed, 0])
+        self._source_rows = draw_indices(len(source.train), source_batch, steps=steps, rng=draw)
+        if target is not None:
+            self._target_rows = draw_indices(len(target.train), target_batch, steps=steps, rng=draw)
+
+    def __len__(self) -> int:
+        return len(self._source_rows)
+
+    def __getitem__(self, step: int) -> TrainingBatch:
+        clips, corresponds, segments = self._clips(self._source, self._source_rows[step], step, side=0)
+        labels = torch.tensor([segment.label for segment in segments])
+        source = SourceBatch(clips, corresponds, labels)
+        if self._target is None:
+            return TrainingBatch(source, None)
+        clips, corresponds, _ = self._clips(self._target, self._target_rows[step], step, side=1)
+        return TrainingBatch(source, TargetBatch(clips, corresponds))
+
+    def _clips(
+        self, domain: Domain, row: NDArray[np.int64], step: int, *, side: int
+    ) -> tuple[dict[str, Tensor], Tensor, list[Segment]]:
+        rank, shards = self._shard
+        slots = np.array_split(np.arange(len(row)), shards)[rank]
+        segments = [domain.train[i] for i in row[slots]]
+        positives = len(segments) // 2 if self._rule.negatives else len(segments)
+        clips = {}
+        for number, modality in enumerate(self._modalities):
+            shared = 0 if self._rule.synchronous else number
+            generators = [np.random.default_rng([*self._seed, 1 + step, side, slot, shared]) for slot in slots]
+            shown = rotate_tail(segments, positives, by=number)
+            clips[modality] = self._stack(domain, modality, shown, generators)
+        return clips, torch.arange(len(segments)) < positives, segments
+
+    def _stack(
+        self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
+    ) -> Tensor:
+        pairs = zip(segments, generators, strict=True)
+        return torch.stack([_to_clip(self._training_clip(domain, modality, s, rng)) for s, rng in pairs])
+
+    def _training_clip(self, domain: Domain, modality: str, segment: Segment, rng: np.random.Generator) -> Frames:
+        reader, rule = domain.readers[modality], self._rule
+        frames = reader.read(segment, window_at(training_centre(segment, rule.window, rng), rule.window))
+        crop = sample_crop(*frames.shape[1:3], rng, offsets=rule.offsets)
+        return apply_crop(frames, crop, size=rule.size, mirror_negates=reader.mirror_negates)
+
+
+def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list[Segment]:
+    """Leave the first `positives` in place and rotate the rest: how non-corresponding clips are made.
+
+    Modality 0 is not rotated, modality 1 by one, ...: every modality of a negative is of another segment
+    (section 3.4: "for negative examples, each modality is sampled from a different action").
+    """
+    tail = list(segments[positives:])
+    by %= max(len(tail), 1)
+    return [*segments[:positives], *tail[by:], *tail[:by]]
+
+
+def _to_clip(frames: Frames) -> Tensor:
+    """`(T, H, W, C)` frames to a `(C, T, H, W)` tensor."""
+    return torch.from_numpy(np.ascontiguousarray(frames.transpose(3, 0, 1, 2)))
+
+
+class TestClips(Dataset[dict[str, Tensor]]):
+    """Equidistant windows of segments, centre-cropped; item i is `(windows, C, T, S, S)` by modality of segment i.
+
+    Args:
+        domain: where the segments are read.
+        segments: which ones, in order.
+        rule: how clips are cut; only window and size matter here.
+        modalities: streams.
+        windows: windows per segment (5 in the paper); all modalities see the same ones.
+    """
+
+    __test__ = False
+
+    def __init__(
+        self, domain: Domain, segments: Sequence[Segment], *, rule: ClipRule, modalities: Sequence[str], windows: int
+    ) -> None:
+        self._domain, self.segments = domain, tuple(segments)
+        self._rule, self._modalities, self._windows = rule, tuple(modalities), windows
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {modality: self._windows_of(self.segments[index], modality) for modality in self._modalities}
+
+    def _windows_of(self, segment: Segment, modality: str) -> Tensor:
+        centres = test_centres(segment, self._rule.window, count=self._windows)
+        numbers = np.concatenate([window_at(int(centre), self._rule.window) for centre in centres])
+        frames = self._domain.readers[modality].read(segment, numbers)
+        cut = apply_crop(frames, centre_crop(*frames.shape[1:3]), size=self._rule.size)
+        return torch.stack([_to_clip(window) for window in np.split(cut, len(centres))])
+
+
+class TestClipLoader:
+    """Iterates over test clips in batches of segments; keeps them in memory when they are small.
+
+    Yields dicts of `(B, windows, C, T, S, S)` uint8 tensors.
+    """
+
+    __test__ = False
+    KEEP_BYTES = 512 * 2**20
+
+    def __init__(self, clips: TestClips, *, batch_size: int = 16, workers: int = 0) -> None:
+        self.segments = clips.segments
+        self._loader = DataLoader(clips, batch_size=batch_size, num_workers=workers)
+        self._kept: list[dict[str, Tensor]] | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[dict[str, Tensor]] | None = []
+        bytes_kept = 0
+        for batch in self._loader:
+            bytes_kept += sum(clip.nbytes for clip in batch.values())
+            kept = [*kept, batch] if kept is not None and bytes_kept <= self.KEEP_BYTES else None
+            yield batch
+        self._kept = kept
+
+
+def channels_of(domain: Domain, modalities: Sequence[str]) -> Mapping[str, int]:
+    """Channels C of each modality."""
+    return {modality: domain.readers[modality].channels for modality in modalities}

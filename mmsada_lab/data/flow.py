@@ -1,0 +1,107 @@
+"""Optical flow between two pictures, and its 8-bit form (paper, section 4.1; EPIC-Kitchens).
+
+EPIC-Kitchens ships flow as two 8-bit pictures, u (to the right) and v (downwards), computed by TV-L1 at
+stride 2 and dilation 3: flow frame k stands at RGB frame 2k and leads to RGB frame 2k + 3. The values in
+[-bound, bound] pixels are mapped linearly to [0, 255].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsada_lab.errors import UserError, unknown
+
+Picture = NDArray[np.uint8]
+Flow = NDArray[np.float32]
+
+STRIDE = 2
+"""RGB frames between two flow frames."""
+
+DILATION = 3
+"""RGB frames from the first picture of a flow frame to the second."""
+
+
+def optical_flow(first: Picture, second: Picture, *, algorithm: str = "dis") -> Flow:
+    """Optical flow from one picture to the next: what stands at (x, y) moves to (x + u, y + v).
+
+    Args:
+        first: `(H, W, 3)` RGB or `(H, W)` grey, 8 bits.
+        second: a picture of the same shape.
+        algorithm: ``"dis"`` (fast, the default), ``"farneback"``, or ``"tvl1"`` (as in EPIC-Kitchens,
+            about forty times slower, needs opencv-contrib).
+
+    Returns:
+        `(H, W, 2)` float32, u and v in pixels.
+
+    Raises:
+        UserError: unknown algorithm, or pictures whose shapes differ.
+    """
+    if algorithm not in ALGORITHMS:
+        raise unknown("flow algorithm", algorithm, ALGORITHMS)
+    if first.shape != second.shape:
+        raise UserError(f"optical flow of pictures of shapes {first.shape} and {second.shape}; resize them to one shape")
+    return ALGORITHMS[algorithm](_grey(first), _grey(second))
+
+
+def quantise_flow(flow: Flow, *, bound: float) -> Picture:
+    """Map flow in [-bound, bound] pixels to 8 bits, as EPIC-Kitchens stores it; beyond, it is clipped.
+
+    x becomes 255 (x + bound) / (2 bound), rounded half up: no motion is 127.5 and so becomes 128. One step is
+    2 bound / 255 pixels. The mirror image of a code q is 255 - q, which stands for no motion at 127.
+
+    Args:
+        flow: any shape, pixels.
+        bound: the largest motion that is kept, pixels, above 0.
+    """
+    _check_bound(bound)
+    codes = np.floor((flow + bound) * (255.0 / (2.0 * bound)) + 0.5)
+    return np.clip(codes, 0, 255).astype(np.uint8)
+
+
+def dequantise_flow(codes: Picture, *, bound: float) -> Flow:
+    """Map 8-bit flow back to pixels; the error of a round trip is at most bound / 255 inside the bound."""
+    _check_bound(bound)
+    return (codes.astype(np.float32) * np.float32(2.0 * bound / 255.0) - np.float32(bound)).astype(np.float32)
+
+
+def _check_bound(bound: float) -> None:
+    if not bound > 0:
+        raise UserError(f"flow bound {bound!r}; give a positive number of pixels (EPIC-Kitchens: 25)")
+
+
+def _grey(picture: Picture) -> Picture:
+    if picture.ndim == 2:
+        return np.ascontiguousarray(picture)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def _dis(first: Picture, second: Picture) -> Flow:
+    return np.asarray(_dis_engine().calc(first, second, None), dtype=np.float32)
+
+
+@cache
+def _dis_engine() -> cv2.DISOpticalFlow:
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+
+def _farneback(first: Picture, second: Picture) -> Flow:
+    start = np.zeros((*first.shape, 2), dtype=np.float32)
+    return np.asarray(cv2.calcOpticalFlowFarneback(first, second, start, 0.5, 3, 11, 5, 5, 1.1, 0), dtype=np.float32)
+
+
+def _tvl1(first: Picture, second: Picture) -> Flow:
+    optflow = getattr(cv2, "optflow", None)
+    if optflow is None:
+        raise UserError(
+            "flow algorithm 'tvl1' needs OpenCV's contributed modules, which are not installed; "
+            "install opencv-contrib-python-headless in place of opencv-python-headless, or choose 'dis' or 'farneback'"
+        )
+    return np.asarray(optflow.DualTVL1OpticalFlow_create().calc(first, second, None), dtype=np.float32)
+
+
+ALGORITHMS: dict[str, Callable[[Picture, Picture], Flow]] = {"dis": _dis, "farneback": _farneback, "tvl1": _tvl1}

@@ -1,0 +1,60 @@
+"""Temporal windows: which frames of a segment a clip is made of (paper, section 4.1).
+
+A *window* is a list of RGB frame numbers; the pixels at them are a *clip*. With the paper's 16 frames at
+stride 2 a window spans 32 RGB frames, about half a second at 60 fps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsada_lab.data.segments import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRule:
+    """Length of a window in frames, and its stride in RGB frames."""
+
+    length: int = 16
+    stride: int = 2
+
+    @property
+    def half(self) -> int:
+        """Half the span of a window, in RGB frames."""
+        return self.length * self.stride // 2
+
+
+def window_at(centre: int, rule: WindowRule) -> NDArray[np.int64]:
+    """RGB frame numbers of the window around a centre, `(T,)`: c-16, c-14, ..., c+14 by default."""
+    return centre - rule.half + rule.stride * np.arange(rule.length, dtype=np.int64)
+
+
+def centre_bounds(segment: Segment, rule: WindowRule) -> tuple[int, int]:
+    """First and last centre (inclusive) a window of this segment may have.
+
+    A window stays inside its segment; a segment shorter than a window gives any centre in it, so that the
+    window may leave the segment. The window never starts before RGB frame 2 (flow frame 1).
+    """
+    low, high = segment.start + rule.half, segment.stop + 1 - rule.half
+    if low >= high:
+        low, high = segment.start, segment.stop
+    low = max(low, rule.half + 2)
+    return low, max(low, high)
+
+
+def training_centre(segment: Segment, rule: WindowRule, rng: np.random.Generator) -> int:
+    """A centre drawn uniformly: one random window per segment and iteration."""
+    low, high = centre_bounds(segment, rule)
+    return int(rng.integers(low, high, endpoint=True))
+
+
+def test_centres(segment: Segment, rule: WindowRule, *, count: int = 5) -> NDArray[np.int64]:
+    """Centres of `count` equidistant windows, the ends of the range left out, `(count,)`."""
+    low, high = centre_bounds(segment, rule)
+    return np.linspace(low, high, count + 2)[1:-1].astype(np.int64)
+
+
+test_centres.__test__ = False  # type: ignore[attr-defined]  # not a pytest test

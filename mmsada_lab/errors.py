@@ -1,0 +1,29 @@
+"""The one error a user can cause, and how an unknown name is answered."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input: the message says what was found, what is allowed and what to do.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+
+def unknown(kind: str, found: object, allowed: Iterable[str], *, hint: str = "") -> UserError:
+    """Build the error for a name that does not exist, showing the nearest one that does.
+
+    Args:
+        kind: what the name stands for, e.g. ``"method"``.
+        found: the name that was given.
+        allowed: every valid name.
+        hint: one more sentence, e.g. where a new name would be registered.
+    """
+    names = list(allowed)
+    near = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
+    question = f" Did you mean {near[0]!r}?" if near else ""
+    tail = f" {hint}" if hint else ""
+    return UserError(f"unknown {kind} {found!r}; choose {', '.join(names)}.{question}{tail}")

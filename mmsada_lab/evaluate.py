@@ -1,0 +1,106 @@
+"""Evaluation: windows to segments, streams to accuracies (paper section 4.1).
+
+Legend: `N` segments, `K` outputs, `F` feature width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmsada_lab.data.batches import TestClipLoader
+from mmsada_lab.models.batchnorm import adapted_batchnorm
+from mmsada_lab.models.network import LateFusionNetwork, fuse
+
+FUSED = "fused"
+"""Name of the late-fused prediction beside the streams' own."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says of some segments.
+
+    Attributes:
+        probabilities: `(N, K)` by stream (``fused`` and each modality): mean over windows of the softmax.
+        features: `(N, F)` by modality: mean over windows.
+    """
+
+    probabilities: Mapping[str, NDArray[np.float32]]
+    features: Mapping[str, NDArray[np.float32]]
+
+
+@torch.no_grad()
+def predict(network: LateFusionNetwork, clips: TestClipLoader, *, device: torch.device) -> Predictions:
+    """Predict every segment: per window the softmax of the logits, then the *mean of probabilities* over windows.
+
+    A modality's own prediction uses the same jointly trained weights and its logits alone (Table 3).
+    """
+    network.eval()
+    probabilities: dict[str, list[Tensor]] = {}
+    features: dict[str, list[Tensor]] = {}
+    for batch in clips:
+        windows = next(iter(batch.values())).shape[1]
+        found = network.features({m: clip.to(device).flatten(0, 1) for m, clip in batch.items()})
+        streams = network.stream_logits(found)
+        for name, logits in {FUSED: fuse(streams), **streams}.items():
+            probabilities.setdefault(name, []).append(_window_mean(logits.softmax(dim=1), windows))
+        for modality, feature in found.items():
+            features.setdefault(modality, []).append(_window_mean(feature, windows))
+    return Predictions(_joined(probabilities), _joined(features))
+
+
+def _window_mean(values: Tensor, windows: int) -> Tensor:
+    return values.float().unflatten(0, (-1, windows)).mean(dim=1).cpu()
+
+
+def _joined(parts: Mapping[str, Iterable[Tensor]]) -> dict[str, NDArray[np.float32]]:
+    return {name: torch.cat(list(tensors)).numpy() for name, tensors in parts.items()}
+
+
+def predict_adapted(
+    network: LateFusionNetwork, clips: TestClipLoader, *, target_training: TestClipLoader, device: torch.device
+) -> Predictions:
+    """Predict with batch statistics re-estimated on the target's unlabelled training clips (AdaBN).
+
+    Args:
+        network: left as it was.
+        clips: what to predict.
+        target_training: the target's training clips; they carry no label.
+        device: where to compute.
+    """
+
+    def forward_target() -> None:
+        for batch in target_training:
+            network.features({m: clip.to(device).flatten(0, 1) for m, clip in batch.items()})
+
+    with adapted_batchnorm(network, forward_target):
+        return predict(network, clips, device=device)
+
+
+def top1(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Top-1 accuracy in percent, over all segments.
+
+    Args:
+        probabilities: `(N, K)`; spare outputs compete (and lose when they win).
+        labels: `(N,)`.
+    """
+    return 100 * float(np.mean(probabilities.argmax(axis=1) == labels))
+
+
+def mean_class_accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Mean over the classes that occur of each one's accuracy, in percent; arguments as for `top1`."""
+    correct = probabilities.argmax(axis=1) == labels
+    return 100 * float(np.mean([correct[labels == label].mean() for label in np.unique(labels)]))
+
+
+def accuracies(predictions: Predictions, labels: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+    """Top-1 and mean class accuracy of every stream, in percent."""
+    return {
+        stream: {"top1": top1(p, labels), "mean_class": mean_class_accuracy(p, labels)}
+        for stream, p in predictions.probabilities.items()
+    }

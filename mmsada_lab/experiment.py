@@ -1,0 +1,424 @@
+"""One experiment from configuration to run folder: the only module that wires everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from safetensors.torch import save as safetensors_bytes
+from torch import nn
+from torch.optim import SGD, Adam, Optimizer
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from mmsada_lab.config import ExperimentConfig, Stage
+from mmsada_lab.data.batches import ClipRule, TestClipLoader, TestClips, TrainingBatch, TrainingBatches, channels_of
+from mmsada_lab.data.segments import DataSource, Domain, Segment
+from mmsada_lab.data.sources import load_data
+from mmsada_lab.data.windows import WindowRule
+from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.evaluate import Predictions, accuracies, predict, predict_adapted
+from mmsada_lab.methods import METHODS, Method
+from mmsada_lab.models.backbones import build_backbone
+from mmsada_lab.models.network import LateFusionNetwork
+from mmsada_lab.runs import Record, RunFolder, write_arrays, write_atomic, write_json
+from mmsada_lab.train import mean_terms, step_seed, train_steps
+
+_INITIALISATION = 99  # names the seed of the initial weights, beside the stages 0 and 1
+
+
+@dataclass
+class Progress:
+    """How far a run is: what a checkpoint holds besides weights.
+
+    Attributes:
+        stage: number of the current stage.
+        step: optimiser steps done in it.
+        history: records so far.
+        kept: evaluations whose mean will be reported: (step, probabilities by stream).
+        seconds: training time so far, over all sittings.
+    """
+
+    stage: int = 0
+    step: int = 0
+    history: list[Record] = field(default_factory=list)
+    kept: list[tuple[int, dict[str, np.ndarray[Any, Any]]]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def run_experiment(
+    config: ExperimentConfig,
+    runs_dir: Path | str,
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    show_progress: bool = True,
+) -> Path:
+    """Train, evaluate and save one run; continue it if it was interrupted, skip it if it is finished.
+
+    Args:
+        config: what to run.
+        runs_dir: where run folders lie.
+        device: ``auto`` (an accelerator if there is one) or ``cpu``.
+        workers: processes that read clips; None chooses (none for the embedded data).
+        show_progress: draw a progress bar.
+
+    Returns:
+        The run folder, see `mmsada_lab.runs`.
+
+    Raises:
+        UserError: if data and configuration do not fit, the folder cannot be written, or a loss is not finite.
+    """
+    data = load_data(config.data)
+    check_fit(config, data)
+    folder = RunFolder(Path(runs_dir), config, data_name=data.name)
+    if (manifest := folder.manifest()) is not None:
+        _require_same_data(manifest, data, folder.path)
+        if manifest["status"] == "finished":
+            return folder.path
+    with _accelerator(config, device) as accelerator, _held(folder, accelerator):
+        Experiment(config, data, folder, accelerator=accelerator, workers=workers).run(show_progress=show_progress)
+    return folder.path
+
+
+def check_fit(config: ExperimentConfig, data: DataSource) -> None:
+    """Check that a data set has what a configuration asks for.
+
+    Raises:
+        UserError: unknown domain or modality, no labelled source segment, a single class.
+    """
+    for name in config.pair:
+        domain = data.domain(name)
+        for modality in config.modalities:
+            if modality not in domain.readers:
+                raise unknown("modality", modality, domain.readers)
+    labels = {segment.label for segment in data.domain(config.source).train} - {None}
+    if len(labels) < 2:
+        found = "no labelled segment" if not labels else f"only the class {data.classes[labels.pop()]!r}"  # type: ignore[index]
+        raise UserError(f"the training set of {config.source} has {found}; a classifier needs two classes or more")
+    if not data.domain(config.target).test:
+        raise UserError(f"domain {config.target} has no test segments to evaluate on")
+
+
+def _require_same_data(manifest: dict[str, Any], data: DataSource, path: Path) -> None:
+    if manifest["data_digest"] != data.digest:
+        raise UserError(
+            f"the data of {path} have changed (digest {manifest['data_digest']}, now {data.digest}); "
+            "give another runs folder or move that run away"
+        )
+
+
+@contextmanager
+def _held(folder: RunFolder, accelerator: Accelerator) -> Iterator[None]:
+    """Lock the folder in the main process; the others follow."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    with folder.locked():
+        yield
+
+
+@contextmanager
+def _accelerator(config: ExperimentConfig, device: str) -> Iterator[Accelerator]:
+    """Device, precision and data parallelism; a process may run many experiments one after another."""
+    if device not in ("auto", "cpu"):
+        raise unknown("device", device, ("auto", "cpu"), hint="To pick a GPU, set CUDA_VISIBLE_DEVICES.")
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+    keep_statistics = DistributedDataParallelKwargs(broadcast_buffers=False)
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=config.precision, kwargs_handlers=[keep_statistics])
+    try:
+        yield accelerator
+    finally:
+        accelerator.free_memory()
+
+
+class Experiment:
+    """The parts of one run, built from its configuration."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        data: DataSource,
+        folder: RunFolder,
+        *,
+        accelerator: Accelerator,
+        workers: int | None = None,
+    ) -> None:
+        self.config, self.data, self.folder, self.accelerator = config, data, folder, accelerator
+        source, self.target = data.domain(config.source), data.domain(config.target)
+        self.source = replace(source, train=tuple(s for s in source.train if s.label is not None))
+        self.rule = ClipRule(
+            WindowRule(config.window_length, config.window_stride),
+            config.input_size,
+            offsets=config.crops,
+            synchronous=config.positives == "synchronous",
+        )
+        self.workers = (0 if config.data.startswith("kitchens") else min(os.cpu_count() or 1, 8)) if workers is None else workers
+        self.network = self._build_network()
+        self.method = METHODS[config.method](self.network, config, num_classes=len(data.classes)).to(accelerator.device)
+        self.progress = Progress()
+        self.labels = np.array([segment.label for segment in self.target.test])
+        self.test_clips = self._test_clips(self.target, self.target.test)
+        self.target_training = self._test_clips(self.target, self.target.unlabelled().train, windows=1)
+
+    def _build_network(self) -> LateFusionNetwork:
+        config = self.config
+        torch.manual_seed(step_seed(config.seed, _INITIALISATION))
+        channels = channels_of(self.source, config.modalities)
+        backbones = {
+            m: build_backbone(config.backbone, c, width=config.width, norm_momentum=config.norm_momentum)
+            for m, c in channels.items()
+        }
+        return LateFusionNetwork(
+            backbones,
+            len(self.data.classes) * config.outputs_per_class,
+            dropout=config.dropout,
+            dropout_on=config.dropout_on,
+            norm_group=config.norm_group,
+        )
+
+    def _test_clips(self, domain: Domain, segments: Sequence[Segment], *, windows: int | None = None) -> TestClipLoader:
+        clips = TestClips(
+            domain,
+            segments,
+            rule=self.rule,
+            modalities=self.config.modalities,
+            windows=self.config.test_windows if windows is None else windows,
+        )
+        return TestClipLoader(clips, workers=self.workers)
+
+    def run(self, *, show_progress: bool) -> None:
+        """Run the stages that are not done yet, then save what the run leaves."""
+        checkpoint = self._load_checkpoint()
+        if self.accelerator.is_main_process:
+            self._write_manifest("running")
+        total = sum(stage.steps for _, stage in self.config.stages)
+        shown = show_progress and self.accelerator.is_main_process
+        title = f"{self.config.method} {self.config.pair} seed {self.config.seed}"
+        with tqdm(total=total, initial=self._total_steps(), desc=title, unit="step", disable=not shown) as bar:
+            for number in range(self.progress.stage, len(self.config.stages)):
+                if number != self.progress.stage:
+                    self.progress.stage, self.progress.step = number, 0
+                self._run_stage(number, checkpoint=checkpoint, bar=bar)
+                checkpoint = None
+        if self.accelerator.is_main_process:
+            self._finish()
+
+    def _total_steps(self) -> int:
+        stages = self.config.stages[: self.progress.stage]
+        return sum(stage.steps for _, stage in stages) + self.progress.step
+
+    def _run_stage(self, number: int, *, checkpoint: dict[str, Any] | None, bar: tqdm[Any]) -> None:
+        name, stage = self.config.stages[number]
+        if self.progress.step >= stage.steps:
+            return
+        self.method.select_terms(stage.weights)
+        method, optimiser = self.accelerator.prepare(self.method, self._build_optimiser(stage))
+        if checkpoint is not None and self.progress.step:
+            optimiser.load_state_dict(checkpoint["optimiser"])
+        seed = (self.config.seed, number)
+        batches = self._batches(stage, seed=seed)
+        terms, since = [], time.monotonic()
+        steps = train_steps(
+            method, optimiser, batches, stage=stage, accelerator=self.accelerator, first_step=self.progress.step, seed=seed
+        )
+        for step, last in steps:
+            terms.append(last)
+            evaluating = step % self.config.evaluate_every == 0 or step == stage.steps
+            self.progress.step = step
+            if step % self.config.log_every == 0 or evaluating:
+                self._record("train", name, mean_terms(terms, step=step))
+                terms = []
+            if evaluating:
+                self._average_statistics()
+                values = self._evaluate(final_stage=number == len(self.config.stages) - 1, step=step)
+                self._record("evaluation", name, values)
+                method.train()
+                self.progress.seconds, since = self.progress.seconds + time.monotonic() - since, time.monotonic()
+                self._save_checkpoint(optimiser)
+                bar.set_postfix_str(f"{name}, target top-1 {values['fused/top1']:.1f} %")
+            bar.update()
+
+    def _build_optimiser(self, stage: Stage) -> Optimizer:
+        config = self.config
+        parameters = [p for p in self.method.parameters() if p.requires_grad]
+        if config.optimiser == "adam":
+            return Adam(parameters, lr=stage.learning_rate, weight_decay=config.weight_decay)
+        return SGD(parameters, lr=stage.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+
+    def _batches(self, stage: Stage, *, seed: tuple[int, ...]) -> DataLoader[TrainingBatch]:
+        config = self.config
+        halves = "correspondence" in stage.weights and config.correspondence_batch == "half"
+        batches = TrainingBatches(
+            self.source,
+            self.target if config.target_batches else None,
+            rule=replace(self.rule, negatives=halves),
+            modalities=config.modalities,
+            source_batch=config.source_batch,
+            target_batch=config.target_batch,
+            steps=stage.steps,
+            seed=seed,
+            shard=(self.accelerator.process_index, self.accelerator.num_processes),
+        )
+        remaining = range(self.progress.step, stage.steps)
+        return DataLoader(batches, batch_size=None, sampler=remaining, num_workers=self.workers)
+
+    def _record(self, kind: str, stage: str, values: dict[str, float]) -> None:
+        steps = {"step": self.progress.step, "total_step": self._total_steps()}
+        self.progress.history.append({"kind": kind, "stage": stage, **steps, "values": values})
+
+    def _evaluate(self, *, final_stage: bool, step: int) -> dict[str, float]:
+        predictions = self._predict(self.test_clips)
+        if final_stage:
+            self.progress.kept.append((step, dict(predictions.probabilities)))
+            self.progress.kept = self.progress.kept[-self.config.averaged_evaluations :]
+        found = accuracies(predictions, self.labels)
+        return {f"{stream}/{measure}": v for stream, measures in found.items() for measure, v in measures.items()}
+
+    def _predict(self, clips: TestClipLoader) -> Predictions:
+        device = self.accelerator.device
+        if self.config.test_statistics == "running":
+            return predict(self.network, clips, device=device)
+        return predict_adapted(self.network, clips, target_training=self.target_training, device=device)
+
+    def _average_statistics(self) -> None:
+        """Processes see different clips; their running statistics are averaged before they are used."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self.network.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.accelerator.reduce(buffer, reduction="mean"))
+
+    def _save_checkpoint(self, optimiser: Optimizer) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        kept = [(step, {n: torch.from_numpy(p) for n, p in streams.items()}) for step, streams in self.progress.kept]
+        state = {
+            "method": self.method.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "stage": self.progress.stage,
+            "step": self.progress.step,
+            "history": json.dumps(self.progress.history),
+            "kept": kept,
+            "seconds": self.progress.seconds,
+        }
+        write_atomic(self.folder.checkpoint_path, lambda file: torch.save(state, file))
+        self.folder.write_history(self.progress.history)
+
+    def _load_checkpoint(self) -> dict[str, Any] | None:
+        if not self.folder.checkpoint_path.exists():
+            return None
+        path = self.folder.checkpoint_path
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        except Exception as error:
+            raise UserError(f"the checkpoint {path} cannot be read ({error}); remove it to start that run afresh") from error
+        self.method.load_state_dict(state["method"])
+        kept = [(step, {n: p.cpu().numpy() for n, p in streams.items()}) for step, streams in state["kept"]]
+        self.progress = Progress(state["stage"], state["step"], json.loads(state["history"]), kept, state["seconds"])
+        return state
+
+    def _write_manifest(self, status: str, **more: object) -> None:
+        earlier = self.folder.manifest() or {}
+        manifest = {
+            "status": status,
+            "config": self.config.to_dict(),
+            "digest": self.config.digest,
+            "classes": list(self.data.classes),
+            "data_name": self.data.name,
+            "data_digest": self.data.digest,
+            "versions": _versions(),
+            "git": _git_state(),
+            "device": _device_name(self.accelerator.device),
+            "threads": torch.get_num_threads(),
+            "processes": self.accelerator.num_processes,
+            "started": earlier.get("started", _now()),
+            **more,
+        }
+        write_json(self.folder.manifest_path, manifest)
+
+    def _finish(self) -> None:
+        """Save what the run leaves; the manifest last, so that a finished run is a whole one."""
+        kept, path = self.progress.kept, self.folder.path
+        self.folder.write_history(self.progress.history)
+        arrays = {f"p_{s}": np.stack([streams[s] for _, streams in kept]) for s in kept[0][1]}
+        uids = np.array([segment.uid for segment in self.target.test])
+        steps = np.array([step for step, _ in kept])
+        write_arrays(path / "predictions.npz", {"uid": uids, "label": self.labels, "steps": steps, **arrays})
+        source = self._predict(self._test_clips(self.source, self.source.test))
+        write_arrays(path / "features.npz", self._feature_arrays(source, self._predict(self.test_clips)))
+        weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        write_atomic(path / "model.safetensors", lambda file: file.write(safetensors_bytes(weights)))
+        source_labels = np.array([segment.label for segment in self.source.test])
+        result = {
+            "selection": f"mean of the last {len(kept)} evaluations, {self.config.evaluate_every} steps apart",
+            "evaluations": len(kept),
+            "target": self._mean_accuracies(),
+            "source_last": accuracies(source, source_labels),
+        }
+        self._write_manifest("finished", ended=_now(), training_seconds=round(self.progress.seconds, 2), result=result)
+        self.folder.checkpoint_path.unlink(missing_ok=True)
+
+    def _mean_accuracies(self) -> dict[str, dict[str, float]]:
+        found = [accuracies(Predictions(streams, {}), self.labels) for _, streams in self.progress.kept]
+        streams, measures = found[0], ("top1", "mean_class")
+        return {s: {m: float(np.mean([one[s][m] for one in found])) for m in measures} for s in streams}
+
+    def _feature_arrays(self, source: Predictions, target: Predictions) -> dict[str, np.ndarray[Any, Any]]:
+        segments = [*self.source.test, *self.target.test]
+        sides = ["source"] * len(self.source.test) + ["target"] * len(self.target.test)
+        arrays = {f"f_{m}": np.concatenate([source.features[m], target.features[m]]) for m in self.config.modalities}
+        labels = np.array([-1 if s.label is None else s.label for s in segments])
+        return {"uid": np.array([s.uid for s in segments]), "label": labels, "side": np.array(sides), **arrays}
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trainable parameters of a module."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _versions() -> dict[str, str]:
+    names = ("mmsada_lab", "torch", "accelerate", "numpy", "opencv-python-headless")
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_state() -> dict[str, Any]:
+    """Commit of the package's checkout and whether it was changed; empty outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--", "."))}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,86 @@
+"""The losses of MM-SADA, one function per equation of the paper.
+
+Legend: `B` clips of a batch, `K` classes, `M` modalities. Every loss is a mean over clips (the paper prints sums).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def classification_loss(
+    fused_logits: Tensor, labels: Tensor, *, corresponds: Tensor | None = None, num_classes: int | None = None
+) -> Tensor:
+    """Classification loss of the late-fused streams, ``-y log P(x)`` (Eq. 1).
+
+    Args:
+        fused_logits: `(B, K)` sum of the streams' logits; the softmax comes after the sum.
+        labels: `(B,)` class of each source clip.
+        corresponds: `(B,)` True where the modalities of a clip come from one segment; only those clips are
+            classified (section 4.1). None means all of them.
+        num_classes: classes that enter the softmax; further outputs are ignored (released code: 8 of 16).
+
+    Returns:
+        Scalar: mean cross-entropy over the corresponding clips.
+    """
+    if corresponds is not None:
+        fused_logits, labels = fused_logits[corresponds], labels[corresponds]
+    return F.cross_entropy(fused_logits[:, :num_classes], labels)
+
+
+def domain_adversarial_loss(source_scores: Tensor, target_scores: Tensor) -> Tensor:
+    """Domain loss of one modality's discriminator, ``-d log D - (1-d) log(1-D)`` (Eq. 2).
+
+    The features come through a gradient reversal, so that minimising this trains D to tell the domains apart
+    and F to make them alike.
+
+    Args:
+        source_scores: `(B, 2)` logits of D for source clips (d = 0), or `(B,)` logits of a sigmoid.
+        target_scores: the same for target clips (d = 1).
+
+    Returns:
+        Scalar: mean over all clips of both domains.
+    """
+    is_target = torch.cat([torch.zeros(len(source_scores)), torch.ones(len(target_scores))])
+    return _binary_cross_entropy(torch.cat([source_scores, target_scores]), is_target)
+
+
+def correspondence_loss(scores: Tensor, corresponds: Tensor) -> Tensor:
+    """Self-supervised loss: do the modalities correspond? (Eq. 3, both terms).
+
+    The paper prints ``-c log C`` only, under which non-corresponding clips would cost nothing; this is the
+    full ``-c log C - (1-c) log(1-C)`` of the released code.
+
+    Args:
+        scores: `(B, 2)` logits of C, or `(B,)` logits of a sigmoid.
+        corresponds: `(B,)` True where the modalities come from the same action segment.
+
+    Returns:
+        Scalar: mean over the clips of both domains.
+    """
+    return _binary_cross_entropy(scores, corresponds)
+
+
+def _binary_cross_entropy(scores: Tensor, positive: Tensor) -> Tensor:
+    if scores.ndim == 1:
+        return F.binary_cross_entropy_with_logits(scores, positive.to(scores))
+    return F.cross_entropy(scores, positive.to(scores.device, torch.long))
+
+
+def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The training objective, ``Ly + lambda_d sum_m Ld_m + lambda_c Lc`` (Eq. 4).
+
+    Args:
+        terms: named scalar losses.
+        weights: weight of each; must name exactly the same terms.
+
+    Raises:
+        KeyError: if a term has no weight, or a weight no term.
+    """
+    if terms.keys() != weights.keys():
+        raise KeyError(f"loss terms {sorted(terms)} and weights {sorted(weights)} must name the same terms")
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()

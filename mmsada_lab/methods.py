@@ -1,0 +1,149 @@
+"""The methods: the only place where data, model and losses meet. Each reads like its page in the paper.
+
+A method's `forward(batch, progress)` returns named, *unweighted* loss terms; the weights are data
+(`Stage.weights`) and meet the terms in one line of `train.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch
+from mmsada_lab.losses import classification_loss, correspondence_loss, domain_adversarial_loss
+from mmsada_lab.models.heads import CorrespondenceHead, DomainDiscriminator, reverse_gradient
+from mmsada_lab.models.network import LateFusionNetwork, fuse
+
+Features = dict[str, Tensor]
+
+
+def reversal_coefficient(progress: float, *, maximum: float, schedule: str) -> float:
+    """Factor of the reversed gradient.
+
+    Args:
+        progress: fraction of the stage that is done, 0 to 1.
+        maximum: value at the end of the ramp.
+        schedule: ``ramp``: ``maximum (2 / (1 + exp(-10 p)) - 1)``, as the released code; ``constant``, as the
+            paper reads.
+    """
+    return maximum if schedule == "constant" else maximum * (2 / (1 + math.exp(-10 * progress)) - 1)
+
+
+class Method(nn.Module):
+    """A late-fusion network and a way to train it.
+
+    Args:
+        network: what is trained and, later, used.
+        config: options of the method.
+        num_classes: K; the classification loss looks at the first K outputs.
+    """
+
+    def __init__(self, network: LateFusionNetwork, config: ExperimentConfig, *, num_classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.num_classes = num_classes
+        self.terms: frozenset[str] = frozenset({"classification"})
+
+    def select_terms(self, terms: Iterable[str]) -> None:
+        """Choose the loss terms of the coming stage; heads that no term needs keep their initial weights."""
+        self.terms = frozenset(terms)
+
+    def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
+        """Named, unweighted loss terms of one step at a stage's progress (0 to 1)."""
+        raise NotImplementedError
+
+    def classification(self, source: Features, batch: SourceBatch) -> Tensor:
+        """Ly of source features (Eq. 1): only corresponding clips are classified."""
+        fused = fuse(self.network.stream_logits(source))
+        return classification_loss(fused, batch.labels, corresponds=batch.corresponds, num_classes=self.num_classes)
+
+
+class SourceOnly(Method):
+    """Classification of labelled clips, ``L = Ly``: also AdaBN before its statistics are adapted, and supervised target.
+
+    Target clips, where a batch has them (AdaBN as released), pass through for the batch statistics alone.
+    """
+
+    def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
+        """The classification term."""
+        source = self.network.features(batch.source.clips)
+        if batch.target is not None:
+            with torch.no_grad():
+                self.network.features(batch.target.clips)
+        return {"classification": self.classification(source, batch.source)}
+
+
+class MMSADA(Method):
+    """Multi-Modal Self-Supervised Adversarial Domain Adaptation (section 3).
+
+    ``L = Ly + lambda_d sum_m Ld_m + lambda_c Lc`` (Eq. 4). Adversarial only and self-supervised only are this
+    with a term left out (Table 2).
+    """
+
+    def __init__(self, network: LateFusionNetwork, config: ExperimentConfig, *, num_classes: int) -> None:
+        super().__init__(network, config, num_classes=num_classes)
+        widths, outputs = network.feature_widths, config.discriminator_outputs
+        self.discriminators = nn.ModuleDict({m: DomainDiscriminator(f, outputs=outputs) for m, f in widths.items()})
+        self.correspondence_head = CorrespondenceHead(widths, outputs=outputs)
+
+    def select_terms(self, terms: Iterable[str]) -> None:
+        """Choose the terms of the coming stage and freeze the heads that none of them needs."""
+        super().select_terms(terms)
+        self.discriminators.requires_grad_("adversarial" in self.terms)
+        self.correspondence_head.requires_grad_("correspondence" in self.terms)
+
+    def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
+        """The terms of the current stage. Source and target pass apart, so batch statistics never mix domains."""
+        if batch.target is None:
+            raise ValueError("MMSADA needs target clips in every training batch")
+        source = self.network.features(batch.source.clips)
+        target = self.network.features(batch.target.clips)
+        terms = {"classification": self.classification(source, batch.source)}
+        if "adversarial" in self.terms:
+            terms["adversarial"] = self.adversarial(source, target, progress)
+        if "correspondence" in self.terms:
+            terms["correspondence"] = self.correspondence((source, batch.source), (target, batch.target))
+        return terms
+
+    def adversarial(self, source: Features, target: Features, progress: float) -> Tensor:
+        """``sum_m Ld_m`` behind a gradient reversal (Eq. 2): one discriminator per modality."""
+        maximum, schedule = self.config.reversal_coefficient, self.config.reversal_schedule
+        coefficient = reversal_coefficient(progress, maximum=maximum, schedule=schedule)
+        losses = [
+            domain_adversarial_loss(
+                discriminator(reverse_gradient(source[m], coefficient)),
+                discriminator(reverse_gradient(target[m], coefficient)),
+            )
+            for m, discriminator in self.discriminators.items()
+        ]
+        return torch.stack(losses).sum()
+
+    def correspondence(self, *domains: tuple[Features, TargetBatch]) -> Tensor:
+        """Lc over both domains (Eq. 3)."""
+        pairs = [self._pairs(features, batch.corresponds) for features, batch in domains]
+        scores = torch.cat([self.correspondence_head(features) for features, _ in pairs])
+        return correspondence_loss(scores, torch.cat([corresponds for _, corresponds in pairs]))
+
+    def _pairs(self, features: Features, corresponds: Tensor) -> tuple[Features, Tensor]:
+        """Features to judge. ``half``: as the batch has them. ``repair``: each clip once with its own and once
+        with its neighbour's other modalities, so that every feature serves a positive and a negative."""
+        if self.config.correspondence_batch == "half":
+            return features, corresponds
+        rolled = {m: feature.roll(-k, dims=0) for k, (m, feature) in enumerate(features.items())}
+        paired = {m: torch.cat([features[m], rolled[m]]) for m in features}
+        return paired, torch.cat([corresponds, torch.zeros_like(corresponds)])
+
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "source_only": SourceOnly,
+    "adabn": SourceOnly,
+    "adversarial_only": MMSADA,
+    "self_supervised_only": MMSADA,
+    "mmsada": MMSADA,
+    "supervised_target": SourceOnly,
+}

@@ -1,0 +1,1 @@
+"""Backbones, the late-fusion network and the heads of MM-SADA."""

@@ -1,0 +1,90 @@
+"""The heads on top of the features: domain discriminator D, correspondence classifier C, gradient reversal.
+
+Legend: `B` clips of a batch, `F` feature width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class _ReverseGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, coefficient: float) -> Tensor:
+        ctx.coefficient = coefficient
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -ctx.coefficient * gradients[0], None
+
+
+def reverse_gradient(features: Tensor, coefficient: float) -> Tensor:
+    """Gradient reversal: the identity forwards, the gradient times ``-coefficient`` backwards.
+
+    Args:
+        features: `(B, F)` or any shape.
+        coefficient: factor of the reversed gradient; what lies behind (the discriminator) keeps its full gradient.
+
+    Source: Ganin et al. 2016, used in section 3.3 of the paper.
+    """
+    result: Tensor = _ReverseGradient.apply(features, coefficient)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _two_layers(features: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Fully connected layers with a ReLU between; kernels truncated normal of std 0.1, biases 0 (released code)."""
+    layers = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    for layer in (layers[0], layers[2]):
+        nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
+        nn.init.zeros_(layer.bias)
+    return layers
+
+
+def _scores(layers: nn.Module, features: Tensor, outputs: int) -> Tensor:
+    scores: Tensor = layers(features)
+    return scores.squeeze(1) if outputs == 1 else scores
+
+
+class DomainDiscriminator(nn.Module):
+    """D^m, "2 fully connected layers with a hidden layer of 100 dimensions and a ReLU" (section 4.1).
+
+    Args:
+        features: F, width of the modality's features.
+        hidden: width of the hidden layer.
+        outputs: 2 for a two-way softmax (released code), 1 for a sigmoid (Eq. 2).
+    """
+
+    def __init__(self, features: int, *, hidden: int = 100, outputs: int = 2) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.layers = _two_layers(features, hidden, outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores of `(B, F)` features: `(B, 2)`, or `(B,)` with one output; source = 0, target = 1."""
+        return _scores(self.layers, features, self.outputs)
+
+
+class CorrespondenceHead(nn.Module):
+    """C, two layers over the features of all modalities, "concatenated along the channel dimension" (section 4.1).
+
+    Args:
+        features: F of each modality; their order fixes the concatenation.
+        hidden: width of the hidden layer.
+        outputs: 2 for a two-way softmax (released code), 1 for a sigmoid (Eq. 3).
+    """
+
+    def __init__(self, features: Mapping[str, int], *, hidden: int = 100, outputs: int = 2) -> None:
+        super().__init__()
+        self.modalities = tuple(features)
+        self.outputs = outputs
+        self.layers = _two_layers(sum(features.values()), hidden, outputs)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Scores of `(B, F)` features by modality: `(B, 2)`, or `(B,)` with one output; 1 = corresponds."""
+        joined = torch.cat([features[modality] for modality in self.modalities], dim=1)
+        return _scores(self.layers, joined, self.outputs)

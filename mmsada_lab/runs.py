@@ -1,0 +1,208 @@
+"""Run folders: everything a run leaves, written atomically, read back without torch.
+
+``RUNS/<data>/<method>/<source>-<target>/seed<k>-<digest>/`` holds
+
+- ``manifest.json``: configuration, digest, versions, git state, device, data digest, start, end, status, result;
+- ``history.jsonl``: one JSON record a line, ``kind`` ``train`` (loss terms) or ``evaluation`` (accuracies);
+- ``predictions.npz``: window-averaged probabilities per stream of every averaged evaluation;
+- ``features.npz``: features per modality of the source's and the target's test segments;
+- ``model.safetensors``: the final weights; ``checkpoint.pt`` while the run is unfinished.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.errors import UserError
+
+Record = dict[str, Any]
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that a reader sees the old one or the new one, whole, whatever happens in between."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON atomically."""
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an ``.npz`` atomically; arrays of objects are refused, so that reading never unpickles."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))  # type: ignore[arg-type]
+    write_atomic(path, lambda file: file.write(buffer.getvalue()))
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read an ``.npz`` without unpickling anything."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        runs_dir: where all runs lie.
+        config: of this run.
+        data_name: name of the data set, a folder level.
+    """
+
+    def __init__(self, runs_dir: Path, config: ExperimentConfig, *, data_name: str) -> None:
+        pair = f"{config.source}-{config.target}"
+        self.path = Path(runs_dir) / data_name / config.method / pair / f"seed{config.seed}-{config.digest}"
+        self.config = config
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the manifest is."""
+        return self.path / "manifest.json"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where an unfinished run's checkpoint is."""
+        return self.path / "checkpoint.pt"
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest, or None where nothing has run yet.
+
+        Raises:
+            UserError: if it cannot be read, or belongs to another configuration.
+        """
+        if not self.manifest_path.exists():
+            return None
+        manifest = read_manifest(self.manifest_path)
+        if ExperimentConfig(**manifest["config"]).digest != self.config.digest:
+            raise UserError(
+                f"{self.path} holds a run of another configuration (digest {manifest['digest']}, expected "
+                f"{self.config.digest}); give another runs folder or move that run away"
+            )
+        return manifest
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one process; the lock goes with the process, however it ends."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"another process is training {self.path}; wait for it or stop it") from None
+        except OSError as error:
+            raise UserError(f"cannot write to the runs folder {self.path}: {error}; choose another") from error
+        with lock:
+            yield
+
+    def write_history(self, history: Iterable[Record]) -> None:
+        """Write the history, one record a line."""
+        text = "".join(json.dumps(record) + "\n" for record in history)
+        write_atomic(self.path / "history.jsonl", lambda file: file.write(text.encode()))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        UserError: if it is not one.
+    """
+    try:
+        manifest = json.loads(path.read_text())
+        ExperimentConfig(**manifest["config"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a readable manifest ({error}); move its folder away and run again") from error
+    return manifest  # type: ignore[no-any-return]
+
+
+_RUN_NAME = re.compile(r"seed\d+-[0-9a-f]{10}$")
+
+
+def find_runs(runs_dir: Path) -> list[Path]:
+    """Folders of all runs below a folder, finished or not, in order.
+
+    Raises:
+        UserError: if the folder does not exist or holds no run.
+    """
+    if not Path(runs_dir).is_dir():
+        raise UserError(f"no runs folder {runs_dir}; train something first: mmsada train --help")
+    found = [p.parent for p in sorted(Path(runs_dir).rglob("manifest.json")) if _RUN_NAME.search(p.parent.name)]
+    if not found:
+        raise UserError(f"{runs_dir} holds no run; train something first: mmsada train --help")
+    return found
+
+
+def load_runs(runs_dir: Path) -> pd.DataFrame:
+    """Tidy results of all finished runs: one row per run and stream.
+
+    Returns:
+        Columns data, method, source, target, seed, digest, preset, stream, top1, mean_class (percent), evaluations
+        (how many the accuracies are the mean of), selection, training_seconds, device, path.
+    """
+    rows = [row for path in find_runs(runs_dir) for row in _result_rows(path)]
+    if not rows:
+        raise UserError(f"{runs_dir} holds only unfinished runs; start them again and they continue")
+    return pd.DataFrame(rows)
+
+
+def _result_rows(path: Path) -> list[Record]:
+    manifest = read_manifest(path / "manifest.json")
+    if manifest["status"] != "finished":
+        return []
+    config, result = manifest["config"], manifest["result"]
+    shared = {name: config[name] for name in ("data", "method", "source", "target", "seed", "preset")}
+    shared |= {"digest": manifest["digest"], "evaluations": result["evaluations"], "selection": result["selection"]}
+    shared |= {"training_seconds": manifest["training_seconds"], "device": manifest["device"], "path": str(path)}
+    return [{**shared, "stream": stream, **values} for stream, values in result["target"].items()]
+
+
+def load_history(path: Path) -> pd.DataFrame:
+    """History of one run as a tidy frame: kind, stage, step, name, value (loss terms; ``stream/measure``)."""
+    rows = []
+    for line in (Path(path) / "history.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        shared = {name: record[name] for name in ("kind", "stage", "step", "total_step")}
+        rows += [{**shared, "name": name, "value": value} for name, value in record["values"].items()]
+    return pd.DataFrame(rows)
+
+
+def load_predictions(path: Path) -> pd.DataFrame:
+    """Predictions of one run: one row per averaged evaluation, stream and target test segment.
+
+    Returns:
+        Columns step, stream, uid, label, predicted and p0, p1, ... (window-averaged probabilities).
+    """
+    arrays = read_arrays(Path(path) / "predictions.npz")
+    streams = [name.removeprefix("p_") for name in arrays if name.startswith("p_")]
+    parts = []
+    for stream in streams:
+        for step, probabilities in zip(arrays["steps"], arrays[f"p_{stream}"], strict=True):
+            part = pd.DataFrame(probabilities, columns=[f"p{k}" for k in range(probabilities.shape[1])])
+            head = {"uid": arrays["uid"], "label": arrays["label"], "predicted": probabilities.argmax(axis=1)}
+            parts.append(pd.concat([pd.DataFrame(head), part], axis=1).assign(step=int(step), stream=stream))
+    return pd.concat(parts, ignore_index=True)
