@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installed. '. $(BIN)/activate' gives you the 'mmsada' command."
 
 demo: $(STAMP)  ## train three methods on two drawn kitchens and print the table (no data, no GPU)
-	$(BIN)/mmsada demo --runs-dir $(RUNS)
+	$(BIN)/mmsada demo --runs $(RUNS)
 
 test: lint  ## lint, types, then every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope

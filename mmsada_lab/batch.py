@@ -34,10 +34,8 @@ def grid(
         for method in methods:
             supervised = method == "supervised_target"
             pairs = [(None, domain) for domain in domains] if supervised else list(permutations(domains, 2))
-            configs += [
-                build_config(preset, source=source, target=target, method=method, data=data, seed=seed, overrides=overrides)
-                for source, target in pairs
-            ]
+            shared: dict[str, Any] = {"method": method, "data": data, "seed": seed, "overrides": overrides}
+            configs += [build_config(preset, source=source, target=target, **shared) for source, target in pairs]
     return configs
 
 

@@ -24,13 +24,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[str, typer.Option(help="kitchens (embedded; knobs: kitchens:appearance=0.5) or epic:ROOT (video frames).")]
+Data = Annotated[
+    str, typer.Option(help="kitchens (embedded; knobs: kitchens:appearance=0.5) or epic:ROOT (video frames).")
+]
 Preset = Annotated[str, typer.Option(help=f"Schedule and sizes: {', '.join(PRESETS)}. quick takes minutes on a CPU.")]
 Runs = Annotated[Path, typer.Option(help="Where run folders are written; finished runs are skipped, others continue.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one) or cpu.")]
 Overrides = Annotated[
     list[str],
-    typer.Option("-o", "--override", metavar="KEY=VALUE", help="Change one field, e.g. -o adapt.steps=500. Repeatable."),
+    typer.Option(
+        "-o", "--override", metavar="KEY=VALUE", help="Change one field, e.g. -o adapt.steps=500. Repeatable."
+    ),
 ]
 
 
@@ -103,7 +107,12 @@ def compare(
 
     names = domains.split(",") if domains else list(load_data(data).domains)
     configs = grid(
-        names, methods=methods.split(","), seeds=range(seeds), data=data, preset=preset, overrides=parse_overrides(override)
+        names,
+        methods=methods.split(","),
+        seeds=range(seeds),
+        data=data,
+        preset=preset,
+        overrides=parse_overrides(override),
     )
     failures = run_grid(configs, runs, jobs=jobs, device=device)
     for config, message in failures:
@@ -118,17 +127,20 @@ def compare(
 def results(
     runs: Annotated[Path, typer.Argument(help="A folder of runs.")] = Path("runs"),
     format: Annotated[TableFormat, typer.Option(help="text, md (Markdown), csv or json.")] = TableFormat.text,
-    matrix: Annotated[bool, typer.Option("--matrix", help="A row per method, a column per pair, as in the paper.")] = False,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="A row per method, a column per pair, as in the paper.")
+    ] = False,
     stream: Annotated[str, typer.Option(help="Of --matrix: fused, rgb, flow, ...")] = "fused",
     difference: Annotated[
-        str, typer.Option(metavar="A,B", help="Print A - B in points with a 95 % interval, paired over pairs and seeds.")
+        str,
+        typer.Option(metavar="A,B", help="Print A - B in points with a 95 % interval, paired over pairs and seeds."),
     ] = "",
 ) -> None:
     """Print what the runs in a folder reached: top-1 and mean class accuracy on the target's test segments.
 
     Example: mmsada results runs --format md
     """
-    from mmsada_lab.analysis.tables import paired_difference, pair_matrix, results_table
+    from mmsada_lab.analysis.tables import pair_matrix, paired_difference, results_table
     from mmsada_lab.runs import load_runs
 
     frame = load_runs(runs)
@@ -140,6 +152,18 @@ def results(
     typer.echo(_formatted(table, format))
 
 
+@app.command()
+def demo(
+    runs: Annotated[Path, typer.Option(help="Where runs, executed notebooks and their HTML are written.")] = Path(
+        "runs/demo"
+    ),
+) -> None:
+    """Train source-only, AdaBN and MM-SADA on one pair of the embedded kitchens, by notebook, and print the table."""
+    from mmsada_lab.demo import run_demo
+
+    run_demo(runs)
+
+
 def _formatted(table: pd.DataFrame, style: TableFormat) -> str:
     if style is TableFormat.csv:
         return table.to_csv(index=False).rstrip()
@@ -147,7 +171,7 @@ def _formatted(table: pd.DataFrame, style: TableFormat) -> str:
         return table.to_json(orient="records", force_ascii=False, indent=1)
     rounded = table.round(1)
     if style is TableFormat.md:
-        lines = [table.columns, ["---"] * len(table.columns), *rounded.fillna("").itertuples(index=False)]
+        lines = [list(table.columns), ["---"] * len(table.columns), *rounded.fillna("").to_numpy().tolist()]
         return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
     return str(rounded.fillna("").to_string(index=False))
 

@@ -341,7 +341,12 @@ def build_config(
     for key, value in overrides.items():
         _override(values, key, value)
     return ExperimentConfig(
-        source=target if source is None else source, target=target, method=method, data=data, preset=preset, seed=seed,
+        source=target if source is None else source,
+        target=target,
+        method=method,
+        data=data,
+        preset=preset,
+        seed=seed,
         **values,
     )
 

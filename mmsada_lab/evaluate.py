@@ -55,7 +55,8 @@ def predict(network: LateFusionNetwork, clips: TestClipLoader, *, device: torch.
 
 
 def _window_mean(values: Tensor, windows: int) -> Tensor:
-    return values.float().unflatten(0, (-1, windows)).mean(dim=1).cpu()
+    mean: Tensor = values.float().unflatten(0, (-1, windows)).mean(dim=1)
+    return mean.cpu()
 
 
 def _joined(parts: Mapping[str, Iterable[Tensor]]) -> dict[str, NDArray[np.float32]]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +16,11 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from safetensors.torch import save as safetensors_bytes
-from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from mmsada_lab.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmsada_lab.config import ExperimentConfig, Stage
 from mmsada_lab.data.batches import ClipRule, TestClipLoader, TestClips, TrainingBatch, TrainingBatches, channels_of
 from mmsada_lab.data.segments import DataSource, Domain, Segment
@@ -32,32 +28,13 @@ from mmsada_lab.data.sources import load_data
 from mmsada_lab.data.windows import WindowRule
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.evaluate import Predictions, accuracies, predict, predict_adapted
-from mmsada_lab.methods import METHODS, Method
+from mmsada_lab.methods import METHODS
 from mmsada_lab.models.backbones import build_backbone
 from mmsada_lab.models.network import LateFusionNetwork
-from mmsada_lab.runs import Record, RunFolder, write_arrays, write_atomic, write_json
+from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_atomic, write_json
 from mmsada_lab.train import mean_terms, step_seed, train_steps
 
 _INITIALISATION = 99  # names the seed of the initial weights, beside the stages 0 and 1
-
-
-@dataclass
-class Progress:
-    """How far a run is: what a checkpoint holds besides weights.
-
-    Attributes:
-        stage: number of the current stage.
-        step: optimiser steps done in it.
-        history: records so far.
-        kept: evaluations whose mean will be reported: (step, probabilities by stream).
-        seconds: training time so far, over all sittings.
-    """
-
-    stage: int = 0
-    step: int = 0
-    history: list[Record] = field(default_factory=list)
-    kept: list[tuple[int, dict[str, np.ndarray[Any, Any]]]] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 def run_experiment(
@@ -167,7 +144,7 @@ class Experiment:
             offsets=config.crops,
             synchronous=config.positives == "synchronous",
         )
-        self.workers = (0 if config.data.startswith("kitchens") else min(os.cpu_count() or 1, 8)) if workers is None else workers
+        self.workers = _default_workers(config) if workers is None else workers
         self.network = self._build_network()
         self.method = METHODS[config.method](self.network, config, num_classes=len(data.classes)).to(accelerator.device)
         self.progress = Progress()
@@ -203,7 +180,9 @@ class Experiment:
 
     def run(self, *, show_progress: bool) -> None:
         """Run the stages that are not done yet, then save what the run leaves."""
-        checkpoint = self._load_checkpoint()
+        path, resumed = self.folder.checkpoint_path, None
+        if path.exists():
+            self.progress, resumed = load_checkpoint(path, method=self.method, device=self.accelerator.device)
         if self.accelerator.is_main_process:
             self._write_manifest("running")
         total = sum(stage.steps for _, stage in self.config.stages)
@@ -213,8 +192,8 @@ class Experiment:
             for number in range(self.progress.stage, len(self.config.stages)):
                 if number != self.progress.stage:
                     self.progress.stage, self.progress.step = number, 0
-                self._run_stage(number, checkpoint=checkpoint, bar=bar)
-                checkpoint = None
+                self._run_stage(number, resumed=resumed, bar=bar)
+                resumed = None
         if self.accelerator.is_main_process:
             self._finish()
 
@@ -222,19 +201,25 @@ class Experiment:
         stages = self.config.stages[: self.progress.stage]
         return sum(stage.steps for _, stage in stages) + self.progress.step
 
-    def _run_stage(self, number: int, *, checkpoint: dict[str, Any] | None, bar: tqdm[Any]) -> None:
+    def _run_stage(self, number: int, *, resumed: dict[str, Any] | None, bar: tqdm[Any]) -> None:
         name, stage = self.config.stages[number]
         if self.progress.step >= stage.steps:
             return
         self.method.select_terms(stage.weights)
         method, optimiser = self.accelerator.prepare(self.method, self._build_optimiser(stage))
-        if checkpoint is not None and self.progress.step:
-            optimiser.load_state_dict(checkpoint["optimiser"])
+        if resumed is not None and self.progress.step:
+            optimiser.load_state_dict(resumed)
         seed = (self.config.seed, number)
         batches = self._batches(stage, seed=seed)
         terms, since = [], time.monotonic()
         steps = train_steps(
-            method, optimiser, batches, stage=stage, accelerator=self.accelerator, first_step=self.progress.step, seed=seed
+            method,
+            optimiser,
+            batches,
+            stage=stage,
+            accelerator=self.accelerator,
+            first_step=self.progress.step,
+            seed=seed,
         )
         for step, last in steps:
             terms.append(last)
@@ -303,33 +288,9 @@ class Experiment:
                     buffer.copy_(self.accelerator.reduce(buffer, reduction="mean"))
 
     def _save_checkpoint(self, optimiser: Optimizer) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        kept = [(step, {n: torch.from_numpy(p) for n, p in streams.items()}) for step, streams in self.progress.kept]
-        state = {
-            "method": self.method.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "stage": self.progress.stage,
-            "step": self.progress.step,
-            "history": json.dumps(self.progress.history),
-            "kept": kept,
-            "seconds": self.progress.seconds,
-        }
-        write_atomic(self.folder.checkpoint_path, lambda file: torch.save(state, file))
-        self.folder.write_history(self.progress.history)
-
-    def _load_checkpoint(self) -> dict[str, Any] | None:
-        if not self.folder.checkpoint_path.exists():
-            return None
-        path = self.folder.checkpoint_path
-        try:
-            state: dict[str, Any] = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        except Exception as error:
-            raise UserError(f"the checkpoint {path} cannot be read ({error}); remove it to start that run afresh") from error
-        self.method.load_state_dict(state["method"])
-        kept = [(step, {n: p.cpu().numpy() for n, p in streams.items()}) for step, streams in state["kept"]]
-        self.progress = Progress(state["stage"], state["step"], json.loads(state["history"]), kept, state["seconds"])
-        return state
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.folder.checkpoint_path, self.progress, method=self.method, optimiser=optimiser)
+            self.folder.write_history(self.progress.history)
 
     def _write_manifest(self, status: str, **more: object) -> None:
         earlier = self.folder.manifest() or {}
@@ -340,12 +301,11 @@ class Experiment:
             "classes": list(self.data.classes),
             "data_name": self.data.name,
             "data_digest": self.data.digest,
-            "versions": _versions(),
-            "git": _git_state(),
+            **provenance(),
             "device": _device_name(self.accelerator.device),
             "threads": torch.get_num_threads(),
             "processes": self.accelerator.num_processes,
-            "started": earlier.get("started", _now()),
+            "started": earlier.get("started", now()),
             **more,
         }
         write_json(self.folder.manifest_path, manifest)
@@ -369,7 +329,7 @@ class Experiment:
             "target": self._mean_accuracies(),
             "source_last": accuracies(source, source_labels),
         }
-        self._write_manifest("finished", ended=_now(), training_seconds=round(self.progress.seconds, 2), result=result)
+        self._write_manifest("finished", ended=now(), training_seconds=round(self.progress.seconds, 2), result=result)
         self.folder.checkpoint_path.unlink(missing_ok=True)
 
     def _mean_accuracies(self) -> dict[str, dict[str, float]]:
@@ -385,40 +345,10 @@ class Experiment:
         return {"uid": np.array([s.uid for s in segments]), "label": labels, "side": np.array(sides), **arrays}
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Trainable parameters of a module."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def _versions() -> dict[str, str]:
-    names = ("mmsada_lab", "torch", "accelerate", "numpy", "opencv-python-headless")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _git_state() -> dict[str, Any]:
-    """Commit of the package's checkout and whether it was changed; empty outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10)
-        return done.stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--", "."))}
-    except (OSError, subprocess.SubprocessError):
-        return {}
+def _default_workers(config: ExperimentConfig) -> int:
+    """Clips of the embedded data are cut faster than a process could send them; JPEG decoding wants company."""
+    return 0 if config.data.startswith("kitchens") else min(os.cpu_count() or 1, 8)
 
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -25,11 +25,12 @@ def classification_loss(
         num_classes: classes that enter the softmax; further outputs are ignored (released code: 8 of 16).
 
     Returns:
-        Scalar: mean cross-entropy over the corresponding clips.
+        Scalar: mean cross-entropy over the corresponding clips; 0 where there are none.
     """
     if corresponds is not None:
         fused_logits, labels = fused_logits[corresponds], labels[corresponds]
-    return F.cross_entropy(fused_logits[:, :num_classes], labels)
+    summed = F.cross_entropy(fused_logits[:, :num_classes], labels, reduction="sum")
+    return summed / max(1, len(labels))
 
 
 def domain_adversarial_loss(source_scores: Tensor, target_scores: Tensor) -> Tensor:

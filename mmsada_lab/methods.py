@@ -64,9 +64,10 @@ class Method(nn.Module):
 
 
 class SourceOnly(Method):
-    """Classification of labelled clips, ``L = Ly``: also AdaBN before its statistics are adapted, and supervised target.
+    """Classification of labelled clips, ``L = Ly``.
 
-    Target clips, where a batch has them (AdaBN as released), pass through for the batch statistics alone.
+    Also AdaBN, before its statistics are adapted, and supervised target. Target clips, where a batch has them
+    (AdaBN as released), pass through for the batch statistics alone.
     """
 
     def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
@@ -130,8 +131,11 @@ class MMSADA(Method):
         return correspondence_loss(scores, torch.cat([corresponds for _, corresponds in pairs]))
 
     def _pairs(self, features: Features, corresponds: Tensor) -> tuple[Features, Tensor]:
-        """Features to judge. ``half``: as the batch has them. ``repair``: each clip once with its own and once
-        with its neighbour's other modalities, so that every feature serves a positive and a negative."""
+        """Features to judge, and whether they correspond.
+
+        ``half``: as the batch has them. ``repair``: each clip once with its own and once with its neighbours'
+        other modalities, so that every feature serves a positive and a negative.
+        """
         if self.config.correspondence_batch == "half":
             return features, corresponds
         rolled = {m: feature.roll(-k, dims=0) for k, (m, feature) in enumerate(features.items())}

@@ -31,7 +31,7 @@ class DomainPair(NamedTuple):
         return f"{self.source}→{self.target}"
 
 
-PAIRS = tuple(DomainPair(*pair) for pair in ("D2 D1".split(), "D3 D1".split(), "D1 D2".split(), "D3 D2".split(), "D1 D3".split(), "D2 D3".split()))
+PAIRS = tuple(DomainPair(*pair.split()) for pair in ("D2 D1", "D3 D1", "D1 D2", "D3 D2", "D1 D3", "D2 D3"))
 """The six pairs in the order of the paper's tables."""
 
 TABLE_1 = {

@@ -14,10 +14,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
 import re
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,8 +44,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -56,7 +60,7 @@ def write_json(path: Path, value: object) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write an ``.npz`` atomically; arrays of objects are refused, so that reading never unpickles."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))  # type: ignore[arg-type]
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
     write_atomic(path, lambda file: file.write(buffer.getvalue()))
 
 
@@ -206,3 +210,39 @@ def load_predictions(path: Path) -> pd.DataFrame:
             head = {"uid": arrays["uid"], "label": arrays["label"], "predicted": probabilities.argmax(axis=1)}
             parts.append(pd.concat([pd.DataFrame(head), part], axis=1).assign(step=int(step), stream=stream))
     return pd.concat(parts, ignore_index=True)
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of what computes, and the state of the package's checkout."""
+    return {"versions": _versions(), "git": _git_state()}
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    names = ("mmsada_lab", "torch", "accelerate", "numpy", "opencv-python-headless")
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_state() -> dict[str, Any]:
+    """Commit of the package's checkout and whether it was changed; empty outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--", "."))}
+    except (OSError, subprocess.SubprocessError):
+        return {}

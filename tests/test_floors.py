@@ -16,16 +16,23 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # A unit is a top-level module or folder. It may import units of lower floors; units of one floor never import each
 # other, except where BESIDE says so. Inside a folder, its own modules import each other freely.
 FLOORS = {
-    "cli": 5, "batch": 5,                                # doors
+    "cli": 5, "batch": 5, "demo": 5,                     # doors
     "experiment": 4,                                     # wires
-    "train": 3, "evaluate": 3,                           # loops
+    "train": 3, "evaluate": 3, "checkpoint": 3,          # loops, and where one continues
     "methods": 2,                                        # algorithms: where data, model and loss meet
     "data": 1, "models": 1, "losses": 1, "runs": 1,      # four neighbours
     "paper": 0, "config": 0, "errors": 0,                # facts (standard library only)
 }  # fmt: skip
 TOWER = {"analysis": {"runs", "config", "paper", "errors"}}  # beside the floors: looks at finished runs
-TOWER_USERS = {"cli", "batch"}  # doors may open on the tower
-BESIDE = {("cli", "batch"), ("config", "errors"), ("config", "paper"), ("paper", "errors")}
+TOWER_USERS = {"cli", "batch", "demo"}  # doors may open on the tower
+BESIDE = {
+    ("cli", "batch"),
+    ("cli", "demo"),
+    ("demo", "batch"),
+    ("config", "errors"),
+    ("config", "paper"),
+    ("paper", "errors"),
+}
 TORCH_FREE = {
     "",
     "analysis",

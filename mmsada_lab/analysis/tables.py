@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -54,7 +54,7 @@ def pair_matrix(runs: pd.DataFrame, *, stream: str = "fused", measure: str = "to
     the mean column is that of the per-seed means over pairs.
     """
     values = _values(runs, stream=stream, measure=measure)
-    pairs = sorted({pair for pair in values.index.unique("pair") if pair.source != pair.target}, key=lambda p: (p.target, p.source))
+    pairs = sorted(_two_domain_pairs(values), key=lambda pair: (pair.target, pair.source))
     rows = {}
     for method in [m for m in METHODS if m in values.index.unique("method")]:
         seeds = _by_seed(values, method, pairs)
@@ -69,14 +69,20 @@ def _values(runs: pd.DataFrame, *, stream: str, measure: str) -> pd.Series[float
     if chosen.empty:
         raise unknown("stream", stream, runs["stream"].unique())
     pairs = [DomainPair(s, t) for s, t in zip(chosen["source"], chosen["target"], strict=True)]
-    index = pd.MultiIndex.from_arrays([chosen["method"], pd.Series(pairs, dtype=object), chosen["seed"]], names=["method", "pair", "seed"])
+    levels = [chosen["method"], pd.Series(pairs, dtype=object), chosen["seed"]]
+    index = pd.MultiIndex.from_arrays(levels, names=["method", "pair", "seed"])
     return pd.Series(chosen[measure].to_numpy(), index=index)
+
+
+def _two_domain_pairs(values: pd.Series[float]) -> list[DomainPair]:
+    return [pair for pair in values.index.unique("pair") if pair.source != pair.target]
 
 
 def _by_seed(values: pd.Series[float], method: str, pairs: list[DomainPair]) -> pd.DataFrame:
     """Seeds x pairs of one method."""
     found: dict[DomainPair, dict[int, float]] = {}
-    for (name, pair, seed), value in values.items():  # type: ignore[misc]
+    for key, value in values.items():
+        name, pair, seed = cast("tuple[str, DomainPair, int]", key)
         if name == method:
             columns = [p for p in pairs if p.target == pair.target] if pair.source == pair.target else [pair]
             for column in columns:
@@ -115,7 +121,13 @@ class PairedDifference(NamedTuple):
 
 
 def paired_difference(
-    runs: pd.DataFrame, better: str, baseline: str, *, stream: str = "fused", measure: str = "top1", resamples: int = 10_000
+    runs: pd.DataFrame,
+    better: str,
+    baseline: str,
+    *,
+    stream: str = "fused",
+    measure: str = "top1",
+    resamples: int = 10_000,
 ) -> PairedDifference:
     """Difference of two methods, paired over pairs and seeds, with a hierarchical bootstrap interval.
 
@@ -126,8 +138,9 @@ def paired_difference(
         UserError: if the two methods do not share at least two pairs and two seeds.
     """
     values = _values(runs, stream=stream, measure=measure)
-    pairs = [pair for pair in values.index.unique("pair") if pair.source != pair.target]
-    difference = (_by_seed(values, better, pairs) - _by_seed(values, baseline, pairs)).dropna(axis=1, how="all").dropna()
+    pairs = _two_domain_pairs(values)
+    difference = _by_seed(values, better, pairs) - _by_seed(values, baseline, pairs)
+    difference = difference.dropna(axis=1, how="all").dropna()
     if min(difference.shape) < 2:
         raise UserError(
             f"{better} and {baseline} share {difference.shape[1]} pairs and {difference.shape[0]} seeds; "

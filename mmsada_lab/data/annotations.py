@@ -88,10 +88,10 @@ def _tidy(raw: pd.DataFrame, path: Path, *, extra: tuple[str, ...] = ()) -> pd.D
     if missing:
         raise UserError(f"{path} lacks the columns {', '.join(missing)}; found {', '.join(map(str, raw.columns))}")
     table = pd.DataFrame({new: raw[old] for old, new in COLUMNS.items()})
-    for name in ("uid", "video", "participant"):
-        table[name] = _text(table[name], name, path)
-    for name in ("start", "stop", "verb_class"):
-        table[name] = _whole(table[name], name, path)
+    for name in ("uid", "video_id", "participant_id"):
+        table[COLUMNS[name]] = _text(raw[name], name, path)
+    for name in ("start_frame", "stop_frame", "verb_class"):
+        table[COLUMNS[name]] = _whole(raw[name], name, path)
     for name in ("start", "stop"):
         if table[name].isna().any():
             raise UserError(f"{path}: segment {table.uid[table[name].isna()].iloc[0]} has no {name}_frame")

@@ -34,7 +34,8 @@ class TargetBatch:
 
     def to(self, device: torch.device) -> TargetBatch:
         """The same batch on a device."""
-        return TargetBatch({m: c.to(device, non_blocking=True) for m, c in self.clips.items()}, self.corresponds.to(device))
+        clips = {modality: clip.to(device, non_blocking=True) for modality, clip in self.clips.items()}
+        return TargetBatch(clips, self.corresponds.to(device))
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _training_clip(self, domain: Domain, modality: str, segment: Segment, rng: np.random.Generator) -> Frames:
         reader, rule = domain.readers[modality], self._rule
         frames = reader.read(segment, window_at(training_centre(segment, rule.window, rng), rule.window))
-        crop = sample_crop(*frames.shape[1:3], rng, offsets=rule.offsets)
+        height, width = frames.shape[1:3]
+        crop = sample_crop(height, width, rng, offsets=rule.offsets)
         return apply_crop(frames, crop, size=rule.size, mirror_negates=reader.mirror_negates)
 
 

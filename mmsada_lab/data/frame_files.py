@@ -248,7 +248,7 @@ def _index_tar(tar: Path, names: tuple[str, ...], stamp: tuple[int, int]) -> tup
         match = FRAME_NAME.fullmatch(name)
         # Members may stand at the top or in a folder named as the video; whatever else is there is not ours.
         track = "/".join(parents[1:] if parents[:1] == [tar.stem] else parents)
-        if match and track in found:
+        if match and track in found and not member.startswith("/"):
             found[track].append((int(match[1]), name, offset, size))
     return tuple(_track(tar, f"{name}/" if name else "", found[name], tar=True) for name in names)
 
@@ -271,18 +271,27 @@ def _tar_members(tar: Path) -> Iterable[tuple[str, int, int]]:
     try:
         with tar.open("rb") as file:
             plain = _scan_plain(file.fileno(), os.fstat(file.fileno()).st_size)
-        if plain is not None:
-            return plain
-        with tarfile.open(tar, "r:") as archive:
-            return [(m.name, m.offset_data, m.size) for m in archive if m.isreg() and not m.issparse()]
+            if plain is not None:
+                return plain
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                found = [(m.name, m.offset_data, m.size) for m in archive if m.isreg() and not m.issparse()]
+                # `tarfile` takes a damaged header for the end.
+                _check_end(os.pread(file.fileno(), _BLOCK, archive.offset), archive.offset)
+                return found
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"{tar} is not a whole, uncompressed tar ({error}); copy or pack it again") from error
+
+
+def _check_end(header: bytes, offset: int) -> None:
+    """A tar ends in blocks of zeros; one that does not is what an interrupted copy leaves behind."""
+    if len(header) < _BLOCK or any(header):
+        raise tarfile.ReadError(f"damaged or cut off at byte {offset}")
 
 
 def _scan_plain(descriptor: int, end: int) -> list[tuple[str, int, int]] | None:
     """Scan a tar of nothing but files and folders; None where `tarfile` has to look at it.
 
-    Many times as fast as `tarfile`, which matters for videos of 100,000 frames.
+    Three to four times as fast as `tarfile`, which matters for videos of 100,000 frames.
     """
     found: list[tuple[str, int, int]] = []
     offset = 0
@@ -300,4 +309,5 @@ def _scan_plain(descriptor: int, end: int) -> list[tuple[str, int, int]] | None:
         if header[156:157] != b"5":
             found.append((os.fsdecode(folder + header[:100].split(b"\0", 1)[0]), offset + _BLOCK, size))
         offset += _BLOCK + -(-size // _BLOCK) * _BLOCK
+    _check_end(header, offset)
     return found

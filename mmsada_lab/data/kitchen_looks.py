@@ -20,16 +20,22 @@ APPEARANCE: tuple[str, ...] = (
 )  # fmt: skip
 
 VIEWPOINT: dict[str, Ranges] = {
-    "angle": ((-8.0, 8.0), (16.0, 30.0), (-48.0, -32.0)),
-    "zoom": ((0.95, 1.1), (0.78, 0.9), (1.15, 1.35)),
+    "angle": ((-6.0, 6.0), (24.0, 38.0), (-62.0, -48.0)),
+    "zoom": ((0.98, 1.1), (0.82, 0.92), (1.14, 1.28)),
     "squash": ((0.95, 1.0), (0.7, 0.8), (0.82, 0.92)),
 }
 
+# Nearness, size and pace balance, so that the mean size of the flow is about the same in all kitchens: its scale
+# is something that re-estimated batch statistics would undo.
 MOTION: dict[str, Ranges] = {
-    "period": ((1.1, 1.3), (0.75, 0.9), (0.9, 1.1)),
-    "amplitude": ((1.05, 1.25), (0.7, 0.85), (0.9, 1.05)),
-    "sway": ((0.5, 1.2), (1.0, 2.0), (2.0, 3.5)),
+    "period": ((0.9, 1.0), (1.1, 1.25), (0.85, 0.95)),
+    "amplitude": ((0.95, 1.05), (1.35, 1.5), (0.7, 0.8)),
+    "sway": ((1.2, 1.8), (1.0, 1.4), (1.0, 1.4)),
+    "tempo": ((1.2, 1.4), (0.75, 0.85), (0.95, 1.05)),
     "bend": ((-4.0, 4.0), (6.0, 12.0), (-12.0, -6.0)),
+    "lift": ((-0.05, 0.05), (0.3, 0.45), (-0.3, -0.2)),
+    "rub": ((0.8, 1.1), (0.2, 0.35), (2.5, 3.5)),
+    "chop": ((80.0, 100.0), (15.0, 40.0), (130.0, 155.0)),
     "reach": ((0.1, 0.14), (0.06, 0.1), (0.12, 0.18)),
 }
 
@@ -46,7 +52,11 @@ class Look:
         period: of washing, cutting and stirring, relative.
         amplitude: size of the movements, relative.
         sway: of the head, pixels of the rendering.
+        tempo: duration of one sway of the head, relative.
         bend: sideways bulge of a carried thing's path, pixels of the rendering.
+        lift: growth of a carried thing, as it nears the eye.
+        rub: height over width of the rounds of washing and stirring.
+        chop: direction of the strokes of the knife, degrees.
         reach: share of the time before the hand holds the thing.
     """
 
@@ -72,7 +82,11 @@ class Look:
     period: float
     amplitude: float
     sway: float
+    tempo: float
     bend: float
+    lift: float
+    rub: float
+    chop: float
     reach: float
 
 
@@ -84,7 +98,7 @@ def draw_look(kitchen: int, rng: np.random.Generator, *, appearance: float, view
     variants = {name: _owner(kitchen, rng, appearance) for name in APPEARANCE}
     view = {name: _between(rng, ranges[_owner(kitchen, rng, viewpoint)]) for name, ranges in VIEWPOINT.items()}
     moves = {name: _between(rng, ranges[_owner(kitchen, rng, motion)]) for name, ranges in MOTION.items()}
-    return Look(**variants, **view, **moves)
+    return Look(**variants, **view, **moves)  # type: ignore[arg-type]  # the names are those of the tables
 
 
 def _owner(kitchen: int, rng: np.random.Generator, knob: float) -> int:

@@ -38,20 +38,25 @@ def circle(frames: int, rng: Generator, *, period: float, radius: tuple[float, f
 
 def swing(frames: int, rng: Generator, *, period: float) -> Floats:
     """An oscillation in -1..1, `(T,)`."""
-    return np.sin(_turns(frames, rng, period))
+    return np.asarray(np.sin(_turns(frames, rng, period)))
 
 
 def head_motion(frames: int, rng: Generator, look: Look) -> Floats:
     """The view of each frame, `(T, 3, 3)`: maps the scene to the rendering, its origin in the middle."""
-    drift = sum(_wave(frames, rng, period) for period in (14, 26, 44)) * look.sway
-    nod = _wave(frames, rng, 30)[:, 0] * look.sway * 0.008
+    drift = look.sway * np.sum([_wave(frames, rng, period * look.tempo) for period in (14, 26, 44)], axis=0)
+    nod = _wave(frames, rng, 30 * look.tempo)[:, 0] * look.sway * 0.008
     mirrored = rng.choice([-1.0, 1.0])
     turn = poses(drift, np.deg2rad(look.angle * mirrored) + nod, scale=(look.zoom, look.zoom))
     slant = np.diag([mirrored, look.squash, 1.0])
     return turn @ slant
 
 
-def poses(position: Path | tuple[float, float], angle: Floats | float = 0.0, *, scale: tuple[Floats | float, Floats | float] = (1, 1)) -> Floats:
+def poses(
+    position: Path | tuple[float, float],
+    angle: Floats | float = 0.0,
+    *,
+    scale: tuple[Floats | float, Floats | float] = (1, 1),
+) -> Floats:
     """Matrices `(T, 3, 3)` that scale a thing, then turn it (radians, clockwise on screen), then place it."""
     place = np.atleast_2d(np.asarray(position, dtype=np.float64))
     angles, wide, high = (np.asarray(a, dtype=np.float64).reshape(-1) for a in (angle, *scale))
@@ -75,11 +80,11 @@ def _ease(progress: Floats) -> Floats:
 
 
 def _turns(frames: int, rng: Generator, period: float) -> Floats:
-    waver = 0.5 * np.sin(2 * np.pi * np.arange(frames) / rng.uniform(20, 40) + rng.uniform(0, 6.28))
-    return 2 * np.pi * np.arange(frames) / period + waver + rng.uniform(0, 2 * np.pi)
+    waver: Floats = 0.5 * np.sin(2 * np.pi * np.arange(frames) / rng.uniform(20, 40) + rng.uniform(0, 6.28))
+    return np.asarray(2 * np.pi * np.arange(frames) / period + waver + rng.uniform(0, 2 * np.pi))
 
 
 def _wave(frames: int, rng: Generator, period: float) -> Path:
     """A slow to-and-fro in both axes, `(T, 2)`, amplitude at most 1."""
     angle = 2 * np.pi * np.arange(frames)[:, None] / (period * rng.uniform(0.8, 1.25, 2)) + rng.uniform(0, 6.28, 2)
-    return rng.uniform(0.3, 1.0, 2) * np.sin(angle)
+    return np.asarray(rng.uniform(0.3, 1.0, 2) * np.sin(angle))

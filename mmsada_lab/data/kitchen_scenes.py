@@ -139,14 +139,16 @@ def _take(scene: Scene) -> None:
     rng, look, frames = scene.rng, scene.look, scene.frames
     radius = rng.uniform(11, 15)
     thing = sprites.item(look.item, rng, radius)
-    rest, end = np.array([rng.uniform(-14, 14), rng.uniform(-22, -12)]), np.array([rng.uniform(-6, 18), rng.uniform(36, 44)])
+    rest = np.array([rng.uniform(-14, 14), rng.uniform(-22, -12)]) * look.amplitude
+    end = np.array([rng.uniform(-6, 18), rng.uniform(36, 44)]) * look.amplitude
     start = np.array([rng.uniform(0, 24), 52.0])
     reach, carry = phase(frames, look.reach)
     moved = between(rest, end, carry, bend=look.bend)
     grip = np.array([0.15 * radius, 0.45 * radius])
     hand = np.where(reach[:, None] < 1, between(start, rest + grip, reach), moved + grip)
     turn = rng.uniform(-0.5, 0.5) + rng.uniform(-0.5, 0.5) * carry
-    scene.move(thing, poses(moved, turn))
+    size = 1 + look.lift * carry
+    scene.move(thing, poses(moved, turn, scale=(size, size)))
     scene.arm(hand)
 
 
@@ -215,7 +217,7 @@ def _wash(scene: Scene) -> None:
     scene.place(sprites.sink(look.sink, rng), (0.0, 0.0))
     period, size = rng.uniform(10, 14) * look.period, rng.uniform(5, 7) * look.amplitude
     held = circle(frames, rng, period=2.3 * period, radius=(2.0, 2.0)) + np.array([0.0, 4.0])
-    rub = held + circle(frames, rng, period=period, radius=(size, 0.8 * size))
+    rub = held + circle(frames, rng, period=period, radius=_oval(size, look.rub))
     scene.move(sprites.item(look.item, rng, rng.uniform(13, 16)), poses(held, swing(frames, rng, period=2 * period) * 0.2))
     scene.move(sprites.stream(rng, 30, 7), poses((0.0, -24.0)))
     scene.move(sprites.tap(look.sink, rng), poses((0.0, -24.0)))
@@ -230,7 +232,8 @@ def _cut(scene: Scene) -> None:
     scene.place(sprites.food(look.food, rng), (-6.0, rng.uniform(-4, 4)), rng.uniform(-0.2, 0.2))
     chop = swing(frames, rng, period=rng.uniform(8, 10) * look.period) * rng.uniform(5, 7) * look.amplitude
     along = np.linspace(0, 1, frames) * rng.uniform(-14, -6) + rng.uniform(10, 16)
-    hand = np.stack([along + 0.3 * chop, 14 + chop], axis=1)
+    slant = np.deg2rad(look.chop)
+    hand = np.stack([along + np.cos(slant) * chop, 14 + np.sin(slant) * chop], axis=1)
     scene.arm(np.array([[-20.0, 4.0]]) + 0.04 * chop[:, None], side=-1)
     scene.move(sprites.knife(look.knife, rng), poses(hand + np.array([0.0, 4.0]), rng.uniform(-0.35, 0.05)))
     scene.arm(hand)
@@ -242,7 +245,7 @@ def _mix(scene: Scene) -> None:
     radius = rng.uniform(25, 30)
     scene.place(sprites.bowl(look.bowl, rng, radius), (0.0, -2.0))
     period, size = rng.uniform(15, 20) * look.period, rng.uniform(10, 13) * look.amplitude
-    tip = circle(frames, rng, period=period, radius=(size, 0.8 * size))
+    tip = circle(frames, rng, period=period, radius=_oval(size, look.rub))
     hand = tip + np.array([8.0, 26.0]) - 0.25 * tip
     scene.move(_swirl(rng, 0.7 * radius), poses((0.0, -2.0), np.arctan2(tip[:, 1], tip[:, 0])))
     scene.move(sprites.spoon(look.spoon, rng), pointing(hand + 0.0, (2.0, 60.0)))
@@ -262,6 +265,11 @@ def _pour(scene: Scene) -> None:
     scene.move(sprites.stream(rng, 32, rng.uniform(4, 7)), poses(mouth), visible=tilt > 1.2)
     scene.move(sprites.vessel(look.vessel, rng), poses(centre, -tilt))
     scene.arm(centre + np.array([4.0, 2.0]))
+
+
+def _oval(size: float, aspect: float) -> tuple[float, float]:
+    """Half width and half height of an oval of a given size and height over width."""
+    return size / aspect**0.5, size * aspect**0.5
 
 
 def _follow(scene: Scene, handle: Floats, reach: Floats) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from mmsada_lab.data.segments import DataSource
 from mmsada_lab.errors import UserError, unknown
@@ -29,17 +30,17 @@ def load_data(specification: str) -> DataSource:
 def _open_kitchens(knobs: str) -> DataSource:
     from mmsada_lab.data.kitchens import Kitchens, load_kitchens
 
-    types = {f.name: type(f.default) for f in fields(Kitchens)}
-    chosen: dict[str, float] = {}
+    types: dict[str, type[float]] = {f.name: int if f.name == "seed" else float for f in fields(Kitchens)}
+    chosen: dict[str, Any] = {}
     for item in filter(None, knobs.split(",")):
         name, _, value = item.partition("=")
         if name not in types:
             raise unknown("knob of kitchens", name, types)
         try:
-            chosen[name] = types[name](value)  # type: ignore[arg-type]
+            chosen[name] = types[name](value)
         except (TypeError, ValueError):
             raise UserError(f"knob {name} of kitchens is {value!r}; give a number, as in {name}=0.5") from None
-    return load_kitchens(Kitchens(**chosen))  # type: ignore[arg-type]
+    return load_kitchens(Kitchens(**chosen))
 
 
 def _open_epic(root: str) -> DataSource:

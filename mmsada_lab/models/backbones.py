@@ -39,7 +39,9 @@ class Small3D(nn.Module):
 _Size = tuple[int, int, int]
 
 
-def _convolution(inputs: int, outputs: int, kernel: _Size, stride: _Size, norm_momentum: float) -> tuple[nn.Module, ...]:
+def _convolution(
+    inputs: int, outputs: int, kernel: _Size, stride: _Size, norm_momentum: float
+) -> tuple[nn.Module, ...]:
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     convolution = nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
     return convolution, nn.BatchNorm3d(outputs, eps=1e-3, momentum=norm_momentum), nn.ReLU(inplace=True)

@@ -38,11 +38,11 @@ def reverse_gradient(features: Tensor, coefficient: float) -> Tensor:
 
 def _two_layers(features: int, hidden: int, outputs: int) -> nn.Sequential:
     """Fully connected layers with a ReLU between; kernels truncated normal of std 0.1, biases 0 (released code)."""
-    layers = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-    for layer in (layers[0], layers[2]):
+    first, second = nn.Linear(features, hidden), nn.Linear(hidden, outputs)
+    for layer in (first, second):
         nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
         nn.init.zeros_(layer.bias)
-    return layers
+    return nn.Sequential(first, nn.ReLU(), second)
 
 
 def _scores(layers: nn.Module, features: Tensor, outputs: int) -> Tensor:

@@ -1,0 +1,325 @@
+"""Figures of training and results. Each is two functions: the data first, then a pure drawing of exactly those data.
+
+A frame of several runs carries a column ``run`` (see `several`); then lines are means over runs with a band of one
+standard deviation, and bars have error bars. All accuracies are percentages, on the target's test segments unless
+said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from mmsada_lab.analysis import style
+from mmsada_lab.errors import UserError, unknown
+
+MEASURES = {"top1": "top-1", "mean_class": "mean class"}
+SPARE_OUTPUT = "(no class)"
+"""Where a confusion matrix counts predictions of outputs beyond the classes."""
+
+
+def several(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Join the frames of several runs (histories, or predictions), named by a column ``run``."""
+    if not frames:
+        raise UserError("no run to draw; give at least one")
+    return pd.concat([frame.assign(run=name) for name, frame in frames.items()], ignore_index=True)
+
+
+def training_curves(history: pd.DataFrame, *, window: int = 9) -> pd.DataFrame:
+    """Loss terms over training.
+
+    Args:
+        history: from `load_history`, or `several` of them.
+        window: training records that a smoothed value is the centred mean of, within a stage.
+
+    Returns:
+        Columns stage, total_step, name, mean, sd (over runs, missing for one), runs, smooth (nats, unweighted).
+
+    Raises:
+        UserError: no training record, a value that is not finite, or runs of different lengths.
+    """
+    curves = _over_runs(_of_kind(history, "train"))
+    smoothed = curves.groupby(["stage", "name"], sort=False)["mean"]
+    curves["smooth"] = smoothed.transform(lambda values: values.rolling(window, center=True, min_periods=1).mean())
+    return curves
+
+
+def draw_training_curves(curves: pd.DataFrame, *, title: str = "Loss terms") -> go.Figure:
+    """Draw `training_curves`: recorded values faint, smoothed ones bold, the stage boundary dashed."""
+    figure = style.empty_figure(title)
+    names = list(curves["name"].unique())
+    colour = style.colours(names, style.TERM_COLOURS)
+    for number, name in enumerate(names):
+        one = curves[curves["name"] == name]
+        _add_raw(figure, one, colour[name])
+        for first, (_, part) in enumerate(one.groupby("stage", sort=False)):
+            line = {"color": colour[name], "width": 2.5, "dash": style.DASHES[number % len(style.DASHES)]}
+            shown = {"name": name, "legendgroup": name, "showlegend": first == 0}
+            figure.add_scatter(x=_list(part["total_step"]), y=_list(part["smooth"]), mode="lines", line=line, **shown)
+    _mark_boundary(figure, curves)
+    return figure.update_layout(xaxis_title="optimiser step", yaxis_title="loss (nats, unweighted)")
+
+
+def accuracy_curves(history: pd.DataFrame, *, averaged: int = 0, measure: str = "top1") -> pd.DataFrame:
+    """Target accuracy of every stream at every evaluation.
+
+    Args:
+        history: from `load_history`, or `several` of them.
+        averaged: how many last evaluations the reported accuracy is the mean of (a run's ``evaluations``).
+        measure: ``top1`` or ``mean_class``.
+
+    Returns:
+        Columns stage, total_step, name (of the stream), mean, sd (over runs, missing for one), runs, averaged.
+
+    Raises:
+        UserError: as `training_curves`, or unknown measure.
+    """
+    if measure not in MEASURES:
+        raise unknown("measure", measure, MEASURES)
+    evaluations = _of_kind(history, "evaluation")
+    streams = evaluations["name"].str.split("/", n=1, expand=True)
+    chosen = evaluations.assign(name=streams[0])[streams[1] == measure]
+    curves = _over_runs(chosen)
+    last = sorted(curves.loc[curves["stage"] == curves["stage"].iloc[-1], "total_step"].unique())
+    return curves.assign(averaged=curves["total_step"].isin(last[len(last) - min(averaged, len(last)) :]))
+
+
+def draw_accuracy_curves(curves: pd.DataFrame, *, title: str = "Target accuracy") -> go.Figure:
+    """Draw `accuracy_curves`: a line per stream, the averaged evaluations shaded."""
+    figure = style.empty_figure(title)
+    names = list(curves["name"].unique())
+    colour = style.colours(names, style.STREAM_COLOURS)
+    for number, name in enumerate(names):
+        one = curves[curves["name"] == name]
+        _add_band(figure, one, colour[name])
+        line = {"color": colour[name], "width": 2.5, "dash": style.DASHES[number % len(style.DASHES)]}
+        figure.add_scatter(x=_list(one["total_step"]), y=_list(one["mean"]), mode="lines+markers", line=line, name=name)
+    _mark_boundary(figure, curves)
+    _shade_averaged(figure, curves)
+    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=f"accuracy (%){_spread_note(curves)}")
+
+
+def stream_accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every stream with its spread.
+
+    Args:
+        predictions: from `load_predictions`, or `several` of them.
+
+    Returns:
+        Columns stream, measure, mean, sd and spread, which says what sd is over: the runs or, for one run, its
+        averaged evaluations (which share most of their weights: a smaller spread than seeds would give).
+    """
+    if predictions.empty:
+        raise UserError("no prediction to draw; give the predictions of a finished run")
+    found = predictions.assign(correct=100.0 * (predictions["predicted"] == predictions["label"]))
+    found["run"] = found.get("run", "")
+    keys = ["run", "step", "stream"]
+    classes = found.groupby([*keys, "label"], sort=False)["correct"].mean()
+    measured = {
+        "top1": found.groupby(keys, sort=False)["correct"].mean(),
+        "mean_class": classes.groupby(level=keys, sort=False).mean(),
+    }
+    tidy = pd.DataFrame(measured).rename_axis(columns="measure").stack().rename("accuracy").reset_index()
+    runs = tidy["run"].nunique()
+    if runs > 1:
+        tidy = tidy.groupby(["run", "stream", "measure"], sort=False)["accuracy"].mean().reset_index()
+    table = tidy.groupby(["stream", "measure"], sort=False)["accuracy"].agg(["mean", "std"]).reset_index()
+    return table.rename(columns={"std": "sd"}).assign(spread=_spread(runs, found["step"].nunique()))
+
+
+def draw_stream_accuracies(accuracies: pd.DataFrame, *, title: str = "Target accuracy per stream") -> go.Figure:
+    """Draw `stream_accuracies`: a group of bars per measure, a bar per stream."""
+    figure = style.empty_figure(title)
+    streams = list(accuracies["stream"].unique())
+    colour = style.colours(streams, style.STREAM_COLOURS)
+    for stream in streams:
+        one = accuracies[accuracies["stream"] == stream]
+        error = {"type": "data", "array": _list(one["sd"].fillna(0.0)), "visible": bool(one["sd"].notna().any())}
+        bars = {"name": stream, "marker": {"color": colour[stream]}, "error_y": error}
+        texts = [f"{value:.1f}" for value in one["mean"]]
+        labels = [MEASURES[measure] for measure in one["measure"]]
+        figure.add_bar(x=labels, y=_list(one["mean"]), text=texts, textposition="inside", insidetextanchor="start", **bars)
+    figure.update_yaxes(title="accuracy (%)", range=[0, 100])
+    return figure.update_xaxes(title=f"measure (bars: {accuracies['spread'].iloc[0]})")
+
+
+def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], stream: str = "fused") -> pd.DataFrame:
+    """How often each class was taken for each other.
+
+    Counts are means over the averaged evaluations (and over runs), the very predictions behind the reported
+    accuracy: the diagonal's share of all counts *is* that top-1. They need not be whole numbers.
+
+    Args:
+        predictions: from `load_predictions`, or `several` of them.
+        classes: names, by label.
+        stream: whose predictions.
+
+    Returns:
+        A row per pair of classes, in order: true, predicted, count, segments (of the true class) and percent (of
+        these; missing where there are none). Outputs beyond the classes count as `SPARE_OUTPUT`.
+    """
+    chosen = predictions[predictions["stream"] == stream]
+    if chosen.empty:
+        raise unknown("stream", stream, predictions["stream"].unique())
+    runs = chosen["run"] if "run" in chosen else pd.Series("", index=chosen.index)
+    passes = len(pd.DataFrame({"run": runs, "step": chosen["step"]}).drop_duplicates())
+    size = len(classes)
+    spare = int((chosen["predicted"] >= size).any())
+    counts = np.zeros((size, size + spare))
+    np.add.at(counts, (chosen["label"].to_numpy(), chosen["predicted"].clip(upper=size).to_numpy()), 1 / passes)
+    segments = counts.sum(axis=1).round().astype(int)
+    columns = [*classes, *[SPARE_OUTPUT] * spare]
+    table = pd.DataFrame(counts, index=list(classes), columns=columns).rename_axis(index="true", columns="predicted")
+    tidy = table.stack().rename("count").reset_index().assign(segments=np.repeat(segments, size + spare))
+    return tidy.assign(percent=100 * tidy["count"] / tidy["segments"].where(tidy["segments"] > 0))
+
+
+def draw_confusion(counts: pd.DataFrame, *, title: str = "Confusion") -> go.Figure:
+    """Draw `confusion_counts`: row percentages as colour, counts below, the classes' sizes as bars beside."""
+    columns, rows = list(counts["predicted"].unique()), list(counts["true"].unique())
+    percent = counts["percent"].to_numpy().reshape(len(rows), -1)
+    count = counts["count"].to_numpy().reshape(len(rows), -1)
+    texts = [[_cell(p, c) for p, c in zip(*row, strict=True)] for row in zip(percent, count, strict=True)]
+    sizes = _list(counts["segments"])[:: len(columns)]
+    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.82, 0.18], horizontal_spacing=0.02)
+    heat = {"zmin": 0, "zmax": 100, "colorscale": style.PERCENT_SCALE, "showscale": False, "texttemplate": "%{text}"}
+    shown = [[None if np.isnan(value) else float(value) for value in row] for row in percent]
+    figure.add_heatmap(x=columns, y=rows, z=shown, text=texts, **heat, row=1, col=1)
+    bar = {"orientation": "h", "marker": {"color": style.GREY}, "showlegend": False, "text": sizes}
+    figure.add_bar(x=sizes, y=rows, **bar, row=1, col=2)
+    figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=120 + 48 * len(rows))
+    figure.update_xaxes(title="predicted class (row %, count below)", row=1, col=1)
+    figure.update_xaxes(title="test segments", row=1, col=2)
+    figure.update_yaxes(autorange="reversed")
+    return figure.update_yaxes(title="true class", col=1)
+
+
+def joint_embedding(
+    features: Mapping[str, NDArray[Any]], modality: str, *, seed: int = 0, at_most: int = 400
+) -> pd.DataFrame:
+    """Two-dimensional t-SNE of source and target features, fitted once over both.
+
+    Args:
+        features: the arrays of a run's ``features.npz``.
+        modality: whose features.
+        seed: of the draw and of t-SNE. Coordinates still differ between machines; compare summaries, not points.
+        at_most: segments drawn from each domain.
+
+    Returns:
+        Columns x, y, side (source or target), label, uid.
+    """
+    from sklearn.manifold import TSNE
+
+    if f"f_{modality}" not in features:
+        known = [name.removeprefix("f_") for name in features if name.startswith("f_")]
+        raise unknown("modality", modality, known)
+    values, sides = features[f"f_{modality}"], features["side"]
+    if not np.isfinite(values).all():
+        raise UserError(f"features of {modality} are not all finite; the run behind them diverged")
+    rng = np.random.default_rng(seed)
+    rows = np.concatenate([_draw(np.flatnonzero(sides == side), at_most, rng) for side in style.DOMAIN_COLOURS])
+    if len(rows) < 4:
+        raise UserError(f"{len(rows)} segments are too few to embed; t-SNE needs at least 4")
+    perplexity = min(30.0, (len(rows) - 1) / 3)
+    points = TSNE(init="pca", random_state=seed, perplexity=perplexity).fit_transform(values[rows])
+    meta = {name: features[name][rows] for name in ("side", "label", "uid")}
+    return pd.DataFrame({"x": points[:, 0], "y": points[:, 1], **meta})
+
+
+def draw_embedding(points: pd.DataFrame, *, title: str = "Feature space") -> go.Figure:
+    """Draw `joint_embedding`, coloured by domain; the legend holds the sample counts."""
+    figure = style.empty_figure(title)
+    for (side, colour), symbol in zip(style.DOMAIN_COLOURS.items(), ("circle", "diamond"), strict=True):
+        one = points[points["side"] == side]
+        marker = {"color": style.translucent(colour, 0.7), "size": 7, "symbol": symbol}
+        name = f"{side} ({len(one)} segments)"
+        figure.add_scatter(x=_list(one["x"]), y=_list(one["y"]), mode="markers", marker=marker, text=_list(one["uid"]), name=name)
+    figure.update_xaxes(title="t-SNE 1 (no unit)", showticklabels=False)
+    return figure.update_yaxes(title="t-SNE 2 (no unit)", showticklabels=False)
+
+
+def _of_kind(history: pd.DataFrame, kind: str) -> pd.DataFrame:
+    chosen = history[history["kind"] == kind] if len(history) else history
+    if chosen.empty:
+        raise UserError(f"the history holds no {kind} record; let the run train further")
+    broken = chosen[~np.isfinite(chosen["value"].astype(float))]
+    if len(broken):
+        row = broken.iloc[0]
+        raise UserError(f"{row['name']} is {row['value']} at step {row['total_step']}; that run cannot be drawn")
+    return chosen
+
+
+def _over_runs(records: pd.DataFrame) -> pd.DataFrame:
+    """Mean and sd over runs of every value; all runs must have been recorded at the same steps."""
+    keys = ["stage", "total_step", "name"]
+    table = records.groupby(keys, sort=False)["value"].agg(["mean", "std", "size"]).reset_index()
+    runs = records["run"].nunique() if "run" in records else 1
+    if (table["size"] != runs).any():
+        raise UserError("the runs were recorded at different steps; draw runs of one configuration together")
+    return table.rename(columns={"std": "sd", "size": "runs"})
+
+
+def _add_raw(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
+    if curve["runs"].iloc[0] > 1:
+        _add_band(figure, curve, colour)
+        return
+    line = {"color": style.translucent(colour, 0.25), "width": 1}
+    hidden = {"showlegend": False, "hoverinfo": "skip", "legendgroup": curve["name"].iloc[0]}
+    figure.add_scatter(x=_list(curve["total_step"]), y=_list(curve["mean"]), mode="lines", line=line, **hidden)
+
+
+def _add_band(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
+    """One standard deviation over runs, around the mean; nothing for a single run."""
+    if curve["runs"].iloc[0] == 1:
+        return
+    steps = _list(curve["total_step"])
+    edges = [*_list(curve["mean"] + curve["sd"]), *_list(curve["mean"] - curve["sd"])[::-1]]
+    fill = {"fill": "toself", "fillcolor": style.translucent(colour, 0.15), "line": {"width": 0}, "mode": "lines"}
+    hidden = {"showlegend": False, "hoverinfo": "skip", "legendgroup": curve["name"].iloc[0]}
+    figure.add_scatter(x=[*steps, *steps[::-1]], y=edges, **fill, **hidden)
+
+
+def _mark_boundary(figure: go.Figure, curves: pd.DataFrame) -> None:
+    """A dashed line after the last step of every stage but the final one, with the stages' names."""
+    ends = curves.groupby("stage", sort=False)["total_step"].max()
+    for (before, after), step in zip(zip(ends.index[:-1], ends.index[1:], strict=True), ends[:-1], strict=True):
+        line = {"color": style.GREY, "dash": "dash", "width": 1.5}
+        figure.add_vline(x=int(step), line=line, annotation_text=f"{before} | {after}", annotation_position="top")
+
+
+def _shade_averaged(figure: go.Figure, curves: pd.DataFrame) -> None:
+    steps = sorted(curves.loc[curves["averaged"], "total_step"].unique())
+    if steps:
+        area = {"fillcolor": style.GREY, "opacity": 0.15, "line_width": 0, "layer": "below"}
+        label = {"annotation_text": f"mean of {len(steps)}", "annotation_position": "bottom right"}
+        figure.add_vrect(x0=int(steps[0]), x1=int(steps[-1]), **area, **label)
+
+
+def _spread(runs: int, evaluations: int) -> str:
+    if runs > 1:
+        return f"± sd over {runs} runs"
+    return f"± sd over the last {evaluations} evaluations of one run" if evaluations > 1 else "one evaluation, no spread"
+
+
+def _spread_note(curves: pd.DataFrame) -> str:
+    runs = int(curves["runs"].iloc[0])
+    return f", ± sd over {runs} runs" if runs > 1 else ""
+
+
+def _cell(percent: float, count: float) -> str:
+    return "" if np.isnan(percent) or count == 0 else f"{percent:.0f} %<br>{count:.1f}".replace(".0", "")
+
+
+def _draw(rows: NDArray[np.int64], at_most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rows if len(rows) <= at_most else np.sort(rng.choice(rows, at_most, replace=False))
+
+
+def _list(values: pd.Series[Any]) -> list[Any]:
+    """Plain numbers: Plotly would write arrays as base64, which no diff can read."""
+    return list(values.to_list())

@@ -1,0 +1,34 @@
+"""One thread for every test, the toy's door, and the folder of tests on the path so that tests can share `toy`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; children inherit it
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pytest
+import toy
+import torch
+from mmsada_lab.data import sources
+from mmsada_lab.data.segments import DataSource
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def toy_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`load_data("toy")` gives the toy."""
+    monkeypatch.setitem(sources.DOORS, "toy", toy.open_toy)
+
+
+@pytest.fixture
+def behind_the_door(monkeypatch: pytest.MonkeyPatch):
+    """Put another data set behind the door named toy."""
+
+    def put(data: DataSource) -> None:
+        monkeypatch.setitem(sources.DOORS, "toy", lambda _: data)
+
+    return put

@@ -1,0 +1,141 @@
+"""A tiny data set in memory: any number of domains, modalities and classes, frames random but structured.
+
+As a program, ``python toy.py CONFIG.json RUNS [PAUSE]`` trains one run on it, with a pause before every clip that is
+read so that somebody can end the process in the middle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from mmsada_lab.config import ExperimentConfig, build_config
+from mmsada_lab.data import sources
+from mmsada_lab.data.segments import DataSource, Domain, Frames, Segment
+from numpy.typing import NDArray
+
+HEIGHT, WIDTH, CLASSES = 24, 40, ("sweep", "poke", "spin")
+MODALITIES = {"rgb": (3, ()), "flow": (2, (0,)), "depth": (1, ())}
+"""Modality -> channels, and those that change sign in a mirror."""
+
+
+@dataclass(frozen=True)
+class ToyReader:
+    """A bright band whose height tells the class (read off the uid, never off the label), a tint per domain, noise.
+
+    Only the first channel shows the band, a column of light wanders with the frame number.
+    """
+
+    channels: int
+    mirror_negates: tuple[int, ...] = ()
+    tint: int = 0
+    pause: ClassVar[float] = 0.0
+
+    def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
+        time.sleep(self.pause)
+        rng = np.random.default_rng(zlib.crc32(segment.uid.encode()))
+        picture = rng.integers(0, 40, (HEIGHT, WIDTH, self.channels)) + self.tint
+        band = HEIGHT // len(CLASSES)
+        top = band * class_of(segment.uid)
+        picture[top : top + band, :, 0] += 100
+        clip = np.repeat(picture[None], len(frames), axis=0)
+        clip[np.arange(len(frames)), :, frames % WIDTH] += 50
+        return clip.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class PaintedReader:
+    """Frames as `paint(segment, frame number)` gives them, one `(H, W, C)` array each."""
+
+    channels: int
+    paint: Callable[[Segment, int], NDArray[Any]]
+    mirror_negates: tuple[int, ...] = ()
+
+    def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
+        return np.stack([self.paint(segment, int(number)) for number in frames]).astype(np.uint8)
+
+
+def number_of(uid: str) -> int:
+    """The running number in a uid such as ``A-train-17``."""
+    return int(uid.rpartition("-")[2])
+
+
+def class_of(uid: str) -> int:
+    """The class a toy segment truly shows."""
+    return number_of(uid) % len(CLASSES)
+
+
+def toy_segments(domain: str, part: str, count: int) -> tuple[Segment, ...]:
+    """Segments of 20 to 59 frames, the classes in turn."""
+    uids = [f"{domain}-{part}-{number}" for number in range(count)]
+    return tuple(Segment(uid, f"{domain}_{part}", 5 + 100 * n, 24 + 100 * n + 13 * n % 40, class_of(uid)) for n, uid in enumerate(uids))
+
+
+def toy_data(
+    *, domains: Sequence[str] = ("A", "B", "C"), modalities: Sequence[str] = ("rgb", "flow", "depth"), train: int = 18, test: int = 9
+) -> DataSource:
+    """The toy: `train` and `test` segments in each domain."""
+    built = {}
+    for number, name in enumerate(domains):
+        readers = {m: ToyReader(*MODALITIES[m], tint=25 * number) for m in modalities}
+        built[name] = Domain(name, readers, toy_segments(name, "train", train), toy_segments(name, "test", test))
+    digest = hashlib.sha256(repr(built).encode()).hexdigest()[:10]
+    return DataSource("toy", CLASSES, built, digest)
+
+
+def open_toy(_: str) -> DataSource:
+    """The door."""
+    return toy_data()
+
+
+def relabelled(data: DataSource, domain: str, label: Callable[[Segment], int | None], *, part: str = "train") -> DataSource:
+    """The same data, digest included, with other labels in one part of one domain."""
+    old = data.domain(domain)
+    changed = replace(old, **{part: tuple(replace(s, label=label(s)) for s in getattr(old, part))})
+    return replace(data, domains={**data.domains, domain: changed})
+
+
+SMALL = {
+    "window_length": 4,
+    "input_size": 12,
+    "width": 2,
+    "batch_size": 12,
+    "pretrain.steps": 5,
+    "adapt.steps": 7,
+    "evaluate_every": 3,
+    "averaged_evaluations": 2,
+    "test_windows": 2,
+}
+"""Overrides of the quick preset that make a run take a fraction of a second."""
+
+
+def toy_config(method: str = "mmsada", *, pair: str | None = "AB", seed: int = 0, preset: str = "quick", **changes: Any) -> ExperimentConfig:
+    """A small run on the toy; `__` stands for the dot in the key of an override (``adapt__steps=3``)."""
+    source, target = (None, "B") if method == "supervised_target" else (pair[0], pair[1])
+    overrides = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    return build_config(preset, source=source, target=target, method=method, data="toy", seed=seed, overrides=overrides)
+
+
+def main() -> None:
+    """Train one run."""
+    import torch
+
+    torch.set_num_threads(1)
+    from mmsada_lab.experiment import run_experiment
+
+    config, runs, *pause = sys.argv[1:]
+    ToyReader.pause = float(pause[0]) if pause else 0.0
+    sources.DOORS["toy"] = open_toy
+    run_experiment(ExperimentConfig(**json.loads(config)), Path(runs), device="cpu", workers=0, show_progress=False)
+
+
+if __name__ == "__main__":
+    main()
