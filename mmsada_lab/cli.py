@@ -118,7 +118,7 @@ def compare(
     for config, message in failures:
         typer.echo(f"failed: {config.method} {config.pair} seed {config.seed}: {message}", err=True)
     if len(failures) < len(configs):
-        results(runs, format=TableFormat.text)
+        results(runs, format=TableFormat.text, matrix=True)
     if failures:
         raise typer.Exit(1)
 

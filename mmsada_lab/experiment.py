@@ -144,7 +144,7 @@ class Experiment:
             offsets=config.crops,
             synchronous=config.positives == "synchronous",
         )
-        self.workers = _default_workers(config) if workers is None else workers
+        self.workers = _default_workers(data) if workers is None else workers
         self.network = self._build_network()
         self.method = METHODS[config.method](self.network, config, num_classes=len(data.classes)).to(accelerator.device)
         self.progress = Progress()
@@ -345,9 +345,9 @@ class Experiment:
         return {"uid": np.array([s.uid for s in segments]), "label": labels, "side": np.array(sides), **arrays}
 
 
-def _default_workers(config: ExperimentConfig) -> int:
-    """Clips of the embedded data are cut faster than a process could send them; JPEG decoding wants company."""
-    return 0 if config.data.startswith("kitchens") else min(os.cpu_count() or 1, 8)
+def _default_workers(data: DataSource) -> int:
+    """Clips from memory are cut faster than a process could send them; JPEG decoding wants company."""
+    return 0 if data.in_memory else min(os.cpu_count() or 1, 8)
 
 
 def _device_name(device: torch.device) -> str:

@@ -294,6 +294,8 @@ def opcodes(*parts: bytes) -> bytes:
         opcodes(b"cnumpy\ndtype\n(\x8c\x05dtypetR"),
         opcodes(b"cpandas\nDataFrame\n)\x81N", b"b"),
         opcodes(b"]"),
+        opcodes(b"Nr\xff\xff\xff\x7f"),  # a memo of two thousand million entries
+        opcodes(b"\x96\x00\x00\x00\x00\x10\x00\x00\x00"),  # a byte array of 64 GiB
         b"",
         b"not a pickle",
         b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f",

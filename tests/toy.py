@@ -125,16 +125,21 @@ def toy_config(method: str = "mmsada", *, pair: str | None = "AB", seed: int = 0
 
 
 def main() -> None:
-    """Train one run."""
+    """Train one run and print a digest of the network this process ends with."""
     import torch
+    from mmsada_lab import experiment
+
+    class Watched(experiment.Experiment):
+        def run(self, *, show_progress: bool) -> None:
+            super().run(show_progress=show_progress)
+            print(hashlib.sha256(b"".join(t.numpy().tobytes() for t in self.method.state_dict().values())).hexdigest())
 
     torch.set_num_threads(1)
-    from mmsada_lab.experiment import run_experiment
-
     config, runs, *pause = sys.argv[1:]
     ToyReader.pause = float(pause[0]) if pause else 0.0
     sources.DOORS["toy"] = open_toy
-    run_experiment(ExperimentConfig(**json.loads(config)), Path(runs), device="cpu", workers=0, show_progress=False)
+    experiment.Experiment = Watched
+    experiment.run_experiment(ExperimentConfig(**json.loads(config)), Path(runs), device="cpu", workers=0, show_progress=False)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ said otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
@@ -51,17 +50,17 @@ def training_curves(history: pd.DataFrame, *, window: int = 9) -> pd.DataFrame:
 
 
 def draw_training_curves(curves: pd.DataFrame, *, title: str = "Loss terms") -> go.Figure:
-    """Draw `training_curves`: recorded values faint, smoothed ones bold, the stage boundary dashed."""
+    """Draw `training_curves`: recorded values (or the band over runs) faint, smoothed ones bold, stages apart."""
     figure = style.empty_figure(title)
     names = list(curves["name"].unique())
     colour = style.colours(names, style.TERM_COLOURS)
-    for number, name in enumerate(names):
-        one = curves[curves["name"] == name]
-        _add_raw(figure, one, colour[name])
-        for first, (_, part) in enumerate(one.groupby("stage", sort=False)):
-            line = {"color": colour[name], "width": 2.5, "dash": style.DASHES[number % len(style.DASHES)]}
-            shown = {"name": name, "legendgroup": name, "showlegend": first == 0}
-            figure.add_scatter(x=_list(part["total_step"]), y=_list(part["smooth"]), mode="lines", line=line, **shown)
+    for key, part in curves.groupby(["stage", "name"], sort=False):
+        stage, name = cast("tuple[str, str]", key)
+        _add_faint(figure, part, colour[name])
+        number, first = names.index(name), stage == curves.loc[curves["name"] == name, "stage"].iloc[0]
+        line = {"color": colour[name], "width": 2.5, "dash": style.DASHES[number % len(style.DASHES)]}
+        shown = {"name": name, "legendgroup": name, "showlegend": bool(first)}
+        figure.add_scatter(x=plain(part["total_step"]), y=plain(part["smooth"]), mode="lines", line=line, **shown)
     _mark_boundary(figure, curves)
     return figure.update_layout(xaxis_title="optimiser step", yaxis_title="loss (nats, unweighted)")
 
@@ -99,7 +98,7 @@ def draw_accuracy_curves(curves: pd.DataFrame, *, title: str = "Target accuracy"
         one = curves[curves["name"] == name]
         _add_band(figure, one, colour[name])
         line = {"color": colour[name], "width": 2.5, "dash": style.DASHES[number % len(style.DASHES)]}
-        figure.add_scatter(x=_list(one["total_step"]), y=_list(one["mean"]), mode="lines+markers", line=line, name=name)
+        figure.add_scatter(x=plain(one["total_step"]), y=plain(one["mean"]), mode="lines+markers", line=line, name=name)
     _mark_boundary(figure, curves)
     _shade_averaged(figure, curves)
     return figure.update_layout(xaxis_title="optimiser step", yaxis_title=f"accuracy (%){_spread_note(curves)}")
@@ -115,8 +114,7 @@ def stream_accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
         Columns stream, measure, mean, sd and spread, which says what sd is over: the runs or, for one run, its
         averaged evaluations (which share most of their weights: a smaller spread than seeds would give).
     """
-    if predictions.empty:
-        raise UserError("no prediction to draw; give the predictions of a finished run")
+    _require_predictions(predictions)
     found = predictions.assign(correct=100.0 * (predictions["predicted"] == predictions["label"]))
     found["run"] = found.get("run", "")
     keys = ["run", "step", "stream"]
@@ -125,7 +123,7 @@ def stream_accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
         "top1": found.groupby(keys, sort=False)["correct"].mean(),
         "mean_class": classes.groupby(level=keys, sort=False).mean(),
     }
-    tidy = pd.DataFrame(measured).rename_axis(columns="measure").stack().rename("accuracy").reset_index()
+    tidy = pd.DataFrame(measured).reset_index().melt(keys, var_name="measure", value_name="accuracy")
     runs = tidy["run"].nunique()
     if runs > 1:
         tidy = tidy.groupby(["run", "stream", "measure"], sort=False)["accuracy"].mean().reset_index()
@@ -140,11 +138,18 @@ def draw_stream_accuracies(accuracies: pd.DataFrame, *, title: str = "Target acc
     colour = style.colours(streams, style.STREAM_COLOURS)
     for stream in streams:
         one = accuracies[accuracies["stream"] == stream]
-        error = {"type": "data", "array": _list(one["sd"].fillna(0.0)), "visible": bool(one["sd"].notna().any())}
+        error = {
+            "type": "data",
+            "array": plain(one["sd"].fillna(0.0)),
+            "visible": bool(one["sd"].notna().any()),
+            "color": style.GREY,
+        }
         bars = {"name": stream, "marker": {"color": colour[stream]}, "error_y": error}
         texts = [f"{value:.1f}" for value in one["mean"]]
         labels = [MEASURES[measure] for measure in one["measure"]]
-        figure.add_bar(x=labels, y=_list(one["mean"]), text=texts, textposition="inside", insidetextanchor="start", **bars)
+        figure.add_bar(
+            x=labels, y=plain(one["mean"]), text=texts, textposition="inside", insidetextanchor="start", **bars
+        )
     figure.update_yaxes(title="accuracy (%)", range=[0, 100])
     return figure.update_xaxes(title=f"measure (bars: {accuracies['spread'].iloc[0]})")
 
@@ -164,6 +169,7 @@ def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], strea
         A row per pair of classes, in order: true, predicted, count, segments (of the true class) and percent (of
         these; missing where there are none). Outputs beyond the classes count as `SPARE_OUTPUT`.
     """
+    _require_predictions(predictions)
     chosen = predictions[predictions["stream"] == stream]
     if chosen.empty:
         raise unknown("stream", stream, predictions["stream"].unique())
@@ -173,10 +179,10 @@ def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], strea
     spare = int((chosen["predicted"] >= size).any())
     counts = np.zeros((size, size + spare))
     np.add.at(counts, (chosen["label"].to_numpy(), chosen["predicted"].clip(upper=size).to_numpy()), 1 / passes)
-    segments = counts.sum(axis=1).round().astype(int)
     columns = [*classes, *[SPARE_OUTPUT] * spare]
-    table = pd.DataFrame(counts, index=list(classes), columns=columns).rename_axis(index="true", columns="predicted")
-    tidy = table.stack().rename("count").reset_index().assign(segments=np.repeat(segments, size + spare))
+    pairs = pd.MultiIndex.from_product([list(classes), columns], names=["true", "predicted"]).to_frame(index=False)
+    segments = np.repeat(counts.sum(axis=1).round().astype(int), len(columns))
+    tidy = pairs.assign(count=counts.ravel(), segments=segments)
     return tidy.assign(percent=100 * tidy["count"] / tidy["segments"].where(tidy["segments"] > 0))
 
 
@@ -186,7 +192,7 @@ def draw_confusion(counts: pd.DataFrame, *, title: str = "Confusion") -> go.Figu
     percent = counts["percent"].to_numpy().reshape(len(rows), -1)
     count = counts["count"].to_numpy().reshape(len(rows), -1)
     texts = [[_cell(p, c) for p, c in zip(*row, strict=True)] for row in zip(percent, count, strict=True)]
-    sizes = _list(counts["segments"])[:: len(columns)]
+    sizes = plain(counts["segments"])[:: len(columns)]
     figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.82, 0.18], horizontal_spacing=0.02)
     heat = {"zmin": 0, "zmax": 100, "colorscale": style.PERCENT_SCALE, "showscale": False, "texttemplate": "%{text}"}
     shown = [[None if np.isnan(value) else float(value) for value in row] for row in percent]
@@ -200,48 +206,11 @@ def draw_confusion(counts: pd.DataFrame, *, title: str = "Confusion") -> go.Figu
     return figure.update_yaxes(title="true class", col=1)
 
 
-def joint_embedding(
-    features: Mapping[str, NDArray[Any]], modality: str, *, seed: int = 0, at_most: int = 400
-) -> pd.DataFrame:
-    """Two-dimensional t-SNE of source and target features, fitted once over both.
-
-    Args:
-        features: the arrays of a run's ``features.npz``.
-        modality: whose features.
-        seed: of the draw and of t-SNE. Coordinates still differ between machines; compare summaries, not points.
-        at_most: segments drawn from each domain.
-
-    Returns:
-        Columns x, y, side (source or target), label, uid.
-    """
-    from sklearn.manifold import TSNE
-
-    if f"f_{modality}" not in features:
-        known = [name.removeprefix("f_") for name in features if name.startswith("f_")]
-        raise unknown("modality", modality, known)
-    values, sides = features[f"f_{modality}"], features["side"]
-    if not np.isfinite(values).all():
-        raise UserError(f"features of {modality} are not all finite; the run behind them diverged")
-    rng = np.random.default_rng(seed)
-    rows = np.concatenate([_draw(np.flatnonzero(sides == side), at_most, rng) for side in style.DOMAIN_COLOURS])
-    if len(rows) < 4:
-        raise UserError(f"{len(rows)} segments are too few to embed; t-SNE needs at least 4")
-    perplexity = min(30.0, (len(rows) - 1) / 3)
-    points = TSNE(init="pca", random_state=seed, perplexity=perplexity).fit_transform(values[rows])
-    meta = {name: features[name][rows] for name in ("side", "label", "uid")}
-    return pd.DataFrame({"x": points[:, 0], "y": points[:, 1], **meta})
-
-
-def draw_embedding(points: pd.DataFrame, *, title: str = "Feature space") -> go.Figure:
-    """Draw `joint_embedding`, coloured by domain; the legend holds the sample counts."""
-    figure = style.empty_figure(title)
-    for (side, colour), symbol in zip(style.DOMAIN_COLOURS.items(), ("circle", "diamond"), strict=True):
-        one = points[points["side"] == side]
-        marker = {"color": style.translucent(colour, 0.7), "size": 7, "symbol": symbol}
-        name = f"{side} ({len(one)} segments)"
-        figure.add_scatter(x=_list(one["x"]), y=_list(one["y"]), mode="markers", marker=marker, text=_list(one["uid"]), name=name)
-    figure.update_xaxes(title="t-SNE 1 (no unit)", showticklabels=False)
-    return figure.update_yaxes(title="t-SNE 2 (no unit)", showticklabels=False)
+def _require_predictions(predictions: pd.DataFrame) -> None:
+    if predictions.empty:
+        raise UserError("no prediction to draw; give the predictions of a finished run")
+    if not np.isfinite(predictions.filter(regex=r"^p\d+$")).all(axis=None):
+        raise UserError("some probabilities are not finite; the run behind them diverged and cannot be drawn")
 
 
 def _of_kind(history: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -265,21 +234,21 @@ def _over_runs(records: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns={"std": "sd", "size": "runs"})
 
 
-def _add_raw(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
+def _add_faint(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
     if curve["runs"].iloc[0] > 1:
         _add_band(figure, curve, colour)
         return
     line = {"color": style.translucent(colour, 0.25), "width": 1}
     hidden = {"showlegend": False, "hoverinfo": "skip", "legendgroup": curve["name"].iloc[0]}
-    figure.add_scatter(x=_list(curve["total_step"]), y=_list(curve["mean"]), mode="lines", line=line, **hidden)
+    figure.add_scatter(x=plain(curve["total_step"]), y=plain(curve["mean"]), mode="lines", line=line, **hidden)
 
 
 def _add_band(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
     """One standard deviation over runs, around the mean; nothing for a single run."""
     if curve["runs"].iloc[0] == 1:
         return
-    steps = _list(curve["total_step"])
-    edges = [*_list(curve["mean"] + curve["sd"]), *_list(curve["mean"] - curve["sd"])[::-1]]
+    steps = plain(curve["total_step"])
+    edges = [*plain(curve["mean"] + curve["sd"]), *plain(curve["mean"] - curve["sd"])[::-1]]
     fill = {"fill": "toself", "fillcolor": style.translucent(colour, 0.15), "line": {"width": 0}, "mode": "lines"}
     hidden = {"showlegend": False, "hoverinfo": "skip", "legendgroup": curve["name"].iloc[0]}
     figure.add_scatter(x=[*steps, *steps[::-1]], y=edges, **fill, **hidden)
@@ -304,7 +273,9 @@ def _shade_averaged(figure: go.Figure, curves: pd.DataFrame) -> None:
 def _spread(runs: int, evaluations: int) -> str:
     if runs > 1:
         return f"± sd over {runs} runs"
-    return f"± sd over the last {evaluations} evaluations of one run" if evaluations > 1 else "one evaluation, no spread"
+    return (
+        f"± sd over the last {evaluations} evaluations of one run" if evaluations > 1 else "one evaluation, no spread"
+    )
 
 
 def _spread_note(curves: pd.DataFrame) -> str:
@@ -316,10 +287,6 @@ def _cell(percent: float, count: float) -> str:
     return "" if np.isnan(percent) or count == 0 else f"{percent:.0f} %<br>{count:.1f}".replace(".0", "")
 
 
-def _draw(rows: NDArray[np.int64], at_most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return rows if len(rows) <= at_most else np.sort(rng.choice(rows, at_most, replace=False))
-
-
-def _list(values: pd.Series[Any]) -> list[Any]:
-    """Plain numbers: Plotly would write arrays as base64, which no diff can read."""
+def plain(values: pd.Series[Any]) -> list[Any]:
+    """A column as plain Python values: Plotly would write an array as base64, which no diff can read."""
     return list(values.to_list())

@@ -41,10 +41,15 @@ def _require_one_run_per_seed(table: pd.DataFrame) -> None:
     twice = table[table["runs"] > table["seeds"]]
     if len(twice):
         row = twice.iloc[0]
-        raise UserError(
-            f"{row['method']} {row['source']}→{row['target']} has {row['runs']} runs of {row['seeds']} seeds: runs of "
-            "different settings lie in one folder; give each setting a runs folder of its own"
-        )
+        raise _several_settings(row["method"], DomainPair(row["source"], row["target"]))
+
+
+def _several_settings(method: str, pair: DomainPair, seed: int | None = None) -> UserError:
+    which = f"{method} {pair}" + ("" if seed is None else f" seed {seed}")
+    return UserError(
+        f"{which} has more runs than seeds: runs of different settings lie in one folder; "
+        "give each setting a runs folder of its own"
+    )
 
 
 def pair_matrix(runs: pd.DataFrame, *, stream: str = "fused", measure: str = "top1") -> pd.DataFrame:
@@ -71,6 +76,8 @@ def _values(runs: pd.DataFrame, *, stream: str, measure: str) -> pd.Series[float
     pairs = [DomainPair(s, t) for s, t in zip(chosen["source"], chosen["target"], strict=True)]
     levels = [chosen["method"], pd.Series(pairs, dtype=object), chosen["seed"]]
     index = pd.MultiIndex.from_arrays(levels, names=["method", "pair", "seed"])
+    if (twice := index[index.duplicated()]).size:
+        raise _several_settings(*twice[0])
     return pd.Series(chosen[measure].to_numpy(), index=index)
 
 

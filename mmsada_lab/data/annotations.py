@@ -8,8 +8,10 @@ wrote a file nor the one that reads it matters.
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
+import pickletools
 import re
 from pathlib import Path
 from typing import Any
@@ -225,14 +227,22 @@ def read_pickle_frame(path: Path) -> pd.DataFrame:
         UserError: the file is damaged, holds something else, or asks for any name off the list.
     """
     try:
-        with path.open("rb") as file:
-            return _rebuild_frame(_TableUnpickler(file).load())
+        data = path.read_bytes()
+        _refuse_bombs(data)
+        return _rebuild_frame(_TableUnpickler(io.BytesIO(data)).load())
     except Exception as error:  # a crafted or damaged stream can fail in any way; none of them is a crash
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(
             f"{path} is not a plain pickled table and was not read: {reason}; "
             f"if you trust it, write it as {CSV_NAME} with the pandas that made it"
         ) from error
+
+
+def _refuse_bombs(data: bytes) -> None:
+    """Refuse lengths and memo numbers beyond the file's own size: the unpickler would allocate them unread."""
+    for opcode, argument, _ in pickletools.genops(data):  # raises ValueError where a length passes the end
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "FRAME") and (argument or 0) > len(data):
+            raise UserError(f"{opcode.name} {argument} in a file of {len(data)} bytes")
 
 
 def _expect(thing: Any, *kinds: str) -> Any:

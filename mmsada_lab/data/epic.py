@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -20,9 +21,16 @@ import pandas as pd
 
 from mmsada_lab.data.annotations import read_annotations
 from mmsada_lab.data.frame_files import JpegReader, has_frames, inventory, missing_video
+from mmsada_lab.data.kept_frames import KeptFrames, decoded_bytes
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import VERBS
+
+
+KEEP_BYTES = 2**30
+"""A domain whose frames take no more than this when decoded keeps them in memory (each is decoded once)."""
+
+_KEEP_FRAMES = 50_000
 
 
 def load_epic(root: Path) -> DataSource:
@@ -42,8 +50,12 @@ def load_epic(root: Path) -> DataSource:
     ids, names = _classes(table)
     labels = {class_id: index for index, class_id in enumerate(ids)}
     domains = {str(name): _domain(str(name), rows, readers, labels) for name, rows in table.groupby("domain")}
+    small = all(_fits_in_memory(domain, readers) for domain in domains.values())
+    if small:
+        domains = {name: _kept(domain, readers) for name, domain in domains.items()}
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-") or "root"
-    return DataSource(name=f"epic-{slug}", classes=names, domains=domains, digest=_digest(table, names, readers))
+    digest = _digest(table, names, readers)
+    return DataSource(name=f"epic-{slug}", classes=names, domains=domains, digest=digest, in_memory=small)
 
 
 def _readers(root: Path, table: pd.DataFrame) -> dict[str, JpegReader]:
@@ -55,6 +67,22 @@ def _readers(root: Path, table: pd.DataFrame) -> dict[str, JpegReader]:
 def _domain(name: str, rows: pd.DataFrame, readers: Mapping[str, JpegReader], labels: Mapping[int, int]) -> Domain:
     splits = {split: tuple(_segments(part, labels)) for split, part in rows.groupby("split")}
     return Domain(name=name, readers=readers, train=splits["train"], test=splits["test"])
+
+
+def _fits_in_memory(domain: Domain, readers: Mapping[str, JpegReader]) -> bool:
+    """Whether a domain's frames, decoded, take at most `KEEP_BYTES`; many segments are not even measured."""
+    segments = (*domain.train, *domain.test)
+    if sum(s.stop - s.start for s in segments) > _KEEP_FRAMES or not _has_all_frames(segments, readers):
+        return False
+    return sum(decoded_bytes(r, segments, stride=r.stride) for r in readers.values()) <= KEEP_BYTES
+
+
+def _has_all_frames(segments: Sequence[Segment], readers: Mapping[str, JpegReader]) -> bool:
+    return all(has_frames(r.root / r.videos[s.video]) for r in readers.values() for s in segments)
+
+
+def _kept(domain: Domain, readers: Mapping[str, JpegReader]) -> Domain:
+    return replace(domain, readers={m: KeptFrames(reader, stride=reader.stride) for m, reader in readers.items()})
 
 
 def _segments(rows: pd.DataFrame, labels: Mapping[int, int]) -> Iterator[Segment]:

@@ -8,7 +8,6 @@ stride 2 and dilation 3: flow frame k stands at RGB frame 2k and leads to RGB fr
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import cv2
 import numpy as np
@@ -60,7 +59,7 @@ def quantise_flow(flow: Flow, *, bound: float) -> Picture:
     """
     _check_bound(bound)
     codes = np.floor((flow + bound) * (255.0 / (2.0 * bound)) + 0.5)
-    return np.clip(codes, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(codes, 0, 255), dtype=np.uint8)
 
 
 def dequantise_flow(codes: Picture, *, bound: float) -> Flow:
@@ -81,12 +80,9 @@ def _grey(picture: Picture) -> Picture:
 
 
 def _dis(first: Picture, second: Picture) -> Flow:
-    return np.asarray(_dis_engine().calc(first, second, None), dtype=np.float32)
-
-
-@cache
-def _dis_engine() -> cv2.DISOpticalFlow:
-    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    # a new engine each time: one that is used again may give other values for the same pictures
+    engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return np.asarray(engine.calc(first, second, np.empty(0, dtype=np.float32)), dtype=np.float32)
 
 
 def _farneback(first: Picture, second: Picture) -> Flow:

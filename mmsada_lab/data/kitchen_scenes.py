@@ -32,6 +32,9 @@ MIDDLE = (58.0, 36.0)
 
 SHOULDER = 34.0
 
+GRAIN = 10
+"""Half the spread of the noise of the camera, in levels of the rendering."""
+
 
 @dataclass(frozen=True)
 class Mover:
@@ -121,7 +124,8 @@ def _light(pictures: Picture, rng: Generator) -> Picture:
     slope = 1 + rng.uniform(-0.25, 0.25) * x + rng.uniform(-0.25, 0.25) * y
     gain = slope[..., None] * rng.uniform(0.65, 1.05) * rng.uniform(0.85, 1.1, 3)
     table = np.round(gain * 256).astype(np.uint16)
-    return np.minimum((pictures * table) >> 8, 255).astype(np.uint8)
+    noisy = ((pictures * table) >> 8) + rng.integers(0, 2 * GRAIN, pictures.shape, dtype=np.uint8)
+    return (np.clip(noisy, GRAIN, 255 + GRAIN) - GRAIN).astype(np.uint8)
 
 
 def _empty_scene(look: Look, rng: Generator, frames: int) -> Scene:

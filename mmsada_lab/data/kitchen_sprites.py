@@ -92,8 +92,9 @@ def _tiles(rng: Generator, height: int, width: int) -> Field:
 
 def _stone(rng: Generator, height: int, width: int) -> Field:
     fine = _noise(rng, height, width, (height // 3, width // 3))
-    veins = np.abs(np.sin(np.pi * (2.5 * _noise(rng, height, width, (5, 6)) + 0.7 * _noise(rng, height, width, (18, 24)))))
-    return np.clip(0.15 + 0.55 * veins**0.5 + 0.5 * (fine > 0.75) - 0.4 * (fine < 0.22), 0, 1).astype(np.float32)
+    veins: Field = np.abs(np.sin(np.pi * (2.5 * _noise(rng, height, width, (5, 6)) + 0.7 * _noise(rng, height, width, (18, 24)))))
+    field = 0.15 + 0.55 * veins**0.5 + 0.5 * (fine > 0.75) - 0.4 * (fine < 0.22)
+    return np.asarray(np.clip(field, 0, 1), dtype=np.float32)
 
 
 # Things
@@ -266,8 +267,8 @@ def sink(variant: int, rng: Generator) -> Sprite:
         right = 108 if variant == 0 else 84
         patch(sprite, (12, 14), (right, 80), shade(tint, 0.65))
     if variant == 2:
-        for x in range(90, 114, 6):
-            stroke(sprite, (x, 14), (x, 78), shade(tint, 0.5), 2)
+        for column in range(90, 114, 6):
+            stroke(sprite, (column, 14), (column, 78), shade(tint, 0.5), 2)
     disc(sprite, (60, 60), (4, 4), shade(tint, 0.25))
     return sprite
 
@@ -300,19 +301,19 @@ def stream(rng: Generator, length: float, width: float) -> list[Sprite]:
 def forearm(sleeve: int, hand: int, rng: Generator) -> Sprite:
     """A hand and its arm, placed by the fingertips, pointing up.
 
-    Sleeves: 0 bare, 1 striped across, 2 broad with dots. Hands: 0 fingers side by side, 1 spread, 2 a glove.
+    Sleeves: 0 bare, 1 broad with dots, 2 striped across. Hands: 0 fingers side by side, 1 a glove, 2 spread.
     """
     sprite = blank(56, 150, (28, 12))
     tone, cloth, mark = skin(rng), colour(rng, (0.1, 0.9), (0.2, 0.9)), colour(rng, (0.1, 0.9), (0.2, 1.0))
-    wide = (8, 9, 13)[sleeve]
+    wide = (8, 13, 9)[sleeve]
     polygon(sprite, [(28 - 6, 34), (28 + 6, 34), (28 + wide, 150), (28 - wide, 150)], tone if sleeve == 0 else cloth)
-    if sleeve == 1:
+    if sleeve == 2:
         for y in range(40, 150, 12):
             patch(sprite, (28 - 7, y), (28 + 7, y + 5), mark)
-    elif sleeve == 2:
+    elif sleeve == 1:
         for y in range(44, 150, 11):
             disc(sprite, (28 + (4 if y % 2 else -4), y), (3, 3), mark)
-    _hand(sprite, hand, cloth if hand == 2 and sleeve == 0 else mark if hand == 2 else tone)
+    _hand(sprite, hand, mark if hand == 1 else tone)
     return sprite
 
 
@@ -326,10 +327,10 @@ def _hand(sprite: Sprite, hand: int, tone: Colour) -> None:
             stroke(sprite, (x, 24), (x, 12), dark, 1)
         stroke(sprite, (36, 28), (42, 19), tone, 5)
     elif hand == 1:
-        disc(sprite, (28, 27), (8, 9), tone)
-        for x, y in ((17, 15), (24, 9), (32, 9), (39, 15)):
-            stroke(sprite, (28, 26), (x, y), tone, 4)
-    else:
         disc(sprite, (28, 22), (11, 14), tone)
         stroke(sprite, (36, 28), (41, 18), tone, 7)
         stroke(sprite, (18, 35), (38, 35), dark, 4)
+    else:
+        disc(sprite, (28, 27), (8, 9), tone)
+        for x, y in ((17, 15), (24, 9), (32, 9), (39, 15)):
+            stroke(sprite, (28, 26), (x, y), tone, 4)

@@ -128,7 +128,7 @@ def load_kitchens(
     publish(folder, [_entry(p) for p in plan], partial(_generate, kitchens, plan, workers or cpu_count() or 1))
     entries = load_entries(folder)
     domains = {name: _domain(name, folder, [e for e in entries if e.domain == name]) for name in DOMAINS}
-    return DataSource(name="kitchens", classes=VERBS, domains=domains, digest=kitchens.digest)
+    return DataSource(name="kitchens", classes=VERBS, domains=domains, digest=kitchens.digest, in_memory=True)
 
 
 def plan_segments(kitchens: Kitchens) -> list[Planned]:

@@ -80,12 +80,15 @@ class DataSource:
         classes: class names; a label is an index into them.
         domains: by name.
         digest: changes whenever the data do.
+        in_memory: whether frames come from memory (or memory-mapped files), so that processes which read ahead
+            would cost more than they save.
     """
 
     name: str
     classes: tuple[str, ...]
     domains: Mapping[str, Domain]
     digest: str
+    in_memory: bool = False
 
     def domain(self, name: str) -> Domain:
         """Return a domain by name, or raise `UserError` with the names there are."""

@@ -1,0 +1,45 @@
+"""Frames kept in memory: for data sets so small that decoding them again and again would cost more than keeping them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsada_lab.data.segments import FrameReader, Frames, Segment
+
+
+class KeptFrames:
+    """A reader that asks another one for each frame once.
+
+    Args:
+        reader: what decodes.
+        stride: RGB frames per stored frame, so that neighbouring numbers share one.
+    """
+
+    def __init__(self, reader: FrameReader, *, stride: int = 1) -> None:
+        self.channels, self.mirror_negates = reader.channels, reader.mirror_negates
+        self._reader, self._stride = reader, stride
+        self._kept: dict[tuple[str, int], Frames] = {}
+
+    def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
+        """The frames at the given RGB frame numbers, `(T, H, W, C)`."""
+        keys = [(segment.video, int(number) // self._stride) for number in frames]
+        missing = sorted({number for key, number in zip(keys, frames, strict=True) if key not in self._kept})
+        if missing:
+            decoded = self._reader.read(segment, np.array(missing, dtype=np.int64))
+            for number, frame in zip(missing, decoded, strict=True):
+                self._kept.setdefault((segment.video, int(number) // self._stride), frame.copy())
+        return np.stack([self._kept[key] for key in keys])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}
+
+
+def decoded_bytes(reader: FrameReader, segments: Iterable[Segment], *, stride: int = 1) -> int:
+    """Bytes that all frames of some segments take when decoded, judged by the size of one."""
+    segments = list(segments)
+    one = reader.read(segments[0], np.array([segments[0].start], dtype=np.int64))
+    return one.nbytes * sum((segment.stop - segment.start) // stride + 1 for segment in segments)

@@ -1,0 +1,345 @@
+"""Training batches and test clips, seen through readers that paint what they were asked for into the pixels."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmsada_lab.data.batches import (
+    ClipRule,
+    SourceBatch,
+    TargetBatch,
+    TestClipLoader,
+    TestClips,
+    TrainingBatch,
+    TrainingBatches,
+    channels_of,
+    draw_indices,
+)
+from mmsada_lab.data.segments import Domain, Segment
+from mmsada_lab.data.windows import WindowRule, centre_bounds, window_at
+from mmsada_lab.data.windows import test_centres as centres_for_testing
+from mmsada_lab.errors import UserError
+from torch import Tensor
+from toy import PaintedReader, number_of, toy_data, toy_segments
+
+LAW = settings(max_examples=100, deadline=None, derandomize=True)
+WINDOW = WindowRule(4, 2)
+ROWS, COLUMNS = np.mgrid[:16, :24]
+Paint = Callable[[Segment, int], np.ndarray]
+
+
+def who_and_where(segment: Segment, frame: int) -> np.ndarray:
+    """Channel 0: the segment's number (100 more in domain B), 1: the frame within its video, 2: x times 10."""
+    who = np.full_like(ROWS, number_of(segment.uid) + 100 * segment.uid.startswith("B"))
+    return np.stack([who, np.full_like(ROWS, frame % 256), 10 * COLUMNS], axis=-1)
+
+
+def painted(name: str, paint: Paint = who_and_where, *, modalities: int = 2, channels: int = 3, count: int = 10) -> Domain:
+    readers = {f"m{number}": PaintedReader(channels, paint) for number in range(modalities)}
+    return Domain(name, readers, toy_segments(name, "train", count), toy_segments(name, "test", 4))
+
+
+def batches_of(source: Domain, target: Domain | None = None, **changes: Any) -> TrainingBatches:
+    rule = {name: changes.pop(name) for name in ("synchronous", "negatives", "size") if name in changes}
+    settings = {"source_batch": 6, "target_batch": 6, "steps": 8, "seed": (0, 1)} | changes
+    return TrainingBatches(
+        source, target, rule=ClipRule(WINDOW, rule.pop("size", 12), **rule), modalities=tuple(source.readers), **settings
+    )
+
+
+def who(clips: dict[str, Tensor]) -> np.ndarray:
+    """Which segment every clip shows, `(M, B)`."""
+    return np.array([clip[:, 0, 0, 0, 0].tolist() for clip in clips.values()])
+
+
+def frames_of(clip: Tensor) -> list[list[int]]:
+    return clip[:, 1, :, 0, 0].tolist()
+
+
+def equal(one: TrainingBatch, other: TrainingBatch) -> bool:
+    sides = [(one.source, other.source), *([(one.target, other.target)] if one.target else [])]
+    return all(
+        torch.equal(a.corresponds, b.corresponds) and all(torch.equal(a.clips[m], b.clips[m]) for m in a.clips) for a, b in sides
+    ) and torch.equal(one.source.labels, other.source.labels)
+
+
+class TestEpochs:
+    @given(count=st.integers(1, 30), share=st.floats(0, 1), steps=st.integers(1, 40), seed=st.integers(0, 999))
+    @LAW
+    def test_every_segment_once_an_epoch_and_never_twice_in_a_batch(self, count: int, share: float, steps: int, seed: int) -> None:
+        """The end-of-epoch rule: what tops a leftover up is taken from the next epoch, so that the sequence of all
+        batches, cut into pieces of `count`, is a sequence of permutations."""
+        size = 1 + int(share * (count - 1))
+        rows = draw_indices(count, size, steps=steps, rng=np.random.default_rng(seed))
+        assert rows.shape == (steps, size)
+        assert all(len(set(row)) == size for row in rows.tolist())
+        flat = rows.ravel()
+        epochs = [flat[i : i + count] for i in range(0, len(flat) - count + 1, count)]
+        assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
+
+    def test_epochs_are_shuffled_anew(self) -> None:
+        rows = draw_indices(12, 4, steps=9, rng=np.random.default_rng(0)).reshape(3, 12)
+        assert len({tuple(epoch) for epoch in rows}) == 3
+
+    def test_a_batch_larger_than_its_domain(self) -> None:
+        with pytest.raises(UserError, match=r"takes 11 .* has 10 .*lower batch_size"):
+            batches_of(painted("A"), source_batch=11)
+        with pytest.raises(UserError, match=r"takes 11 .* has 10 .*lower batch_size"):
+            batches_of(painted("A"), painted("B"), target_batch=11)
+
+
+class TestCorrespondence:
+    @pytest.mark.parametrize("modalities", [2, 3])
+    @pytest.mark.parametrize("synchronous", [False, True])
+    def test_first_half_corresponds_and_no_two_modalities_of_the_rest_do(self, modalities: int, synchronous: bool) -> None:
+        batches = batches_of(
+            painted("A", modalities=modalities), painted("B", modalities=modalities), negatives=True, synchronous=synchronous
+        )
+        for step in range(len(batches)):
+            batch = batches[step]
+            for side in (batch.source, batch.target):
+                shown = who(side.clips)
+                assert side.corresponds.tolist() == [True] * 3 + [False] * 3
+                assert (shown[:, :3] == shown[0, :3]).all()
+                assert all(len(set(clip)) == modalities for clip in shown[:, 3:].T)
+
+    def test_the_rest_is_rolled_by_one_within_the_domain(self) -> None:
+        batch = batches_of(painted("A"), painted("B"), negatives=True)[0]
+        for side in (batch.source, batch.target):
+            first, second = who(side.clips)[:, 3:]
+            assert second.tolist() == [*first[1:], first[0]]
+
+    @pytest.mark.parametrize("negatives", [False, True])
+    def test_labels_are_those_of_the_first_modality(self, negatives: bool) -> None:
+        source = painted("A")
+        batches = batches_of(source, negatives=negatives)
+        labels = {number_of(s.uid): s.label for s in source.train}
+        for step in range(len(batches)):
+            batch = batches[step].source
+            assert batch.labels.tolist() == [labels[number] for number in who(batch.clips)[0]]
+
+    def test_without_negatives_every_clip_corresponds(self) -> None:
+        batch = batches_of(painted("A", modalities=3), negatives=False)[0].source
+        assert batch.corresponds.all()
+        assert (who(batch.clips) == who(batch.clips)[0]).all()
+
+
+class TestDomains:
+    def test_source_and_target_come_from_their_own_domain(self) -> None:
+        batches = batches_of(painted("A"), painted("B"), negatives=True)
+        for step in range(len(batches)):
+            assert who(batches[step].source.clips).max() < 100
+            assert who(batches[step].target.clips).min() >= 100
+
+    def test_no_target_no_target_clips(self) -> None:
+        assert batches_of(painted("A"))[0].target is None
+
+    def test_clips_are_bytes_of_the_promised_shape(self) -> None:
+        data = toy_data()
+        batches = TrainingBatches(
+            data.domain("A"),
+            data.domain("B"),
+            rule=ClipRule(WINDOW, 12),
+            modalities=("flow", "rgb"),
+            source_batch=6,
+            target_batch=4,
+            steps=1,
+            seed=(0,),
+        )
+        batch = batches[0]
+        assert {m: tuple(c.shape) for m, c in batch.source.clips.items()} == {"flow": (6, 2, 4, 12, 12), "rgb": (6, 3, 4, 12, 12)}
+        assert {m: tuple(c.shape) for m, c in batch.target.clips.items()} == {"flow": (4, 2, 4, 12, 12), "rgb": (4, 3, 4, 12, 12)}
+        assert {clip.dtype for clip in batch.source.clips.values()} == {torch.uint8}
+        assert channels_of(data.domain("A"), ("flow", "rgb")) == {"flow": 2, "rgb": 3}
+
+    def test_moving_a_batch_keeps_all_of_it(self) -> None:
+        batch = batches_of(painted("A"), painted("B"), negatives=True)[0]
+        moved = batch.to(torch.device("cpu"))
+        assert equal(moved, batch)
+        assert type(moved.source) is SourceBatch
+        assert type(moved.target) is TargetBatch
+
+
+class TestTargetLabels:
+    def test_a_target_batch_has_no_field_for_them(self) -> None:
+        assert {field.name for field in fields(TargetBatch)} == {"clips", "corresponds"}
+        assert {field.name for field in fields(SourceBatch)} - {field.name for field in fields(TargetBatch)} == {"labels"}
+
+    def test_a_reader_that_looks_for_them_finds_none(self) -> None:
+        def peeking(segment: Segment, _: int) -> np.ndarray:
+            return np.full((16, 24, 1), 255 if segment.label is None else segment.label)
+
+        batches = batches_of(painted("A", peeking, channels=1), painted("B", peeking, channels=1), negatives=True)
+        for step in range(len(batches)):
+            batch = batches[step]
+            assert all((clip == 255).all() for clip in batch.target.clips.values())
+            assert batch.source.clips["m0"][:, 0, 0, 0, 0].tolist() == batch.source.labels.tolist()
+            assert type(batch.target) is TargetBatch
+
+
+class TestWindowsAndCrops:
+    def test_windows_are_of_the_segment_shown(self) -> None:
+        source = painted("A")
+        segments = {number_of(s.uid): s for s in source.train}
+        batches = batches_of(source, negatives=True)
+        for step in range(len(batches)):
+            for clip in batches[step].source.clips.values():
+                for number, frames in zip(clip[:, 0, 0, 0, 0].tolist(), frames_of(clip), strict=True):
+                    low, high = centre_bounds(segments[number], WINDOW)
+                    allowed = [(window_at(c, WINDOW) % 256).tolist() for c in range(low, high + 1)]
+                    assert frames in allowed
+
+    def test_synchronous_modalities_share_window_crop_and_flip(self) -> None:
+        batches = batches_of(painted("A", modalities=3), synchronous=True)
+        for step in range(len(batches)):
+            first, *others = batches[step].source.clips.values()
+            assert all(torch.equal(first, other) for other in others)
+
+    def test_synchronous_negatives_share_crop_and_flip_though_not_segments(self) -> None:
+        batches = batches_of(painted("A"), synchronous=True, negatives=True)
+        for step in range(len(batches)):
+            first, second = batches[step].source.clips.values()
+            assert torch.equal(first[:, 2], second[:, 2])
+            assert not torch.equal(first[:, 0], second[:, 0])
+
+    def test_by_default_modalities_draw_window_crop_and_flip_apart(self) -> None:
+        batches = batches_of(painted("A"), steps=40)
+        first, second = (torch.cat([batches[step].source.clips[m] for step in range(40)]) for m in ("m0", "m1"))
+        same_window = np.mean([a == b for a, b in zip(frames_of(first), frames_of(second), strict=True)])
+        assert 0 < same_window < 0.3
+        flips = {(bool(a), bool(b)) for a, b in zip(is_mirrored(first), is_mirrored(second), strict=True)}
+        assert len(flips) == 4
+
+    def test_u_is_turned_round_exactly_where_the_clip_is_mirrored(self) -> None:
+        """u says 50 everywhere; v grows to the right, so that it shows whether a clip was mirrored."""
+
+        def flow(_: Segment, __: int) -> np.ndarray:
+            return np.stack([np.full_like(COLUMNS, 50), 10 * COLUMNS], axis=-1)
+
+        reader = PaintedReader(2, flow, mirror_negates=(0,))
+        source = Domain("A", {"flow": reader}, toy_segments("A", "train", 10), ())
+        batches = batches_of(source, size=8)
+        clips = torch.cat([batches[step].source.clips["flow"] for step in range(len(batches))])
+        mirrored = clips[:, 1, 0, 0, 0] > clips[:, 1, 0, 0, -1]
+        assert 0 < mirrored.sum() < len(clips)
+        assert (clips[mirrored, 0] == 205).all()
+        assert (clips[~mirrored, 0] == 50).all()
+        # v is merely mirrored: its range is that of what was painted (released crops stop at 3/4 of this frame)
+        assert clips[:, 1].max() <= 200
+
+    def test_rgb_keeps_its_values_in_a_mirror(self) -> None:
+        clips = torch.cat([batches_of(painted("A"))[step].source.clips["m0"] for step in range(8)])
+        assert set(clips[:, 0].unique().tolist()) == set(range(10))
+        assert is_mirrored(clips).any()
+
+
+def is_mirrored(clips: Tensor) -> Tensor:
+    """Whether x, painted into channel 2, falls to the right."""
+    return clips[:, 2, 0, 0, 0] > clips[:, 2, 0, 0, -1]
+
+
+class TestPureFunctionOfTheStep:
+    def test_whatever_was_read_before(self) -> None:
+        forwards, backwards = (batches_of(painted("A"), painted("B"), negatives=True) for _ in range(2))
+        one = [forwards[step] for step in range(8)]
+        other = [backwards[step] for step in reversed(range(8))]
+        assert all(equal(a, b) for a, b in zip(one, reversed(other), strict=True))
+        assert equal(forwards[3], one[3])
+
+    def test_in_another_process(self) -> None:
+        data = toy_data()
+        batches = TrainingBatches(
+            data.domain("A"),
+            data.domain("B"),
+            rule=ClipRule(WINDOW, 12, negatives=True),
+            modalities=("rgb", "flow"),
+            source_batch=6,
+            target_batch=6,
+            steps=3,
+            seed=(0, 1),
+        )
+        assert equal(pickle.loads(pickle.dumps(batches))[2], batches[2])
+
+    @pytest.mark.parametrize("seed", [(1, 1), (0, 0)], ids=["another seed", "another stage"])
+    def test_another_seed_or_stage_gives_other_batches(self, seed: tuple[int, int]) -> None:
+        here, there = batches_of(painted("A")), batches_of(painted("A"), seed=seed)
+        assert [who(here[k].source.clips).tolist() for k in range(8)] != [who(there[k].source.clips).tolist() for k in range(8)]
+
+    def test_a_segment_that_comes_again_is_cut_anew(self) -> None:
+        batches = batches_of(painted("A", count=6), steps=6)
+        for number in range(6):
+            clips = [c for step in range(6) for c in batches[step].source.clips["m0"] if c[0, 0, 0, 0] == number]
+            assert len(clips) == 6
+            assert len({c.numpy().tobytes() for c in clips}) > 1
+
+
+class TestShards:
+    @pytest.mark.parametrize("shards", [2, 3])
+    def test_shards_are_the_parts_of_the_whole_batch(self, shards: int) -> None:
+        whole = batches_of(painted("A"), painted("B"))
+        parts = [batches_of(painted("A"), painted("B"), shard=(rank, shards)) for rank in range(shards)]
+        for step in range(len(whole)):
+            for m in ("m0", "m1"):
+                assert torch.equal(torch.cat([p[step].source.clips[m] for p in parts]), whole[step].source.clips[m])
+                assert torch.equal(torch.cat([p[step].target.clips[m] for p in parts]), whole[step].target.clips[m])
+            assert torch.equal(torch.cat([p[step].source.labels for p in parts]), whole[step].source.labels)
+
+    def test_every_shard_has_its_negatives(self) -> None:
+        parts = [batches_of(painted("A"), painted("B"), negatives=True, source_batch=8, shard=(rank, 2)) for rank in range(2)]
+        for part in parts:
+            batch = part[0].source
+            first, second = who(batch.clips)
+            assert batch.corresponds.tolist() == (first == second).tolist() == [True, True, False, False]
+        assert len(set(np.concatenate([who(p[0].source.clips)[0] for p in parts]))) == 8
+
+
+def clips_for_testing(domain: Domain, *, windows: int = 3) -> TestClips:
+    return TestClips(domain, domain.test, rule=ClipRule(WINDOW, 14), modalities=tuple(domain.readers), windows=windows)
+
+
+class TestTestClips:
+    def test_windows_are_equidistant_and_the_same_for_all_modalities(self) -> None:
+        domain = painted("A")
+        clips = clips_for_testing(domain)
+        assert len(clips) == 4
+        for index, segment in enumerate(domain.test):
+            item = clips[index]
+            assert {tuple(clip.shape) for clip in item.values()} == {(3, 3, 4, 14, 14)}
+            assert torch.equal(item["m0"], item["m1"])
+            centres = centres_for_testing(segment, WINDOW, count=3)
+            assert frames_of(item["m0"]) == [(window_at(int(c), WINDOW) % 256).tolist() for c in centres]
+            assert (item["m0"][:, 0] == index).all()
+
+    def test_the_crop_is_central_and_never_mirrored(self) -> None:
+        item = clips_for_testing(painted("A"))[0]["m0"]
+        assert (item[:, 2] == torch.arange(5, 19, dtype=torch.uint8) * 10).all()
+
+    def test_the_loader_keeps_what_is_small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        reads = []
+
+        def counting(segment: Segment, frame: int) -> np.ndarray:
+            reads.append(segment.uid)
+            return who_and_where(segment, frame)
+
+        loader = TestClipLoader(clips_for_testing(painted("A", counting)), batch_size=3)
+        first = list(loader)
+        seen = len(reads)
+        second = list(loader)
+        assert [len(batch["m0"]) for batch in first] == [3, 1]
+        assert len(reads) == seen > 0
+        assert all(torch.equal(a[m], b[m]) for a, b in zip(first, second, strict=True) for m in a)
+
+        monkeypatch.setattr(TestClipLoader, "KEEP_BYTES", 3000)
+        loader = TestClipLoader(clips_for_testing(painted("A", counting)), batch_size=3)
+        first, seen = list(loader), len(reads)
+        again = list(loader)
+        assert len(reads) > seen
+        assert all(torch.equal(a[m], b[m]) for a, b in zip(first, again, strict=True) for m in a)

@@ -1,0 +1,242 @@
+"""Evaluation on cases made by hand, in which every wrong way to average gives another answer; AdaBN by numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from mmsada_lab.data.batches import ClipRule, TestClipLoader, TestClips
+from mmsada_lab.data.segments import Domain, Segment
+from mmsada_lab.data.windows import WindowRule
+from mmsada_lab.evaluate import Predictions, accuracies, mean_class_accuracy, predict, predict_adapted, top1
+from mmsada_lab.models.batchnorm import adapted_batchnorm
+from mmsada_lab.models.network import LateFusionNetwork
+from sklearn.metrics import balanced_accuracy_score
+from torch import Tensor, nn
+from torch.testing import assert_close
+from toy import PaintedReader, toy_segments
+
+CPU = torch.device("cpu")
+
+
+class Looked(nn.Module):
+    """Features are a row of a table, the row is the clip's first pixel."""
+
+    def __init__(self, table: list[list[float]]) -> None:
+        super().__init__()
+        self.table = nn.Embedding.from_pretrained(torch.tensor(table))
+        self.features = len(table[0])
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.table(((clips[:, 0, 0, 0, 0] + 1) * 128).round().long())
+
+
+def lookup(tables: Mapping[str, list[list[float]]]) -> LateFusionNetwork:
+    """A network whose logits are its features."""
+    network = LateFusionNetwork({m: Looked(table) for m, table in tables.items()}, len(next(iter(tables.values()))[0]))
+    for classifier in network.classifiers.values():
+        nn.init.eye_(classifier.weight)
+    return network
+
+
+def windows_of(*rows: list[int], modalities: tuple[str, ...] = ("rgb",), batch_size: int = 16) -> TestClipLoader:
+    """A loader whose segment i has windows with the first pixels `rows[i]`."""
+    windows = len(rows[0])
+    segments = tuple(Segment(f"A-test-{i}", "video", 1000 * i + 100, 1000 * i + 900) for i in range(len(rows)))
+
+    def paint(segment: Segment, frame: int) -> np.ndarray:
+        nth = int((frame - segment.start) / (801 / windows))
+        return np.full((8, 8, 1), rows[int(segment.uid[7:])][nth])
+
+    readers = {m: PaintedReader(1, paint) for m in modalities}
+    rule = ClipRule(WindowRule(2, 1), 7)
+    clips = TestClips(Domain("A", readers, (), segments), segments, rule=rule, modalities=modalities, windows=windows)
+    return TestClipLoader(clips, batch_size=batch_size)
+
+
+def softmax(logits: object) -> np.ndarray:
+    powers = np.exp(np.asarray(logits, dtype=float))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+class TestPredict:
+    def test_probabilities_are_averaged_over_windows_not_logits(self) -> None:
+        """One window is very sure of class 0, two are fairly sure of class 1: the logits' mean says 0, the vote 1."""
+        table = [[10.0, 0.0], [0.0, 4.0]]
+        logits = np.array([table[row] for row in (0, 1, 1)])
+        assert logits.mean(axis=0).argmax() == 0
+        found = predict(lookup({"rgb": table}), windows_of([0, 1, 1]), device=CPU).probabilities["fused"]
+        assert found.argmax(axis=1).tolist() == [1]
+        np.testing.assert_allclose(found, [softmax(logits).mean(axis=0)], rtol=1e-5)
+
+    def test_streams_are_fused_by_the_sum_of_logits_not_of_probabilities(self) -> None:
+        """RGB is very sure of 0, flow as sure of 1 as two of its probabilities can be: their sum of logits says 0."""
+        tables = {"rgb": [[9.0, 0.0, 0.0]], "flow": [[0.0, 7.0, 0.0]]}
+        found = predict(lookup(tables), windows_of([0], modalities=("rgb", "flow")), device=CPU).probabilities
+        assert set(found) == {"fused", "rgb", "flow"}
+        np.testing.assert_allclose(found["fused"], [softmax([9, 7, 0])], rtol=1e-4)
+        np.testing.assert_allclose(found["rgb"], [softmax([9, 0, 0])], rtol=1e-4)
+        np.testing.assert_allclose(found["flow"], [softmax([0, 7, 0])], rtol=1e-4)
+
+    @pytest.mark.parametrize("batch_size", [1, 2, 5])
+    def test_segments_stay_apart_and_in_order_whatever_the_batch(self, batch_size: int) -> None:
+        rng = np.random.default_rng(0)
+        table = rng.normal(size=(9, 4)).tolist()
+        rows = rng.integers(9, size=(5, 3)).tolist()
+        found = predict(lookup({"rgb": table}), windows_of(*rows, batch_size=batch_size), device=CPU)
+        windows = np.array(table)[np.array(rows)]
+        np.testing.assert_allclose(found.probabilities["fused"], softmax(windows).mean(axis=1), rtol=1e-4)
+        np.testing.assert_allclose(found.features["rgb"], windows.mean(axis=1), rtol=1e-4)
+
+    def test_dropout_is_off(self) -> None:
+        network = lookup({"rgb": [[1.0, 2.0]]}).train()
+        found = [predict(network, windows_of([0]), device=CPU).probabilities["fused"] for _ in range(5)]
+        assert all((one == found[0]).all() for one in found)
+        np.testing.assert_allclose(found[0], [softmax([1, 2])], rtol=1e-5)
+
+
+class TestAccuracies:
+    def test_by_hand(self) -> None:
+        probabilities = np.eye(3, dtype=np.float32)[[0, 0, 1, 2, 2]]
+        labels = np.array([0, 0, 0, 1, 2])
+        assert top1(probabilities, labels) == pytest.approx(60)
+        assert mean_class_accuracy(probabilities, labels) == pytest.approx(100 * (2 / 3 + 0 + 1) / 3)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_mean_class_is_balanced_accuracy(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        probabilities, labels = rng.random((40, 4), dtype=np.float32), rng.integers(4, size=40)
+        expected = balanced_accuracy_score(labels, probabilities.argmax(axis=1))
+        assert mean_class_accuracy(probabilities, labels) == pytest.approx(100 * expected)
+
+    def test_classes_that_do_not_occur_do_not_count(self) -> None:
+        probabilities, labels = np.eye(8, dtype=np.float32)[[0, 3]], np.array([0, 1])
+        assert mean_class_accuracy(probabilities, labels) == pytest.approx(50)
+
+    def test_a_spare_output_that_wins_is_wrong(self) -> None:
+        assert top1(np.array([[0.4, 0.1, 0.5, 0.0]], dtype=np.float32), np.array([0])) == 0
+
+    def test_every_stream_has_both(self) -> None:
+        one, other = np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)[::-1]
+        found = accuracies(Predictions({"fused": one, "rgb": other}, {}), np.array([0, 1]))
+        assert found == {"fused": {"top1": 100, "mean_class": 100}, "rgb": {"top1": 0, "mean_class": 0}}
+
+
+class Normalised(nn.Module):
+    """Batch normalisation of the pixels, then their mean and their mean square: no padding, so exactly affine-invariant."""
+
+    features = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm3d(2, eps=1e-12, momentum=0.3)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        x = self.drop(self.norm(clips))
+        return torch.cat([x.mean(dim=(2, 3, 4)), (x**2).mean(dim=(2, 3, 4))], dim=1)
+
+
+@pytest.fixture
+def network() -> LateFusionNetwork:
+    torch.manual_seed(0)
+    network = LateFusionNetwork({"rgb": Normalised()}, 3)
+    network.train()
+    for _ in range(3):
+        network.features({"rgb": torch.randn(4, 2, 2, 3, 3)})
+    return network
+
+
+def state(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def modes(network: nn.Module) -> list[tuple[bool, object]]:
+    return [(module.training, getattr(module, "momentum", None)) for module in network.modules()]
+
+
+class TestAdaptedBatchNorm:
+    sizes = (5, 3, 2)
+
+    def batches(self) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        return [3 * torch.randn(b, 2, 2, 3, 3, generator=generator) + 5 for b in self.sizes]
+
+    def test_statistics_are_the_mean_over_batches_of_what_was_passed(self, network: LateFusionNetwork) -> None:
+        with adapted_batchnorm(network, lambda: [network.features({"rgb": x}) for x in self.batches()]):
+            norm = network.backbones["rgb"].norm
+            mean, variance = norm.running_mean.numpy().copy(), norm.running_var.numpy().copy()
+            assert not network.training
+            assert not norm.training
+        arrays = [x.double().numpy() for x in self.batches()]
+        np.testing.assert_allclose(mean, np.mean([x.mean(axis=(0, 2, 3, 4)) for x in arrays], axis=0), rtol=1e-5)
+        np.testing.assert_allclose(variance, np.mean([x.var(axis=(0, 2, 3, 4), ddof=1) for x in arrays], axis=0), rtol=1e-5)
+
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize("fails", ["nowhere", "in the passes", "in the context"])
+    def test_everything_is_as_before_afterwards(self, network: LateFusionNetwork, fails: str, training: bool) -> None:
+        network.train(training)
+        before, modes_before = state(network), modes(network)
+
+        def forward() -> None:
+            network.features({"rgb": self.batches()[0]})
+            if fails == "in the passes":
+                raise KeyboardInterrupt
+
+        def use() -> None:
+            with adapted_batchnorm(network, forward):
+                assert not torch.equal(network.backbones["rgb"].norm.running_mean, before["backbones.rgb.norm.running_mean"])
+                if fails == "in the context":
+                    raise KeyboardInterrupt
+
+        if fails == "nowhere":
+            use()
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                use()
+        after = state(network)
+        assert after.keys() == before.keys()
+        assert all(torch.equal(after[name], before[name]) for name in before)
+        assert modes(network) == modes_before
+
+    def test_dropout_is_off_while_the_target_passes(self, network: LateFusionNetwork) -> None:
+        outputs = []
+        with adapted_batchnorm(network, lambda: outputs.extend(network.features({"rgb": self.batches()[0]})["rgb"] for _ in range(3))):
+            pass
+        assert all(torch.equal(one, outputs[0]) for one in outputs)
+        assert not outputs[0].requires_grad
+
+
+def noisy(scale: float, shift: float) -> tuple[TestClipLoader, TestClipLoader]:
+    """Training and test clips of a domain, its pixels scaled and shifted."""
+
+    def paint(segment: Segment, frame: int) -> np.ndarray:
+        seed = [sum(segment.uid.encode()), frame]
+        return scale * np.random.default_rng(seed).integers(0, 100, (8, 8, 2)) + shift
+
+    domain = Domain("A", {"rgb": PaintedReader(2, paint)}, toy_segments("A", "train", 6), toy_segments("A", "test", 4))
+    rule = ClipRule(WindowRule(2, 1), 7)
+    loaders = [TestClipLoader(TestClips(domain, s, rule=rule, modalities=("rgb",), windows=2)) for s in (domain.train, domain.test)]
+    return loaders[0], loaders[1]
+
+
+class TestPredictAdapted:
+    def test_a_change_of_brightness_and_contrast_is_no_change(self, network: LateFusionNetwork) -> None:
+        """With the target's own statistics, an affine change of all pixels leaves every prediction as it was."""
+        train, test = noisy(1, 0)
+        changed_train, changed_test = noisy(2, 30)
+        plain = predict_adapted(network, test, target_training=train, device=CPU).probabilities["fused"]
+        changed = predict_adapted(network, changed_test, target_training=changed_train, device=CPU).probabilities["fused"]
+        np.testing.assert_allclose(changed, plain, atol=1e-5)
+        unadapted = [predict(network, clips, device=CPU).probabilities["fused"] for clips in (test, changed_test)]
+        assert np.abs(unadapted[0] - unadapted[1]).max() > 0.01
+
+    def test_the_network_is_left_as_it_was(self, network: LateFusionNetwork) -> None:
+        train, test = noisy(2, 30)
+        before, modes_before = state(network), modes(network)
+        predict_adapted(network, test, target_training=train, device=CPU)
+        for name, tensor in state(network).items():
+            assert_close(tensor, before[name], rtol=0, atol=0)
+        assert modes(network) == modes_before

@@ -1,0 +1,385 @@
+"""One contract over all methods, and what makes each of them itself.
+
+Everything is observed from outside: the terms a method returns, where their gradients arrive, what batch normalisation
+and the heads were shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmsada_lab import config as configuration
+from mmsada_lab import methods
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch
+from mmsada_lab.losses import total_loss
+from mmsada_lab.methods import METHODS, MMSADA, Method
+from mmsada_lab.models.backbones import build_backbone
+from mmsada_lab.models.network import LateFusionNetwork
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.testing import assert_close
+from toy import MODALITIES, toy_config
+
+NUM_CLASSES, B = 3, 6
+COUNTS = pytest.mark.parametrize("modalities", [["rgb"], ["flow", "rgb"], ["rgb", "flow", "depth"]], ids=len)
+EVERY_METHOD = pytest.mark.parametrize("name", METHODS)
+ADVERSARIAL = pytest.mark.parametrize("name", ["adversarial_only", "mmsada"])
+HALF = torch.tensor([True] * 3 + [False] * 3)
+
+
+def method_of(config: ExperimentConfig, *, stage: str = "adapt") -> Method:
+    torch.manual_seed(0)
+    network = LateFusionNetwork(
+        {m: build_backbone("small3d", MODALITIES[m][0], width=2, norm_momentum=0.1) for m in config.modalities},
+        NUM_CLASSES * config.outputs_per_class,
+        dropout=config.dropout,
+        dropout_on=config.dropout_on,
+        norm_group=config.norm_group,
+    )
+    method = METHODS[config.method](network, config, num_classes=NUM_CLASSES)
+    method.select_terms(dict(config.stages)[stage].weights)
+    return method
+
+
+def batch_of(config: ExperimentConfig, *, corresponds: Tensor = HALF, seed: int = 0, dtype: torch.dtype = torch.uint8) -> TrainingBatch:
+    generator = torch.Generator().manual_seed(seed)
+
+    def clips() -> dict[str, Tensor]:
+        shapes = {m: (B, MODALITIES[m][0], 4, 8, 8) for m in config.modalities}
+        drawn = {m: torch.randint(256, shape, generator=generator, dtype=torch.uint8) for m, shape in shapes.items()}
+        return drawn if dtype == torch.uint8 else {m: (c.to(dtype) / 128 - 1).requires_grad_() for m, c in drawn.items()}
+
+    source = SourceBatch(clips(), corresponds, torch.arange(B) % NUM_CLASSES)
+    return TrainingBatch(source, TargetBatch(clips(), corresponds) if config.target_batches else None)
+
+
+def parts_of(method: Method) -> dict[str, list[nn.Parameter]]:
+    network = method.network
+    parts = {"backbones": network.backbones, "classifiers": network.classifiers}
+    if isinstance(method, MMSADA):
+        parts |= {"discriminators": method.discriminators, "correspondence": method.correspondence_head}
+    return {name: list(module.parameters()) for name, module in parts.items()}
+
+
+def reached(loss: Tensor, method: Method) -> set[str]:
+    """Parts of a method whose every parameter gets a gradient from a loss; a part half reached fails."""
+    found = set()
+    for name, parameters in parts_of(method).items():
+        asked = [p for p in parameters if p.requires_grad]
+        gradients = torch.autograd.grad(loss, asked, retain_graph=True, allow_unused=True) if asked else []
+        hit = {g is not None and bool(g.abs().sum() > 0) for g in gradients}
+        assert len(hit) < 2, f"{name} is reached in part only"
+        found |= {name} if hit == {True} else set()
+    return found
+
+
+def test_the_configuration_knows_the_same_methods() -> None:
+    assert METHODS.keys() == configuration.METHODS.keys()
+
+
+class TestContract:
+    @COUNTS
+    @EVERY_METHOD
+    @pytest.mark.parametrize("stage", ["pretrain", "adapt"])
+    def test_terms_are_finite_scalars_and_those_of_the_stage(self, name: str, modalities: list[str], stage: str) -> None:
+        config = toy_config(name, modalities=modalities)
+        weights = dict(config.stages)[stage].weights
+        terms = method_of(config, stage=stage)(batch_of(config), 0.5)
+        assert terms.keys() == weights.keys()
+        assert all(term.shape == () and term.isfinite() and term > 0 for term in terms.values())
+
+    @COUNTS
+    @EVERY_METHOD
+    @pytest.mark.parametrize("stage", ["pretrain", "adapt"])
+    def test_every_trained_part_gets_gradients_and_no_other(self, name: str, modalities: list[str], stage: str) -> None:
+        config = toy_config(name, modalities=modalities)
+        weights = dict(config.stages)[stage].weights
+        method = method_of(config, stage=stage)
+        total_loss(method(batch_of(config), 0.5), weights).backward()
+        heads = {"discriminators": "adversarial", "correspondence": "correspondence"}
+        trained = {"backbones", "classifiers"} | {head for head, term in heads.items() if term in weights}
+        for part, parameters in parts_of(method).items():
+            assert {p.requires_grad for p in parameters} == {part in trained}, part
+            assert {p.grad is not None for p in parameters} == {part in trained}, part
+            assert all(p.grad.isfinite().all() for p in parameters if p.grad is not None), part
+        assert all(p.grad is not None or not p.requires_grad for p in method.parameters())
+
+    @EVERY_METHOD
+    def test_terms_are_what_the_configuration_says_a_method_has(self, name: str) -> None:
+        config = toy_config(name)
+        assert set(config.adapt.weights) == set(configuration.METHODS[name].terms)
+
+    @pytest.mark.parametrize("name", ["adversarial_only", "self_supervised_only", "mmsada"])
+    def test_a_single_modality_has_nothing_to_correspond_with(self, name: str) -> None:
+        config = toy_config(name, modalities=["rgb"])
+        assert all("correspondence" not in stage.weights for _, stage in config.stages)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"dropout_on": "features"},
+            {"discriminator_outputs": 1},
+            {"outputs_per_class": 2},
+            {"correspondence_batch": "half"},
+            {"norm_group": 2},
+            {"reversal_schedule": "constant"},
+        ],
+        ids=str,
+    )
+    def test_every_option_of_mmsada_trains(self, changes: dict[str, Any]) -> None:
+        config = toy_config(**changes)
+        method = method_of(config)
+        terms = method(batch_of(config), 0.5)
+        total_loss(terms, config.adapt.weights).backward()
+        assert all(term.isfinite() for term in terms.values())
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+
+    @pytest.mark.parametrize("name", ["adversarial_only", "self_supervised_only", "mmsada"])
+    def test_adaptation_without_target_clips_is_refused(self, name: str) -> None:
+        config = toy_config(name)
+        with pytest.raises(ValueError, match="target"):
+            method_of(config)(TrainingBatch(batch_of(config).source, None), 0.5)
+
+
+class TestWhereEachTermReaches:
+    @pytest.mark.parametrize(
+        ("term", "parts"),
+        [
+            ("classification", {"backbones", "classifiers"}),
+            ("adversarial", {"backbones", "discriminators"}),
+            ("correspondence", {"backbones", "correspondence"}),
+        ],
+    )
+    def test_parameters(self, term: str, parts: set[str]) -> None:
+        method = method_of(toy_config())
+        assert reached(method(batch_of(toy_config()), 0.5)[term], method) == parts
+
+    @pytest.mark.parametrize(("term", "target_too"), [("classification", False), ("adversarial", True), ("correspondence", True)])
+    def test_clips(self, term: str, target_too: bool) -> None:
+        """The target's pixels move the classification term by nothing; every modality's move the other two."""
+        config = toy_config()
+        batch = batch_of(config, dtype=torch.float32)
+        loss = method_of(config)(batch, 0.5)[term]
+        pixels = [*batch.source.clips.values(), *batch.target.clips.values()]
+        gradients = torch.autograd.grad(loss, pixels, allow_unused=True)
+        moved = [g is not None and bool(g.abs().sum() > 0) for g in gradients]
+        assert moved == [True, True, target_too, target_too]
+
+
+class TestGradientReversal:
+    """F climbs where D descends: measured against the same loss written without a reversal."""
+
+    def plain(self, method: MMSADA, batch: TrainingBatch) -> Tensor:
+        """Eq. 2 by its definition: -d log D - (1 - d) log(1 - D), a mean over both domains' clips, summed over modalities."""
+        total = torch.zeros(())
+        for side, domain in enumerate((batch.source, batch.target)):
+            for m, feature in method.network.features(domain.clips).items():
+                total = total - method.discriminators[m](feature).log_softmax(dim=1)[:, side].sum() / (2 * B)
+        return total
+
+    @ADVERSARIAL
+    @pytest.mark.parametrize(("schedule", "progress", "share"), [("constant", 0.1, 1.0), ("ramp", 0.1, 0.4621), ("ramp", 1.0, 0.9999)])
+    def test_descends_for_the_discriminators_and_ascends_for_the_backbones(
+        self, name: str, schedule: str, progress: float, share: float
+    ) -> None:
+        config = toy_config(name, reversal_schedule=schedule, reversal_coefficient=0.3)
+        method, batch = method_of(config), batch_of(config)
+        term, plain = method(batch, progress)["adversarial"], self.plain(method, batch)
+        assert_close(term, plain)
+        parts = parts_of(method)
+        for part, factor in (("discriminators", 1.0), ("backbones", -0.3 * share)):
+            found = torch.autograd.grad(term, parts[part], retain_graph=True)
+            expected = torch.autograd.grad(plain, parts[part], retain_graph=True)
+            assert max(float(e.abs().max()) for e in expected) > 1e-4
+            for one, other in zip(found, expected, strict=True):
+                assert_close(one, factor * other, rtol=2e-3, atol=1e-7)
+
+    @ADVERSARIAL
+    def test_a_step_of_d_lowers_the_domain_loss_and_a_step_of_f_raises_it(self, name: str) -> None:
+        config = toy_config(name, reversal_schedule="constant")
+        batch = batch_of(config)
+        moved = {}
+        for part in ("discriminators", "backbones"):
+            method = method_of(config)
+            term = method(batch, 1.0)["adversarial"]
+            parameters = parts_of(method)[part]
+            with torch.no_grad():
+                for p, g in zip(parameters, torch.autograd.grad(term, parameters), strict=True):
+                    p -= 0.02 * g
+            moved[part] = (self.plain(method, batch) - term).item()
+        assert moved["discriminators"] < 0 < moved["backbones"]
+
+    def test_the_ramp_starts_with_no_reversal_at_all(self) -> None:
+        method, batch = method_of(toy_config("adversarial_only")), batch_of(toy_config("adversarial_only"))
+        gradients = torch.autograd.grad(method(batch, 0.0)["adversarial"], parts_of(method)["backbones"])
+        assert all((g == 0).all() for g in gradients)
+
+
+class TestClassification:
+    config = toy_config(dropout=0.0)
+
+    def test_only_corresponding_clips_are_classified(self) -> None:
+        """Against the cross-entropy of Eq. 1 over the first half, written in numpy."""
+        method, batch = method_of(self.config), batch_of(self.config)
+        found = method(batch, 0.5)["classification"]
+        logits = sum(method.network.stream_logits(method.network.features(batch.source.clips)).values()).detach().double().numpy()
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        by_hand = -np.log(probabilities[np.arange(3), batch.source.labels[:3].numpy()]).mean()
+        assert found.item() == pytest.approx(by_hand, rel=1e-4)
+
+    @EVERY_METHOD
+    def test_labels_of_the_others_do_not_matter(self, name: str) -> None:
+        config = toy_config(name, dropout=0.0)
+        batch = batch_of(config)
+        labels = batch.source.labels.clone()
+        labels[3:] = (labels[3:] + 1) % NUM_CLASSES
+        relabelled = TrainingBatch(SourceBatch(batch.source.clips, HALF, labels), batch.target)
+        assert_close(method_of(config)(relabelled, 0.5)["classification"], method_of(config)(batch, 0.5)["classification"])
+
+    @EVERY_METHOD
+    def test_pixels_of_the_others_do_not_matter(self, name: str) -> None:
+        """In evaluation mode, where clips do not meet in batch statistics."""
+        config = toy_config(name)
+        batch = batch_of(config, dtype=torch.float32)
+        loss = method_of(config).eval()(batch, 0.5)["classification"]
+        for gradient in torch.autograd.grad(loss, list(batch.source.clips.values())):
+            moved = gradient.flatten(1).abs().sum(dim=1) > 0
+            assert moved.tolist() == HALF.tolist()
+
+    def test_spare_outputs_get_no_gradient(self) -> None:
+        config = toy_config("source_only", outputs_per_class=2)
+        method = method_of(config)
+        method(batch_of(config), 0.5)["classification"].backward()
+        for classifier in method.network.classifiers.values():
+            assert (classifier.bias.grad[:NUM_CLASSES] != 0).all()
+            assert (classifier.weight.grad[NUM_CLASSES:] == 0).all()
+
+
+@contextmanager
+def judged(method: MMSADA) -> Iterator[list[dict[str, Tensor]]]:
+    """Features the correspondence head is shown, call by call."""
+    shown: list[dict[str, Tensor]] = []
+    hook = method.correspondence_head.register_forward_pre_hook(lambda _, arguments: shown.append(dict(arguments[0])))
+    yield shown
+    hook.remove()
+
+
+class TestCorrespondence:
+    def by_hand(self, scores: Tensor, corresponds: Tensor) -> Tensor:
+        """-c log C - (1 - c) log(1 - C), C the probability of the second output."""
+        says = scores.softmax(dim=1)[:, 1]
+        return torch.where(corresponds, -says.log(), -(1 - says).log()).mean()
+
+    @pytest.mark.parametrize("corresponds", [HALF, ~HALF, torch.zeros(B, dtype=torch.bool), torch.ones(B, dtype=torch.bool)], ids=str)
+    def test_both_terms_of_the_equation_count(self, corresponds: Tensor) -> None:
+        config = toy_config("self_supervised_only", correspondence_batch="half")
+        method, batch = method_of(config), batch_of(config, corresponds=corresponds)
+        with judged(method) as shown:
+            found = method(batch, 0.5)["correspondence"]
+        scores = torch.cat([method.correspondence_head(features) for features in shown])
+        assert_close(found, self.by_hand(scores, torch.cat([corresponds, corresponds])))
+
+    def test_non_corresponding_clips_alone_push_the_score_down(self) -> None:
+        config = toy_config("self_supervised_only", correspondence_batch="half")
+        method = method_of(config)
+        found = method(batch_of(config, corresponds=torch.zeros(B, dtype=torch.bool)), 0.5)["correspondence"]
+        gradient = torch.autograd.grad(found, method.correspondence_head.layers[2].bias)[0]
+        assert gradient[1] > 0 > gradient[0]
+        assert found > 0.3
+
+    @pytest.mark.parametrize("modalities", [["rgb", "flow"], ["rgb", "flow", "depth"]], ids=len)
+    def test_repaired_pairs_are_what_their_flags_say(self, modalities: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Features that say which clip they are of: a pair corresponds if and only if all modalities agree."""
+        config = toy_config("self_supervised_only", modalities=modalities, correspondence_batch="repair")
+        method = method_of(config)
+        batch = batch_of(config, corresponds=torch.ones(B, dtype=torch.bool))
+        widths, seen = method.network.feature_widths, []
+
+        def whose(clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            first = 100.0 * (clips is batch.target.clips)
+            return {m: (first + torch.arange(B)).unsqueeze(1).expand(B, width) for m, width in widths.items()}
+
+        def spy(scores: Tensor, corresponds: Tensor) -> Tensor:
+            seen.append(corresponds)
+            return scores.sum()
+
+        monkeypatch.setattr(method.network, "features", whose)
+        monkeypatch.setattr(methods, "correspondence_loss", spy)
+        with judged(method) as shown:
+            method(batch, 0.5)
+        clips = torch.cat([torch.stack([features[m][:, 0] for m in modalities]) for features in shown], dim=1)
+        corresponds = torch.cat(seen)
+        agree = [len(set(pair)) for pair in clips.T.tolist()]
+        assert agree == [1 if flag else len(modalities) for flag in corresponds.tolist()]
+        assert corresponds.sum() == (~corresponds).sum() == 2 * B
+        for row in clips:  # every feature serves one positive and one negative
+            assert sorted(row[corresponds].tolist()) == sorted(row[~corresponds].tolist()) == [*range(B), *range(100, 100 + B)]
+        assert all(len({clip >= 100 for clip in pair}) == 1 for pair in clips.T.tolist())
+
+
+@contextmanager
+def normalised(method: Method) -> Iterator[list[Tensor]]:
+    """Inputs of every batch normalisation, call by call."""
+    inputs: list[Tensor] = []
+    layers = [module for module in method.modules() if isinstance(module, _BatchNorm)]
+    hooks = [layer.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0].detach().clone())) for layer in layers]
+    yield inputs
+    for hook in hooks:
+        hook.remove()
+
+
+class TestBatchStatistics:
+    """All source clips show one picture and all target clips another: a batch that mixes domains is not constant."""
+
+    def two_pictures(self, config: ExperimentConfig) -> TrainingBatch:
+        batch = batch_of(config)
+        source = {m: c[:1].expand_as(c) for m, c in batch.source.clips.items()}
+        target = {m: c[:1].expand_as(c) for m, c in batch.target.clips.items()}
+        return TrainingBatch(SourceBatch(source, HALF, batch.source.labels), TargetBatch(target, HALF))
+
+    @pytest.mark.parametrize(("group", "sizes"), [(0, [6, 6]), (2, [2] * 6), (4, [4, 2, 4, 2])])
+    @pytest.mark.parametrize("name", ["adabn", "adversarial_only", "self_supervised_only", "mmsada"])
+    def test_domains_never_meet(self, name: str, group: int, sizes: list[int]) -> None:
+        preset = {"preset": "released"} if name == "adabn" else {}
+        config = toy_config(name, norm_group=group, **preset)
+        method = method_of(config)
+        batch = self.two_pictures(config)
+        with normalised(method) as inputs:
+            method(batch, 0.5)
+        layers = [module for module in method.modules() if isinstance(module, _BatchNorm)]
+        assert len(inputs) == len(layers) * len(sizes)
+        assert sorted(len(x) for x in inputs) == sorted(sizes * len(layers))
+        for x in inputs:
+            assert_close(x, x[:1].expand_as(x))
+        first = [x for x in inputs if x.shape[2:] == inputs[0].shape[2:] and x.shape[1] == 2]
+        assert len({tuple(x[0].flatten().tolist()) for x in first}) == 2 * len(config.modalities)
+
+    def test_evaluation_uses_running_statistics_and_no_groups(self) -> None:
+        config = toy_config(norm_group=2)
+        method, batch = method_of(config).eval(), batch_of(config)
+        before = {name: buffer.clone() for name, buffer in method.named_buffers()}
+        with normalised(method) as inputs:
+            method(batch, 0.5)
+        assert {len(x) for x in inputs} == {B}
+        assert all(torch.equal(buffer, before[name]) for name, buffer in method.named_buffers())
+
+    def test_adabn_as_released_shows_the_target_to_the_statistics_alone(self) -> None:
+        config = toy_config("adabn", preset="released", dropout=0.0)
+        batch = batch_of(config)
+        alone, both = method_of(config), method_of(config)
+        without, term = (
+            alone(TrainingBatch(batch.source, None), 0.5)["classification"],
+            both(batch, 0.5)["classification"],
+        )
+        assert_close(term, without)
+        for one, other in zip(parts_of(alone)["backbones"], parts_of(both)["backbones"], strict=True):
+            assert_close(torch.autograd.grad(term, other, retain_graph=True), torch.autograd.grad(without, one, retain_graph=True))
+        layers = [[m for m in method.modules() if isinstance(m, _BatchNorm)] for method in (alone, both)]
+        assert all(not torch.equal(a.running_mean, b.running_mean) for a, b in zip(*layers, strict=True))
+        assert {int(layer.num_batches_tracked) for layer in layers[1]} == {int(layers[0][0].num_batches_tracked) * 2}

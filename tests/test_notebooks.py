@@ -1,0 +1,238 @@
+"""Every notebook: its structure, its stored outputs, and that it runs with other parameters.
+
+What depends on training is tagged ``nbval-ignore-output`` and committed without outputs; all other outputs are
+committed and compared exactly with what the code gives now. To renew them after a change:
+
+    jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+      --TagRemovePreprocessor.enabled=True \
+      --TagRemovePreprocessor.remove_all_outputs_tags=nbval-ignore-output notebooks/05_mmsada.ipynb
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+from nbformat import NotebookNode
+from papermill.parameterize import parameterize_notebook
+
+from mmsada_lab import demo
+from mmsada_lab.errors import UserError
+from mmsada_lab.runs import load_runs
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+LIVE = "nbval-ignore-output"
+FIGURE = demo.FIGURE
+LESSON_FIGURES, RUN_FIGURES = 3, 5  # of 05_mmsada
+
+TINY = {
+    "pretrain.steps": 4,
+    "adapt.steps": 6,
+    "evaluate_every": 2,
+    "averaged_evaluations": 2,
+    "batch_size": 8,
+    "width": 4,
+    "test_windows": 2,
+}
+SMALL_DATA = "kitchens:scale=0.01"
+SMOKE: dict[str, dict[str, Any]] = {"05_mmsada": {"data": SMALL_DATA, "overrides": TINY, "device": "cpu"}}
+"""Parameters that make a notebook quick; one that is not listed runs as it is."""
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kernel_environment(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One small data set for all kernels, and one thread each, so that tests side by side do not slow each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("MMSADA_CACHE", os.environ.get("MMSADA_CACHE") or str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def lines(cell: NotebookNode) -> int:
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def is_figure(cell: NotebookNode) -> bool:
+    """Whether a cell ends in a figure: by its tag, its output or its last line."""
+    last = cell.source.strip().splitlines()[-1]
+    shown = any(FIGURE in output.get("data", {}) for output in cell.get("outputs", []))
+    return "figure" in tags(cell) or shown or bool(re.match(r"(\w+\.)*draw_\w+\(|fig(ure)?$", last))
+
+
+# --- structure -----------------------------------------------------------------------------------------------------
+
+
+def test_there_are_notebooks() -> None:
+    assert [path.stem for path in NOTEBOOKS if path.stem == "05_mmsada"]
+
+
+@every_notebook
+def test_it_is_a_valid_notebook_with_clean_metadata(path: Path) -> None:
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.language_info.name == "python"
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}, "no widgets, no papermill record"
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    assert not [name for name in ids if re.fullmatch(r"[0-9a-f]{8}(-.*)?", name)], "ids are words, and stay"
+
+
+@every_notebook
+def test_code_is_thin(path: Path) -> None:
+    cells = code_cells(read(path))
+    assert len(cells) <= 25
+    assert statistics.median(map(lines, cells)) <= 6
+    assert max(map(lines, cells)) <= 15
+    assert not [cell.id for cell in cells if re.search(r"^\s*class ", cell.source, flags=re.MULTILINE)]
+
+
+@every_notebook
+def test_the_first_code_cell_holds_the_parameters(path: Path) -> None:
+    first, *others = code_cells(read(path))
+    assert "parameters" in tags(first)
+    assert not [cell.id for cell in others if "parameters" in tags(cell)]
+
+
+@every_notebook
+def test_papermill_describes_every_parameter(path: Path) -> None:
+    found = papermill.inspect_notebook(path)
+    tree = ast.parse(code_cells(read(path))[0].source)
+    assigned = [node.target.id for node in tree.body if isinstance(node, ast.AnnAssign)]
+    assert len(assigned) == len(tree.body), "parameters are typed assignments and nothing else"
+    assert list(found) == assigned
+    for name, facts in found.items():
+        assert facts["inferred_type_name"] != "None", f"{name} has no type that papermill can read"
+        assert len(facts["help"]) > 10, f"{name} has no comment that papermill can read"
+
+
+@every_notebook
+def test_it_begins_with_a_question_and_ends_with_work(path: Path) -> None:
+    notebook = read(path)
+    title = notebook.cells[0].source
+    assert title.startswith("# ")
+    assert "?**" in title
+    assert "*Time and device:*" in title
+    headings = re.findall(r"^## (.+)", "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown"), re.M)
+    assert headings[0] == "Parameters"
+    assert headings[-3:] == ["What the paper leaves out", "Exercise", "Next"]
+
+
+@every_notebook
+def test_every_figure_is_the_end_of_its_cell_and_is_explained(path: Path) -> None:
+    notebook = read(path)
+    for cell, after in zip(notebook.cells, [*notebook.cells[1:], None], strict=True):
+        if cell.cell_type == "code" and is_figure(cell):
+            assert "figure" in tags(cell), f"{cell.id} shows a figure; tag it"
+            assert isinstance(ast.parse(cell.source).body[-1], ast.Expr), f"{cell.id} does not end in its figure"
+            assert after is not None, f"{cell.id} ends the notebook"
+            assert after.cell_type == "markdown", f"{cell.id} is not followed by a sentence"
+            assert re.match(r"See\b", after.source), f"{cell.id} is not followed by what to see"
+
+
+@every_notebook
+def test_outputs_are_stored_where_they_are_compared(path: Path) -> None:
+    cells = code_cells(read(path))
+    assert not [cell.id for cell in cells if LIVE in tags(cell) and cell.outputs], "trained outputs are not committed"
+    assert not [cell.id for cell in cells if "figure" in tags(cell) and LIVE not in tags(cell) and not cell.outputs]
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert all(o.output_type != "error" and o.get("name") != "stderr" for o in outputs)
+
+
+@every_notebook
+def test_lessons_are_checked_by_assertions(path: Path) -> None:
+    assert sum("assert_close(" in cell.source for cell in code_cells(read(path))) >= 3
+
+
+# --- execution -----------------------------------------------------------------------------------------------------
+
+
+@every_notebook
+def test_stored_outputs_are_what_the_code_gives(path: Path, tmp_path: Path) -> None:
+    """Run nbval in a process of its own: its plugin is not made to share one."""
+    parameters = {**SMOKE[path.stem], "runs_dir": str(tmp_path / "runs")} if path.stem in SMOKE else {}
+    copy = tmp_path / path.name
+    nbformat.write(parameterize_notebook(read(path), parameters), copy)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
+    done = subprocess.run([*command, copy.name], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_one_stream_and_no_source(tmp_path: Path) -> None:
+    """Supervised target on one modality: two streams and one loss term, and still every figure."""
+    parameters = {**SMOKE["05_mmsada"], "method": "supervised_target", "source": "", "target": "D3"}
+    parameters |= {"runs_dir": str(tmp_path / "runs"), "overrides": {**TINY, "modalities": ["rgb"]}}
+    demo.execute_notebook(FOLDER / "05_mmsada.ipynb", tmp_path / "out.ipynb", parameters=parameters)
+    drawn = figures_of(read(tmp_path / "out.ipynb"))
+    assert len(drawn) == LESSON_FIGURES + RUN_FIGURES
+    assert {trace["name"] for trace in drawn["accuracy"]["data"]} == {"fused", "rgb"}
+    assert {trace["name"] for trace in drawn["curves"]["data"] if trace.get("showlegend")} == {"classification"}
+    runs = load_runs(tmp_path / "runs")
+    assert set(zip(runs["method"], runs["source"], runs["target"], strict=True)) == {("supervised_target", "D3", "D3")}
+
+
+def figures_of(notebook: NotebookNode) -> dict[str, Any]:
+    """Figures by cell id."""
+    cells = code_cells(notebook)
+    return {cell.id: o.data[FIGURE] for cell in cells for o in cell.outputs if FIGURE in o.get("data", {})}
+
+
+def test_an_unknown_override_stops_the_notebook(tmp_path: Path) -> None:
+    parameters = {"overrides": {"adapt.step": 5}, "runs_dir": str(tmp_path / "runs")}
+    with pytest.raises(UserError, match=r"unknown override 'adapt.step'.*Did you mean 'adapt.steps'"):
+        demo.execute_notebook(FOLDER / "05_mmsada.ipynb", tmp_path / "out.ipynb", parameters=parameters)
+    assert not (tmp_path / "runs").exists()
+
+
+# --- the demo ------------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_leaves_a_run_a_notebook_and_a_page(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = demo.run_demo(tmp_path / "demo", methods=["adabn"], data=SMALL_DATA, overrides=TINY, device="cpu")
+    assert set(done.table["method"]) == {"adabn"}
+    assert list(done.table["stream"]) == ["fused", "rgb", "flow"]
+    for path in (*done.notebooks, *done.pages):
+        assert path.is_file()
+        assert str(path) in str(done)
+    assert re.search(r"\[1/1\] AdaBN: 100%.*target top-1", capfd.readouterr().err)
+    page = done.pages[0].read_text()
+    assert page.count("Plotly.newPlot(") >= LESSON_FIGURES + RUN_FIGURES
+    scripts = re.findall(r"<script[^>]*\bsrc=\"([^\"]*)\"", page)
+    assert all("mathjax" in script.lower() for script in scripts), "figures need no network"
+    assert WIDGETS.isdisjoint(re.findall(r"application/vnd\.jupyter\.[\w+.-]+", page))
+
+
+WIDGETS = {"application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"}
+
+
+def test_the_demo_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Did you mean 'mmsada'"):
+        demo.run_demo(tmp_path / "demo", methods=["mmsda"])
+    with pytest.raises(UserError, match="run this from a checkout"):
+        demo.find_notebook("99_missing.ipynb")
+    assert not (tmp_path / "demo").exists()

@@ -1,0 +1,204 @@
+"""Run folders: written whole or not at all, locked, read back as tidy frames without torch."""
+
+from __future__ import annotations
+
+import errno
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from mmsada_lab.data import sources
+from mmsada_lab.errors import UserError
+from mmsada_lab.experiment import run_experiment
+from mmsada_lab.runs import (
+    RunFolder,
+    find_runs,
+    load_history,
+    load_predictions,
+    load_runs,
+    read_arrays,
+    read_manifest,
+    write_arrays,
+    write_atomic,
+    write_json,
+)
+from toy import CLASSES, open_toy, toy_config
+
+
+class TestWriting:
+    def test_replaces_the_whole_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        for content in (b"a longer content", b"short"):
+            write_atomic(path, lambda file, content=content: file.write(content))
+            assert path.read_bytes() == content
+        assert list(tmp_path.iterdir()) == [path]
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+    @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
+    def test_whatever_happens_the_old_file_stays_and_no_other(self, tmp_path: Path, error: BaseException) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(b"old")
+
+        def half(file: BinaryIO) -> None:
+            file.write(b"ne")
+            raise error
+
+        with pytest.raises(type(error)):
+            write_atomic(path, half)
+        assert path.read_bytes() == b"old"
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_json_is_readable_by_people(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "file.json", {"pair": "D2→D1"})
+        text = (tmp_path / "file.json").read_text()
+        assert "D2→D1" in text
+        assert json.loads(text) == {"pair": "D2→D1"}
+
+    def test_arrays_come_back_and_objects_are_refused(self, tmp_path: Path) -> None:
+        arrays = {"uid": np.array(["a", "bcd"]), "p": np.random.default_rng(0).random((2, 3), dtype=np.float32)}
+        write_arrays(tmp_path / "a.npz", arrays)
+        found = read_arrays(tmp_path / "a.npz")
+        assert found.keys() == arrays.keys()
+        assert all((found[name] == arrays[name]).all() and found[name].dtype == arrays[name].dtype for name in arrays)
+        with pytest.raises(ValueError, match="allow_pickle"):
+            write_arrays(tmp_path / "b.npz", {"label": np.array([None, 1])})
+        assert not (tmp_path / "b.npz").exists()
+
+
+class TestFolder:
+    def test_its_path_says_what_it_holds(self, tmp_path: Path) -> None:
+        config = toy_config(seed=3)
+        path = RunFolder(tmp_path, config, data_name="toy").path
+        assert path == tmp_path / "toy" / "mmsada" / "A-B" / f"seed3-{config.digest}"
+
+    def test_nothing_has_run_yet(self, tmp_path: Path) -> None:
+        assert RunFolder(tmp_path, toy_config(), data_name="toy").manifest() is None
+
+    def test_one_process_at_a_time(self, tmp_path: Path) -> None:
+        first, second = (RunFolder(tmp_path, toy_config(), data_name="toy") for _ in range(2))
+        with first.locked(), pytest.raises(UserError, match="another process is training"), second.locked():
+            pass
+        with second.locked():
+            pass
+
+    def test_a_file_stands_where_the_folder_should(self, tmp_path: Path) -> None:
+        (tmp_path / "runs").write_text("")
+        folder = RunFolder(tmp_path / "runs", toy_config(), data_name="toy")
+        with pytest.raises(UserError, match=r"cannot write to the runs folder .*choose another"), folder.locked():
+            pass
+
+    def test_a_manifest_of_another_configuration(self, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path, toy_config(), data_name="toy")
+        folder.path.mkdir(parents=True)
+        other = toy_config(seed=1)
+        write_json(folder.manifest_path, {"config": other.to_dict(), "digest": other.digest, "status": "finished"})
+        with pytest.raises(UserError, match=f"another configuration .*{other.digest}.*expected {toy_config().digest}"):
+            folder.manifest()
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": {"colour": 1}}', '{"config": null}', "\udcff"], ids=repr)
+    def test_a_manifest_that_is_none(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "manifest.json"
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        with pytest.raises(UserError, match=r"manifest.json is not a readable manifest"):
+            read_manifest(path)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two finished runs and one that was stopped."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sources.DOORS, "toy", open_toy)
+        for config in (toy_config("source_only"), toy_config("mmsada", modalities=("flow", "rgb", "depth"), seed=2)):
+            run_experiment(config, folder, device="cpu", workers=0, show_progress=False)
+        stopped = run_experiment(toy_config("source_only", seed=7), folder, device="cpu", workers=0, show_progress=False)
+    manifest = read_manifest(stopped / "manifest.json")
+    write_json(stopped / "manifest.json", manifest | {"status": "running"})
+    return folder
+
+
+@pytest.fixture
+def mmsada_run(runs: Path) -> Path:
+    return next(path for path in find_runs(runs) if path.name.startswith("seed2"))
+
+
+class TestLoading:
+    def test_finds_all_loads_the_finished(self, runs: Path) -> None:
+        assert len(find_runs(runs)) == 3
+        frame = load_runs(runs)
+        assert set(zip(frame["method"], frame["seed"], strict=True)) == {("source_only", 0), ("mmsada", 2)}
+
+    def test_one_row_per_run_and_stream(self, runs: Path) -> None:
+        frame = load_runs(runs)
+        assert frame[frame["method"] == "source_only"]["stream"].tolist() == ["fused", "rgb", "flow"]
+        assert frame[frame["method"] == "mmsada"]["stream"].tolist() == ["fused", "flow", "rgb", "depth"]
+        columns = "data method source target seed digest preset stream top1 mean_class evaluations selection training_seconds device path"
+        assert set(frame.columns) >= set(columns.split())
+        assert set(frame["source"] + frame["target"]) == {"AB"}
+
+    def test_accuracies_are_those_of_the_saved_probabilities(self, runs: Path) -> None:
+        for row in load_runs(runs).itertuples():
+            arrays = read_arrays(Path(row.path) / "predictions.npz")
+            predicted = arrays[f"p_{row.stream}"].argmax(axis=2)
+            correct = predicted == arrays["label"]
+            assert row.top1 == pytest.approx(100 * correct.mean(axis=1).mean())
+            per_class = [correct[:, arrays["label"] == k].mean() for k in range(len(CLASSES))]
+            assert row.mean_class == pytest.approx(100 * np.mean(per_class))
+            assert row.evaluations == len(arrays["steps"]) == 2
+
+    def test_predictions_are_tidy(self, mmsada_run: Path) -> None:
+        frame = load_predictions(mmsada_run)
+        assert frame.columns.tolist() == ["uid", "label", "predicted", "p0", "p1", "p2", "step", "stream"]
+        assert len(frame) == 2 * 4 * 9
+        assert set(frame["step"]) == {6, 7}
+        probabilities = frame[["p0", "p1", "p2"]]
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        assert (probabilities.to_numpy().argmax(axis=1) == frame["predicted"]).all()
+
+    def test_history_is_tidy(self, mmsada_run: Path) -> None:
+        frame = load_history(mmsada_run)
+        assert frame.columns.tolist() == ["kind", "stage", "step", "total_step", "name", "value"]
+        trained = frame[frame["kind"] == "train"].pivot_table(index="total_step", columns="name", values="value")
+        assert trained.index.tolist() == list(range(1, 13))
+        assert set(trained.columns) == {"classification", "adversarial", "correspondence"}
+        assert trained["adversarial"].isna().tolist() == [True] * 5 + [False] * 7
+        evaluated = frame[(frame["kind"] == "evaluation") & (frame["name"] == "fused/top1")]
+        assert list(zip(evaluated["stage"], evaluated["step"], evaluated["total_step"], strict=True)) == [
+            ("pretrain", 3, 3),
+            ("pretrain", 5, 5),
+            ("adapt", 3, 8),
+            ("adapt", 6, 11),
+            ("adapt", 7, 12),
+        ]
+
+    def test_features_name_their_segments_and_sides(self, mmsada_run: Path) -> None:
+        arrays = read_arrays(mmsada_run / "features.npz")
+        assert {name: array.shape for name, array in arrays.items() if name.startswith("f_")} == {
+            "f_flow": (18, 8),
+            "f_rgb": (18, 8),
+            "f_depth": (18, 8),
+        }
+        assert arrays["side"].tolist() == ["source"] * 9 + ["target"] * 9
+        assert arrays["uid"].tolist() == [f"{domain}-test-{k}" for domain in "AB" for k in range(9)]
+        assert arrays["label"].tolist() == [0, 1, 2] * 6
+
+    @pytest.mark.parametrize("prepare", [lambda path: None, Path.mkdir, lambda path: path.write_text("")], ids=["missing", "empty", "a file"])
+    def test_a_folder_without_runs(self, tmp_path: Path, prepare: Callable[[Path], object]) -> None:
+        prepare(tmp_path / "runs")
+        with pytest.raises(UserError, match="train something first"):
+            load_runs(tmp_path / "runs")
+
+    def test_only_unfinished_runs(self, runs: Path) -> None:
+        with pytest.raises(UserError, match="only unfinished runs; start them again"):
+            load_runs(runs / "toy" / "source_only" / "A-B" / next(p.name for p in find_runs(runs) if p.name.startswith("seed7")))
+
+    def test_what_else_lies_there_is_left_alone(self, runs: Path, tmp_path: Path) -> None:
+        before = load_runs(runs)
+        (runs / "notes").mkdir()
+        (runs / "notes" / "manifest.json").write_text("mine")
+        pd.testing.assert_frame_equal(load_runs(runs), before)

@@ -1,0 +1,134 @@
+"""The training loop against SGD written by hand, and what makes it resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from mmsada_lab.config import Stage
+from mmsada_lab.errors import UserError
+from mmsada_lab.train import mean_terms, step_seed, train_steps
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+STAGE = Stage(6, 0.1, {"near": 2.0, "far": 0.5})
+
+
+class Number:
+    """A batch that is one number."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def to(self, _: torch.device) -> Number:
+        return self
+
+
+class TwoTerms(nn.Module):
+    """Terms whose gradients one can write down: ``near = (w - x)^2``, ``far = w x``; it remembers what it was shown."""
+
+    def __init__(self, *, noise: float = 0.0) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(1.0))
+        self.noise = noise
+        self.progress: list[float] = []
+        self.drawn: list[float] = []
+
+    def forward(self, batch: Number, progress: float) -> dict[str, Tensor]:
+        assert self.training
+        self.progress.append(progress)
+        self.drawn.append(float(torch.rand(())))
+        x = batch.value + self.noise * self.drawn[-1]
+        return {"near": (self.w - x) ** 2, "far": self.w * x}
+
+
+@pytest.fixture(scope="module")
+def accelerator() -> Accelerator:
+    return Accelerator(cpu=True)
+
+
+def steps_of(
+    method: nn.Module, accelerator: Accelerator, *, first: int = 0, last: int = 6, optimiser: torch.optim.Optimizer | None = None, **changes
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    optimiser = optimiser or sgd(method)
+    settings = {"stage": STAGE, "seed": (3, 1)} | changes
+    return train_steps(method, optimiser, [Number(float(x)) for x in range(first, last)], accelerator=accelerator, first_step=first, **settings)
+
+
+def sgd(method: nn.Module) -> torch.optim.SGD:
+    return torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+
+
+def test_is_sgd_with_momentum_on_the_weighted_sum(accelerator: Accelerator) -> None:
+    method = TwoTerms()
+    w, velocity = 1.0, 0.0
+    for step, terms in steps_of(method, accelerator):
+        x = step - 1.0
+        assert (terms["near"].item(), terms["far"].item()) == pytest.approx(((w - x) ** 2, w * x), abs=1e-5)
+        velocity = 0.9 * velocity + 2.0 * 2 * (w - x) + 0.5 * x + 0.01 * w
+        w -= 0.1 * velocity
+        assert method.w.item() == pytest.approx(w, rel=1e-4)
+
+
+def test_yields_steps_done_and_terms_without_a_graph(accelerator: Accelerator) -> None:
+    found = list(steps_of(TwoTerms(), accelerator, first=2))
+    assert [step for step, _ in found] == [3, 4, 5, 6]
+    assert all(not term.requires_grad for _, terms in found for term in terms.values())
+
+
+def test_progress_is_the_fraction_of_the_stage_that_is_done(accelerator: Accelerator) -> None:
+    method = TwoTerms()
+    list(steps_of(method, accelerator, first=2))
+    assert method.progress == pytest.approx([2 / 6, 3 / 6, 4 / 6, 5 / 6])
+
+
+def test_in_two_sittings_it_is_the_same_training(accelerator: Accelerator) -> None:
+    whole = TwoTerms(noise=1.0)
+    list(steps_of(whole, accelerator))
+    first = TwoTerms(noise=1.0)
+    optimiser = sgd(first)
+    list(steps_of(first, accelerator, last=3, optimiser=optimiser))
+    second = TwoTerms(noise=1.0)
+    second.load_state_dict(first.state_dict())
+    continued = sgd(second)
+    continued.load_state_dict(optimiser.state_dict())
+    torch.rand(7)  # whatever else happens in the process
+    list(steps_of(second, accelerator, first=3, optimiser=continued))
+    assert first.drawn + second.drawn == whole.drawn
+    assert_close(second.w, whole.w, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("seed", [(4, 1), (3, 0)], ids=["another run", "another stage"])
+def test_randomness_depends_on_run_stage_and_step(accelerator: Accelerator, seed: tuple[int, int]) -> None:
+    here, there = TwoTerms(), TwoTerms()
+    list(steps_of(here, accelerator))
+    list(steps_of(there, accelerator, seed=seed))
+    assert len(set(here.drawn + there.drawn)) == 12
+
+
+def test_terms_and_weights_must_name_the_same(accelerator: Accelerator) -> None:
+    with pytest.raises(KeyError, match="far"):
+        list(steps_of(TwoTerms(), accelerator, stage=Stage(6, 0.1, {"near": 1.0})))
+
+
+def test_step_seeds_are_fixed_and_distinct() -> None:
+    named = [(seed, stage, step, rank) for seed in range(3) for stage in range(3) for step in range(30) for rank in range(2)]
+    seeds = [step_seed(*numbers) for numbers in named]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**64 for seed in seeds)
+    assert step_seed(3, 1, 4, 0) == int(np.random.SeedSequence((3, 1, 4, 0)).generate_state(1, np.uint64)[0])
+
+
+def test_mean_of_terms() -> None:
+    terms = [{"near": torch.tensor(float(k)), "far": torch.tensor(10.0 * k)} for k in (1, 2, 6)]
+    assert mean_terms(terms, step=3) == {"near": 3.0, "far": 30.0}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_term_that_is_not_finite_is_named(value: float) -> None:
+    terms = [{"near": torch.tensor(1.0), "far": torch.tensor(x)} for x in (1.0, value, 2.0)]
+    with pytest.raises(UserError, match=r"the far loss became (nan|-?inf) at step 17"):
+        mean_terms(terms, step=17)

@@ -1,0 +1,120 @@
+"""Temporal windows against a transcription of the released rule, for the paper's 16 frames at stride 2 and for others.
+
+The transcription: a centre is drawn from [s + 16, e + 1 - 16], both ends included; where s + 16 >= e - 15 from [s, e]
+instead; a lower end of 17 or less becomes 18. Test centres are ``np.linspace(low, high, 7)[1:-1]`` cut to integers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmsada_lab.data.segments import Segment
+from mmsada_lab.data.windows import WindowRule, centre_bounds, training_centre, window_at
+from mmsada_lab.data.windows import test_centres as centres_for_testing
+
+PAPER = WindowRule(16, 2)
+LAW = settings(max_examples=200, deadline=None, derandomize=True)
+starts = st.integers(1, 5000)
+lengths = st.integers(1, 400)
+rules = st.builds(WindowRule, st.integers(1, 32), st.integers(1, 4))
+
+
+def segment(start: int, stop: int) -> Segment:
+    return Segment("uid", "video", start, stop)
+
+
+def released_bounds(start: int, stop: int) -> tuple[int, int]:
+    low, high = start + 16, stop + 1 - 16
+    if start + 16 >= stop - 15:
+        low, high = start, stop
+    if low <= 17:
+        low = 18
+    return low, high
+
+
+@pytest.mark.parametrize("centre", [18, 19, 100, 4001])
+def test_a_window_is_every_other_frame_around_its_centre(centre: int) -> None:
+    assert window_at(centre, PAPER).tolist() == list(range(centre - 16, centre + 15, 2))
+
+
+@pytest.mark.parametrize("centre", [18, 19, 100, 4001])
+def test_flow_of_a_window_is_sixteen_consecutive_frames(centre: int) -> None:
+    assert (window_at(centre, PAPER) // 2).tolist() == list(range(centre // 2 - 8, centre // 2 + 8))
+
+
+@given(centre=st.integers(0, 10_000), rule=rules)
+@LAW
+def test_windows_have_their_length_and_stride(centre: int, rule: WindowRule) -> None:
+    window = window_at(centre, rule)
+    assert len(window) == rule.length
+    assert set(np.diff(window)) <= {rule.stride}
+    assert window[0] <= centre <= window[-1] + rule.stride
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "low", "high"),
+    [
+        (100, 200, 116, 185),  # the usual case
+        (100, 132, 116, 117),  # the shortest for which windows stay inside: two centres
+        (100, 131, 100, 131),  # s + 16 == e - 15: any centre of the segment
+        (100, 110, 100, 110),  # shorter than a window
+        (1, 300, 18, 285),  # 17 would read RGB frame 1, flow frame 0
+        (2, 300, 18, 285),
+        (3, 300, 19, 285),
+        (1, 31, 18, 31),  # short and clamped
+        (30, 40, 30, 40),
+    ],
+)
+def test_bounds_of_the_centre(start: int, stop: int, low: int, high: int) -> None:
+    assert centre_bounds(segment(start, stop), PAPER) == (low, high)
+
+
+@given(start=starts, length=lengths)
+@LAW
+def test_bounds_are_the_released_ones(start: int, length: int) -> None:
+    low, high = released_bounds(start, start + length - 1)
+    if high >= low:  # the released code has no segment for which its bounds cross
+        assert centre_bounds(segment(start, start + length - 1), PAPER) == (low, high)
+
+
+@given(start=starts, length=lengths, rule=rules)
+@LAW
+def test_no_window_starts_before_frame_two_and_bounds_never_cross(start: int, length: int, rule: WindowRule) -> None:
+    low, high = centre_bounds(segment(start, start + length - 1), rule)
+    assert low <= high
+    assert window_at(low, rule)[0] >= 2
+
+
+@given(start=st.integers(2, 5000), extra=st.integers(1, 300), rule=rules)
+@LAW
+def test_windows_of_a_segment_long_enough_stay_inside(start: int, extra: int, rule: WindowRule) -> None:
+    stop = start + 2 * rule.half + extra - 1
+    low, high = centre_bounds(segment(start, stop), rule)
+    assert start <= window_at(low, rule)[0]
+    assert window_at(high, rule)[-1] <= stop
+
+
+def test_training_centres_are_uniform_and_reach_both_ends() -> None:
+    rng = np.random.default_rng(0)
+    short = segment(100, 136)
+    drawn = Counter(training_centre(short, PAPER, rng) for _ in range(6000))
+    assert sorted(drawn) == [116, 117, 118, 119, 120, 121]
+    assert all(850 < times < 1150 for times in drawn.values())
+
+
+@given(start=starts, length=lengths, count=st.integers(1, 9))
+@LAW
+def test_test_centres_are_a_cut_linspace(start: int, length: int, count: int) -> None:
+    low, high = centre_bounds(segment(start, start + length - 1), PAPER)
+    by_hand = [int(low + (high - low) * k / (count + 1)) for k in range(1, count + 1)]
+    found = centres_for_testing(segment(start, start + length - 1), PAPER, count=count)
+    assert np.abs(found - by_hand).max() <= 1  # where the fraction is an integer, floats may fall on either side
+    assert found.tolist() == np.linspace(low, high, count + 2)[1:-1].astype("int32").tolist()
+
+
+def test_five_test_windows_of_a_segment_by_hand() -> None:
+    assert centres_for_testing(segment(100, 200), PAPER).tolist() == [127, 139, 150, 162, 173]
