@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,11 @@ from mmsada_lab.data import sources
 from mmsada_lab.data.segments import DataSource
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Runs collect garbage when they end; keep them from going through every imported module each time."""
+    gc.freeze()
 
 
 @pytest.fixture

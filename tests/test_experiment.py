@@ -271,9 +271,8 @@ class TestInterruption:
         assert folder.checkpoint_path.exists() == (moment != "before any checkpoint")
         assert_same(finished(config), run(config, tmp_path))
 
-    @pytest.mark.parametrize("method", ["source_only", "mmsada"])
-    def test_at_whatever_file_the_power_fails(self, method: str, writes: Writes, finished: Callable[..., Path], tmp_path: Path) -> None:
-        config = toy_config(method, pretrain__steps=2, adapt__steps=3, evaluate_every=2)
+    def test_at_whatever_file_the_power_fails(self, writes: Writes, finished: Callable[..., Path], tmp_path: Path) -> None:
+        config = toy_config(pretrain__steps=1, adapt__steps=3, evaluate_every=2)
         whole = finished(config)
         for count in range(100):
             runs = tmp_path / str(count)
@@ -328,7 +327,7 @@ class TestInterruption:
     ) -> None:
         path = stopped(toy_config(), tmp_path, writes)
         spoil(path / "checkpoint.pt")
-        with pytest.raises(UserError, match=r"checkpoint.*checkpoint.pt cannot be read .*remove it"):
+        with pytest.raises(UserError, match=r"(?s)the checkpoint .*checkpoint\.pt .*; remove it to start that run afresh"):
             run(toy_config(), tmp_path)
         assert status(path) == "running"
         (path / "checkpoint.pt").unlink()

@@ -1,11 +1,7 @@
 """Every notebook: its structure, its stored outputs, and that it runs with other parameters.
 
 What depends on training is tagged ``nbval-ignore-output`` and committed without outputs; all other outputs are
-committed and compared exactly with what the code gives now. To renew them after a change:
-
-    jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-      --TagRemovePreprocessor.enabled=True \
-      --TagRemovePreprocessor.remove_all_outputs_tags=nbval-ignore-output notebooks/05_mmsada.ipynb
+committed and compared exactly with what the code gives now. ``python tests/test_notebooks.py`` renews them.
 """
 
 from __future__ import annotations
@@ -16,6 +12,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ import nbformat
 import papermill
 import pytest
 from nbformat import NotebookNode
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from mmsada_lab import demo
@@ -169,6 +167,21 @@ def test_lessons_are_checked_by_assertions(path: Path) -> None:
     assert sum("assert_close(" in cell.source for cell in code_cells(read(path))) >= 3
 
 
+def renew(path: Path) -> None:
+    """Execute a copy, with its smoke parameters, and store what it shows where outputs are compared."""
+    with tempfile.TemporaryDirectory() as folder:
+        executed = Path(folder) / path.name
+        demo.execute_notebook(path, executed, parameters={**SMOKE.get(path.stem, {}), "runs_dir": f"{folder}/runs"})
+        found = {cell.id: cell for cell in code_cells(read(executed))}
+    notebook = read(path)
+    notebook.metadata = {name: notebook.metadata[name] for name in ("kernelspec", "language_info")}
+    for cell in code_cells(notebook):
+        kept = LIVE not in tags(cell)
+        cell.outputs = found[cell.id].outputs if kept else []
+        cell.execution_count = found[cell.id].execution_count if kept else None
+    nbformat.write(notebook, path)
+
+
 # --- execution -----------------------------------------------------------------------------------------------------
 
 
@@ -177,7 +190,7 @@ def test_stored_outputs_are_what_the_code_gives(path: Path, tmp_path: Path) -> N
     """Run nbval in a process of its own: its plugin is not made to share one."""
     parameters = {**SMOKE[path.stem], "runs_dir": str(tmp_path / "runs")} if path.stem in SMOKE else {}
     copy = tmp_path / path.name
-    nbformat.write(parameterize_notebook(read(path), parameters), copy)
+    nbformat.write(parameterize_notebook(load_notebook_node(str(path)), parameters), copy)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
     done = subprocess.run([*command, copy.name], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:]
@@ -236,3 +249,8 @@ def test_the_demo_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run this from a checkout"):
         demo.find_notebook("99_missing.ipynb")
     assert not (tmp_path / "demo").exists()
+
+
+if __name__ == "__main__":
+    for notebook_path in NOTEBOOKS:
+        renew(notebook_path)

@@ -40,7 +40,8 @@ class ToyReader:
     pause: ClassVar[float] = 0.0
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
-        time.sleep(self.pause)
+        if self.pause:
+            time.sleep(self.pause)
         rng = np.random.default_rng(zlib.crc32(segment.uid.encode()))
         picture = rng.integers(0, 40, (HEIGHT, WIDTH, self.channels)) + self.tint
         band = HEIGHT // len(CLASSES)
@@ -122,6 +123,14 @@ def toy_config(method: str = "mmsada", *, pair: str | None = "AB", seed: int = 0
     source, target = (None, "B") if method == "supervised_target" else (pair[0], pair[1])
     overrides = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
     return build_config(preset, source=source, target=target, method=method, data="toy", seed=seed, overrides=overrides)
+
+
+def run_toy(config: ExperimentConfig, runs_dir: Path, device: str) -> None:
+    """What a worker process of a grid does, with the toy behind its door."""
+    from mmsada_lab.experiment import run_experiment
+
+    sources.DOORS["toy"] = open_toy
+    run_experiment(config, runs_dir, device=device, workers=0, show_progress=False)
 
 
 def main() -> None:

@@ -25,7 +25,15 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 PERCENT_SCALE = ((0.0, "#FFFFFF"), (1.0, "#08306B"))
 """White to dark blue, of one hue: reads the same in greyscale."""
 
-_AXIS = {"showline": True, "linecolor": INK, "gridcolor": FAINT, "zeroline": False, "ticks": "outside"}
+_AXIS = {
+    "showline": True,
+    "linecolor": INK,
+    "gridcolor": FAINT,
+    "zeroline": False,
+    "ticks": "outside",
+    "automargin": True,
+    "title": {"standoff": 12},
+}
 
 TEMPLATE = go.layout.Template(
     layout={

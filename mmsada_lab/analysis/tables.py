@@ -63,7 +63,7 @@ def pair_matrix(runs: pd.DataFrame, *, stream: str = "fused", measure: str = "to
     rows = {}
     for method in [m for m in METHODS if m in values.index.unique("method")]:
         seeds = _by_seed(values, method, pairs)
-        cells = {str(pair): _cell(seeds[pair]) for pair in seeds}
+        cells = {pair: _cell(seeds[pair]) for pair in seeds}
         complete = len(seeds.columns) == len(pairs) and not seeds.isna().any(axis=None)
         rows[METHODS[method].title] = {**cells, MEAN: _cell(seeds.mean(axis=1)) if complete else "incomplete"}
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*map(str, pairs), MEAN]).fillna("")
@@ -77,7 +77,7 @@ def _values(runs: pd.DataFrame, *, stream: str, measure: str) -> pd.Series[float
     levels = [chosen["method"], pd.Series(pairs, dtype=object), chosen["seed"]]
     index = pd.MultiIndex.from_arrays(levels, names=["method", "pair", "seed"])
     if (twice := index[index.duplicated()]).size:
-        raise _several_settings(*twice[0])
+        raise _several_settings(*cast("tuple[str, DomainPair, int]", twice[0]))
     return pd.Series(chosen[measure].to_numpy(), index=index)
 
 
@@ -86,15 +86,15 @@ def _two_domain_pairs(values: pd.Series[float]) -> list[DomainPair]:
 
 
 def _by_seed(values: pd.Series[float], method: str, pairs: list[DomainPair]) -> pd.DataFrame:
-    """Seeds x pairs of one method."""
-    found: dict[DomainPair, dict[int, float]] = {}
+    """Seeds x pairs of one method; a pair is named as it prints, ``D2→D1``."""
+    found: dict[str, dict[int, float]] = {}
     for key, value in values.items():
         name, pair, seed = cast("tuple[str, DomainPair, int]", key)
         if name == method:
             columns = [p for p in pairs if p.target == pair.target] if pair.source == pair.target else [pair]
             for column in columns:
-                found.setdefault(column, {})[seed] = value
-    return pd.DataFrame({pair: found[pair] for pair in pairs if pair in found})
+                found.setdefault(str(column), {})[seed] = value
+    return pd.DataFrame({str(pair): found[str(pair)] for pair in pairs if str(pair) in found})
 
 
 def _cell(values: pd.Series[float]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from mmsada_lab.data.kitchen_sprites import Sprite
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float64]
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
 Generator = np.random.Generator
 
 VERBS = ("take", "put", "open", "close", "wash", "cut", "mix", "pour")
@@ -84,7 +86,7 @@ def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Pictur
     return np.ascontiguousarray(pictures[::-1]) if verb in backwards else pictures
 
 
-def halve(pictures: Picture) -> Picture:
+def halve(pictures: NDArray[Pixel]) -> NDArray[Pixel]:
     """Halve the size of pictures or flow, `(T, H, W, C)`, by the mean of 2 x 2 pixels."""
     return np.stack([cv2.resize(p, (p.shape[1] // 2, p.shape[0] // 2), interpolation=cv2.INTER_AREA) for p in pictures])
 

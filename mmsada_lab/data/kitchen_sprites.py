@@ -233,8 +233,8 @@ def food(variant: int, rng: Generator) -> Sprite:
             disc(sprite, (x, 16), (5, 5), shade(tint, 1.5))
     else:
         for _ in range(26):
-            x, y = rng.normal(30, 11), rng.normal(16, 5)
-            disc(sprite, (x, y), (4, 2.5), shade(tint, rng.uniform(0.6, 1.5)))
+            spot = (float(rng.normal(30, 11)), float(rng.normal(16, 5)))
+            disc(sprite, spot, (4, 2.5), shade(tint, rng.uniform(0.6, 1.5)))
     return sprite
 
 

@@ -164,7 +164,7 @@ def render(kitchens: Kitchens, planned: Planned) -> tuple[Frames, Frames]:
     pictures = render_segment(VERBS[planned.label], look, rng, frames)
     starts = range(STRIDE - 1, frames - DILATION, STRIDE)
     flow = np.stack([optical_flow(pictures[t], pictures[t + DILATION]) for t in starts])
-    return halve(pictures), quantise_flow(halve(flow) / 2, bound=FLOW_BOUND)
+    return halve(pictures), quantise_flow(halve(flow) * np.float32(0.5), bound=FLOW_BOUND)
 
 
 def _stream(kitchens: Kitchens, domain: int, split: int, index: int) -> np.random.Generator:

@@ -1,0 +1,310 @@
+"""The command: what it prints, and that every mistake is a message on stderr with status 2 and no traceback."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+from mmsada_lab import __version__, batch, cli
+from mmsada_lab.analysis.tables import results_table
+from mmsada_lab.cli import parse_overrides
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.data import sources
+from mmsada_lab.errors import UserError
+from mmsada_lab.runs import find_runs, load_runs, read_manifest
+from toy import SMALL, open_toy, run_toy
+
+pytestmark = pytest.mark.usefixtures("toy_door")
+SMALL_OPTIONS = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Mmsada = Callable[..., Said]
+
+
+@pytest.fixture
+def mmsada(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mmsada:
+    """The command, in this process."""
+
+    def call(*words: str | Path) -> Said:
+        monkeypatch.setattr("sys.argv", ["mmsada", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return Said(end.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+def training(runs: Path, *words: str, source: str = "A", target: str = "B") -> list[str | Path]:
+    return ["train", "--data", "toy", "--source", source, "--target", target, "--runs", runs, "--workers", "0", "--device", "cpu", *SMALL_OPTIONS, *words]  # fmt: skip
+
+
+def in_turn(configs: list[ExperimentConfig], runs: Path, *, jobs: int, device: str) -> list[tuple[ExperimentConfig, str]]:
+    """`run_grid` without processes."""
+    failures = []
+    for config in configs:
+        try:
+            run_toy(config, runs, device)
+        except UserError as error:
+            failures.append((config, str(error)))
+    return failures
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two methods on two pairs with two seeds."""
+    folder = tmp_path_factory.mktemp("compared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sources.DOORS, "toy", open_toy)
+        methods = ["source_only", "adabn"]
+        configs = batch.grid(["A", "B"], methods=methods, seeds=range(2), data="toy", preset="quick", overrides=SMALL)
+        assert in_turn(configs, folder, jobs=1, device="cpu") == []
+    return folder
+
+
+class TestTrain:
+    def test_prints_what_was_reached_and_where_it_is(self, mmsada: Mmsada, tmp_path: Path) -> None:
+        said = mmsada(*training(tmp_path, "--method", "adversarial_only", "--seed", "3", "-o", "averaged_evaluations=1"))
+        assert said.code == 0
+        *streams, evaluated, folder = said.out.splitlines()
+        assert [line.split()[0] for line in streams] == ["fused", "rgb", "flow"]
+        assert evaluated == "on B's test segments, mean of the last 1 evaluations, 3 steps apart"
+        manifest = read_manifest(Path(folder) / "manifest.json")
+        config = ExperimentConfig(**manifest["config"])
+        assert (config.method, config.seed, config.averaged_evaluations, config.adapt.steps) == ("adversarial_only", 3, 1, 7)
+        assert float(streams[0].split()[2]) == round(manifest["result"]["target"]["fused"]["top1"], 1)
+
+    def test_again_it_is_only_printed(self, mmsada: Mmsada, compared: Path) -> None:
+        before = {path: path.stat().st_mtime_ns for path in compared.rglob("*") if path.is_file() and path.name != ".lock"}
+        said = mmsada(*training(compared, "--method", "source_only"))
+        assert said.code == 0
+        assert "fused" in said.out
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    def test_supervised_target_needs_no_source(self, mmsada: Mmsada, tmp_path: Path) -> None:
+        words = training(tmp_path, "--method", "supervised_target")
+        del words[3:5]
+        assert mmsada(*words).code == 0
+        assert [path.parent.name for path in find_runs(tmp_path)] == ["B-B"]
+
+    def test_one_modality(self, mmsada: Mmsada, tmp_path: Path) -> None:
+        """Written as one writes it: no quotes, no brackets."""
+        said = mmsada(*training(tmp_path, "-o", "modalities=flow"))
+        assert said.code == 0
+        config = read_manifest(find_runs(tmp_path)[0] / "manifest.json")["config"]
+        assert config["modalities"] == ["flow"]
+        assert "correspondence" not in config["adapt"]["weights"]
+
+
+class TestResults:
+    def test_csv(self, mmsada: Mmsada, compared: Path) -> None:
+        table = pd.read_csv(io.StringIO(mmsada("results", compared, "--format", "csv").out))
+        expected = results_table(load_runs(compared))
+        pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+        assert len(table) == 2 * 2 * 3
+
+    def test_json(self, mmsada: Mmsada, compared: Path) -> None:
+        table = json.loads(mmsada("results", compared, "--format", "json").out)
+        expected = results_table(load_runs(compared))
+        assert [row["pair"] for row in table] == expected["pair"].tolist()
+        assert [row["top1"] for row in table] == pytest.approx(expected["top1"].tolist())
+
+    @pytest.mark.parametrize("matrix", [False, True])
+    def test_markdown(self, mmsada: Mmsada, compared: Path, matrix: bool) -> None:
+        said = mmsada("results", compared, "--format", "md", *["--matrix"] * matrix)
+        rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in said.out.splitlines()]
+        assert {len(row) for row in rows} == {4 if matrix else 11}
+        assert set(rows[1]) == {"---"}
+        if matrix:
+            assert rows[0] == ["method", "B→A", "A→B", "mean"]
+            assert [row[0] for row in rows[2:]] == ["Source-only", "AdaBN"]
+            assert all("±" in cell for row in rows[2:] for cell in row[1:])
+
+    def test_text(self, mmsada: Mmsada, compared: Path) -> None:
+        said = mmsada("results", compared, "--matrix", "--stream", "rgb")
+        assert said.out.split()[:4] == ["method", "B→A", "A→B", "mean"]
+        assert len(said.out.splitlines()) == 3
+
+    def test_difference(self, mmsada: Mmsada, compared: Path) -> None:
+        said = mmsada("results", compared, "--difference", "adabn,source_only")
+        assert said.out.startswith("adabn - source_only, fused: ")
+        assert "(2 pairs x 2 seeds)" in said.out
+
+
+class TestCompare:
+    options = ("compare", "--data", "toy", "--methods", "source_only,supervised_target", "--seeds", "1", "--device", "cpu")
+
+    def test_trains_the_grid_and_prints_the_table(self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(batch, "run_grid", in_turn)
+        said = mmsada(*self.options, "--domains", "A,B", "--runs", tmp_path, *SMALL_OPTIONS)
+        assert said.code == 0
+        assert len(find_runs(tmp_path)) == 4
+        assert "Source-only" in said.out
+        assert "Supervised target" in said.out
+
+    def test_all_domains_by_default(self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+        monkeypatch.setattr(batch, "run_grid", lambda configs, *_, **__: asked.extend(configs) or [(c, "no") for c in configs])
+        assert mmsada(*self.options, "--runs", tmp_path).code == 1
+        assert {str(config.pair) for config in asked} == {"A→B", "B→A", "A→C", "C→A", "B→C", "C→B", "A→A", "B→B", "C→C"}
+
+    def test_failures_are_named_and_the_rest_is_printed(self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(batch, "run_grid", in_turn)
+        said = mmsada(*self.options, "--domains", "A,X", "--runs", tmp_path, *SMALL_OPTIONS)
+        assert said.code == 1
+        assert "failed: source_only A→X seed 0: unknown domain 'X'" in said.err
+        assert "Traceback" not in said.err
+        assert "Supervised target" in said.out
+
+
+class TestMistakes:
+    def refused(self, said: Said, message: str) -> None:
+        assert said.code == 2
+        assert said.out == ""
+        assert message in " ".join(said.err.replace("│", " ").split())
+        assert "Traceback" not in said.err
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--method", "mmsda"], "error: unknown method 'mmsda'; choose"),
+            (["--preset", "papper"], "Did you mean 'paper'?"),
+            (["--data", "tooy"], "error: unknown data 'tooy'; choose kitchens, epic, toy."),
+            (["--data", "epic"], "epic needs a folder"),
+            (["--data", "kitchens:apearance=1"], "Did you mean 'appearance'?"),
+            (["--source", "X"], "error: unknown domain 'X'; choose A, B, C"),
+            (["--target", "A"], "source and target are both 'A'"),
+            (["--method", "supervised_target"], "leave the source out"),
+            (["--seed", "-1"], "seed is -1"),
+            (["--device", "gpu"], "unknown device 'gpu'"),
+            (["-o", "adapt.step=3"], "Did you mean 'adapt.steps'?"),
+            (["-o", "batch_size"], "override 'batch_size' has no value; write -o key=value"),
+            (["-o", "batch_size=many"], "override batch_size is 'many' (str); give a int"),
+            (["-o", "batch_size=1000"], "lower batch_size"),
+            (["-o", "adapt.learning_rate=NaN"], "adapt.learning_rate is nan"),
+            (["-o", "adapt.weights.adversarial=-1"], "adapt.weights.adversarial is -1"),
+            (["-o", "modalities=rgb,flaw"], "Did you mean 'flow'?"),
+            (["-o", "modalities=3"], "modalities"),
+            (["-o", "modalities=null"], "modalities"),
+            (["-o", "backbone=big3d"], "unknown backbone 'big3d'; choose"),
+            (["--seed", "one"], "'one' is not a valid integer"),
+            (["--sauce", "D2"], "No such option"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_train(self, mmsada: Mmsada, tmp_path: Path, words: list[str], message: str) -> None:
+        self.refused(mmsada(*training(tmp_path, *words)), message)
+
+    def test_no_target(self, mmsada: Mmsada) -> None:
+        self.refused(mmsada("train", "--source", "A"), "Missing option '--target'")
+
+    def test_no_source(self, mmsada: Mmsada) -> None:
+        self.refused(mmsada("train", "--data", "toy", "--target", "A"), "method mmsada needs a source domain")
+
+    def test_runs_is_a_file(self, mmsada: Mmsada, tmp_path: Path) -> None:
+        (tmp_path / "runs").write_text("")
+        self.refused(mmsada(*training(tmp_path / "runs")), "cannot write to the runs folder")
+
+    def test_disk_is_full(self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+        said = mmsada(*training(tmp_path))
+        assert said.code == 2
+        assert "No space left on device" in said.err
+        assert "Traceback" not in said.err
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--format", "xml"], "xml"),
+            (["--matrix", "--stream", "audio"], "unknown stream 'audio'; choose fused, rgb, flow"),
+            (["--difference", "adabn"], "adabn"),
+            (["--difference", "adabn,mmsada"], "adabn and mmsada share 0 pairs"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_results(self, mmsada: Mmsada, compared: Path, words: list[str], message: str) -> None:
+        self.refused(mmsada("results", compared, *words), message)
+
+    def test_results_of_nothing(self, mmsada: Mmsada, tmp_path: Path) -> None:
+        self.refused(mmsada("results", tmp_path / "runs"), "train something first")
+        self.refused(mmsada("results", tmp_path), "holds no run")
+
+    def test_results_of_a_damaged_run(self, mmsada: Mmsada, compared: Path, tmp_path: Path) -> None:
+        shutil.copytree(compared, tmp_path / "runs")
+        path = find_runs(tmp_path / "runs")[0] / "manifest.json"
+        path.write_text(path.read_text()[:100])
+        self.refused(mmsada("results", tmp_path / "runs"), "is not a readable manifest")
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--methods", "mmsda"], "Did you mean 'mmsada'?"),
+            (["--data", "tooy"], "unknown data 'tooy'"),
+            (["--seeds", "0"], "--seeds"),
+            (["--jobs", "0"], "--jobs"),
+            (["-o", "batchsize=3"], "Did you mean 'batch_size'?"),
+            (["--methods", "source_only", "--domains", "A"], "domain"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_compare(self, mmsada: Mmsada, tmp_path: Path, words: list[str], message: str) -> None:
+        self.refused(mmsada("compare", "--data", "toy", "--runs", tmp_path, *words), message)
+
+    def test_no_such_verb(self, mmsada: Mmsada) -> None:
+        self.refused(mmsada("trian"), "No such command 'trian'")
+
+
+def test_version(mmsada: Mmsada) -> None:
+    assert mmsada("--version") == Said(0, f"mmsada_lab {__version__}\n", "")
+
+
+@pytest.mark.parametrize("verb", ["train", "compare", "results"])
+def test_help_has_an_example_and_is_listed(mmsada: Mmsada, verb: str) -> None:
+    said = mmsada(verb, "--help")
+    assert said.code == 0
+    assert f"Example: mmsada {verb}" in " ".join(said.out.split())
+    assert verb in mmsada("--help").out
+
+
+def test_the_examples_in_the_help_are_valid(mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped where training would begin."""
+    asked = []
+
+    def stop(config: ExperimentConfig, *_: object, **__: object) -> Path:
+        asked.append(config)
+        raise UserError("stopped")
+
+    monkeypatch.setattr("mmsada_lab.experiment.run_experiment", stop)
+    example = next(line for line in (cli.train.__doc__ or "").splitlines() if "Example: " in line)
+    said = mmsada(*example.split()[2:])
+    assert (said.code, said.err) == (2, "error: stopped\n")
+    assert asked[0].reversal_coefficient == 0.5
+
+
+def test_overrides_are_json_where_they_can_be() -> None:
+    items = ["dropout=0.5", "seed=3", "crops=tsn", "modalities=rgb,flow", 'modalities2=["rgb"]', "data=epic:/a=b", "x="]
+    assert parse_overrides(items) == {
+        "dropout": 0.5,
+        "seed": 3,
+        "crops": "tsn",
+        "modalities": "rgb,flow",
+        "modalities2": ["rgb"],
+        "data": "epic:/a=b",
+        "x": "",
+    }
