@@ -11,8 +11,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; childre
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
-import toy
 import torch
+import toy
+
 from mmsada_lab.data import sources
 from mmsada_lab.data.segments import DataSource
 

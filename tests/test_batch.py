@@ -6,12 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from toy import SMALL, run_toy
+
 from mmsada_lab import batch
 from mmsada_lab.batch import grid, run_grid
 from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import load_runs
-from toy import SMALL, run_toy
 
 
 def toy_grid(*domains: str, methods: tuple[str, ...] = ("source_only",), seeds: int = 1, **overrides: object) -> list:
@@ -44,6 +45,8 @@ def test_runs_in_processes_of_their_own_and_a_failure_stays_alone(
     monkeypatch.setattr(batch, "_run_one", run_toy)
     configs = toy_grid("A", "B") + toy_grid("A", "X")[:1]
     failures = run_grid(configs, tmp_path, jobs=2, device="cpu")
-    assert [(str(config.pair), message.partition(";")[0]) for config, message in failures] == [("A→X", "unknown domain 'X'")]
+    assert [(str(config.pair), message.partition(";")[0]) for config, message in failures] == [
+        ("A→X", "unknown domain 'X'")
+    ]
     assert set(load_runs(tmp_path)["source"]) == {"A", "B"}
     assert "1 failed" in capfd.readouterr().err

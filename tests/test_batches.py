@@ -12,6 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+from toy import PaintedReader, number_of, toy_data, toy_segments
+
 from mmsada_lab.data.batches import (
     ClipRule,
     SourceBatch,
@@ -27,8 +30,6 @@ from mmsada_lab.data.segments import Domain, Segment
 from mmsada_lab.data.windows import WindowRule, centre_bounds, window_at
 from mmsada_lab.data.windows import test_centres as centres_for_testing
 from mmsada_lab.errors import UserError
-from torch import Tensor
-from toy import PaintedReader, number_of, toy_data, toy_segments
 
 LAW = settings(max_examples=100, deadline=None, derandomize=True)
 WINDOW = WindowRule(4, 2)
@@ -42,7 +43,9 @@ def who_and_where(segment: Segment, frame: int) -> np.ndarray:
     return np.stack([who, np.full_like(ROWS, frame % 256), 10 * COLUMNS], axis=-1)
 
 
-def painted(name: str, paint: Paint = who_and_where, *, modalities: int = 2, channels: int = 3, count: int = 10) -> Domain:
+def painted(
+    name: str, paint: Paint = who_and_where, *, modalities: int = 2, channels: int = 3, count: int = 10
+) -> Domain:
     readers = {f"m{number}": PaintedReader(channels, paint) for number in range(modalities)}
     return Domain(name, readers, toy_segments(name, "train", count), toy_segments(name, "test", 4))
 
@@ -51,7 +54,11 @@ def batches_of(source: Domain, target: Domain | None = None, **changes: Any) -> 
     rule = {name: changes.pop(name) for name in ("synchronous", "negatives", "size") if name in changes}
     settings = {"source_batch": 6, "target_batch": 6, "steps": 8, "seed": (0, 1)} | changes
     return TrainingBatches(
-        source, target, rule=ClipRule(WINDOW, rule.pop("size", 12), **rule), modalities=tuple(source.readers), **settings
+        source,
+        target,
+        rule=ClipRule(WINDOW, rule.pop("size", 12), **rule),
+        modalities=tuple(source.readers),
+        **settings,
     )
 
 
@@ -67,14 +74,17 @@ def frames_of(clip: Tensor) -> list[list[int]]:
 def equal(one: TrainingBatch, other: TrainingBatch) -> bool:
     sides = [(one.source, other.source), *([(one.target, other.target)] if one.target else [])]
     return all(
-        torch.equal(a.corresponds, b.corresponds) and all(torch.equal(a.clips[m], b.clips[m]) for m in a.clips) for a, b in sides
+        torch.equal(a.corresponds, b.corresponds) and all(torch.equal(a.clips[m], b.clips[m]) for m in a.clips)
+        for a, b in sides
     ) and torch.equal(one.source.labels, other.source.labels)
 
 
 class TestEpochs:
     @given(count=st.integers(1, 30), share=st.floats(0, 1), steps=st.integers(1, 40), seed=st.integers(0, 999))
     @LAW
-    def test_every_segment_once_an_epoch_and_never_twice_in_a_batch(self, count: int, share: float, steps: int, seed: int) -> None:
+    def test_every_segment_once_an_epoch_and_never_twice_in_a_batch(
+        self, count: int, share: float, steps: int, seed: int
+    ) -> None:
         """The end-of-epoch rule: what tops a leftover up is taken from the next epoch, so that the sequence of all
         batches, cut into pieces of `count`, is a sequence of permutations."""
         size = 1 + int(share * (count - 1))
@@ -99,9 +109,14 @@ class TestEpochs:
 class TestCorrespondence:
     @pytest.mark.parametrize("modalities", [2, 3])
     @pytest.mark.parametrize("synchronous", [False, True])
-    def test_first_half_corresponds_and_no_two_modalities_of_the_rest_do(self, modalities: int, synchronous: bool) -> None:
+    def test_first_half_corresponds_and_no_two_modalities_of_the_rest_do(
+        self, modalities: int, synchronous: bool
+    ) -> None:
         batches = batches_of(
-            painted("A", modalities=modalities), painted("B", modalities=modalities), negatives=True, synchronous=synchronous
+            painted("A", modalities=modalities),
+            painted("B", modalities=modalities),
+            negatives=True,
+            synchronous=synchronous,
         )
         for step in range(len(batches)):
             batch = batches[step]
@@ -155,8 +170,14 @@ class TestDomains:
             seed=(0,),
         )
         batch = batches[0]
-        assert {m: tuple(c.shape) for m, c in batch.source.clips.items()} == {"flow": (6, 2, 4, 12, 12), "rgb": (6, 3, 4, 12, 12)}
-        assert {m: tuple(c.shape) for m, c in batch.target.clips.items()} == {"flow": (4, 2, 4, 12, 12), "rgb": (4, 3, 4, 12, 12)}
+        assert {m: tuple(c.shape) for m, c in batch.source.clips.items()} == {
+            "flow": (6, 2, 4, 12, 12),
+            "rgb": (6, 3, 4, 12, 12),
+        }
+        assert {m: tuple(c.shape) for m, c in batch.target.clips.items()} == {
+            "flow": (4, 2, 4, 12, 12),
+            "rgb": (4, 3, 4, 12, 12),
+        }
         assert {clip.dtype for clip in batch.source.clips.values()} == {torch.uint8}
         assert channels_of(data.domain("A"), ("flow", "rgb")) == {"flow": 2, "rgb": 3}
 
@@ -171,7 +192,9 @@ class TestDomains:
 class TestTargetLabels:
     def test_a_target_batch_has_no_field_for_them(self) -> None:
         assert {field.name for field in fields(TargetBatch)} == {"clips", "corresponds"}
-        assert {field.name for field in fields(SourceBatch)} - {field.name for field in fields(TargetBatch)} == {"labels"}
+        assert {field.name for field in fields(SourceBatch)} - {field.name for field in fields(TargetBatch)} == {
+            "labels"
+        }
 
     def test_a_reader_that_looks_for_them_finds_none(self) -> None:
         def peeking(segment: Segment, _: int) -> np.ndarray:
@@ -271,7 +294,9 @@ class TestPureFunctionOfTheStep:
     @pytest.mark.parametrize("seed", [(1, 1), (0, 0)], ids=["another seed", "another stage"])
     def test_another_seed_or_stage_gives_other_batches(self, seed: tuple[int, int]) -> None:
         here, there = batches_of(painted("A")), batches_of(painted("A"), seed=seed)
-        assert [who(here[k].source.clips).tolist() for k in range(8)] != [who(there[k].source.clips).tolist() for k in range(8)]
+        assert [who(here[k].source.clips).tolist() for k in range(8)] != [
+            who(there[k].source.clips).tolist() for k in range(8)
+        ]
 
     def test_a_segment_that_comes_again_is_cut_anew(self) -> None:
         batches = batches_of(painted("A", count=6), steps=6)
@@ -293,7 +318,9 @@ class TestShards:
             assert torch.equal(torch.cat([p[step].source.labels for p in parts]), whole[step].source.labels)
 
     def test_every_shard_has_its_negatives(self) -> None:
-        parts = [batches_of(painted("A"), painted("B"), negatives=True, source_batch=8, shard=(rank, 2)) for rank in range(2)]
+        parts = [
+            batches_of(painted("A"), painted("B"), negatives=True, source_batch=8, shard=(rank, 2)) for rank in range(2)
+        ]
         for part in parts:
             batch = part[0].source
             first, second = who(batch.clips)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
+from toy import SMALL, open_toy, run_toy
+
 from mmsada_lab import __version__, batch, cli
 from mmsada_lab.analysis.tables import results_table
 from mmsada_lab.cli import parse_overrides
@@ -20,7 +22,6 @@ from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.data import sources
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import find_runs, load_runs, read_manifest
-from toy import SMALL, open_toy, run_toy
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 SMALL_OPTIONS = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
@@ -49,10 +50,13 @@ def mmsada(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 
 def training(runs: Path, *words: str, source: str = "A", target: str = "B") -> list[str | Path]:
-    return ["train", "--data", "toy", "--source", source, "--target", target, "--runs", runs, "--workers", "0", "--device", "cpu", *SMALL_OPTIONS, *words]  # fmt: skip
+    options = ["--data", "toy", "--source", source, "--target", target, "--runs", runs, "--workers", "0"]
+    return ["train", *options, "--device", "cpu", *SMALL_OPTIONS, *words]
 
 
-def in_turn(configs: list[ExperimentConfig], runs: Path, *, jobs: int, device: str) -> list[tuple[ExperimentConfig, str]]:
+def in_turn(
+    configs: list[ExperimentConfig], runs: Path, *, jobs: int, device: str
+) -> list[tuple[ExperimentConfig, str]]:
     """`run_grid` without processes."""
     failures = []
     for config in configs:
@@ -77,18 +81,27 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestTrain:
     def test_prints_what_was_reached_and_where_it_is(self, mmsada: Mmsada, tmp_path: Path) -> None:
-        said = mmsada(*training(tmp_path, "--method", "adversarial_only", "--seed", "3", "-o", "averaged_evaluations=1"))
+        said = mmsada(
+            *training(tmp_path, "--method", "adversarial_only", "--seed", "3", "-o", "averaged_evaluations=1")
+        )
         assert said.code == 0
         *streams, evaluated, folder = said.out.splitlines()
         assert [line.split()[0] for line in streams] == ["fused", "rgb", "flow"]
         assert evaluated == "on B's test segments, mean of the last 1 evaluations, 3 steps apart"
         manifest = read_manifest(Path(folder) / "manifest.json")
         config = ExperimentConfig(**manifest["config"])
-        assert (config.method, config.seed, config.averaged_evaluations, config.adapt.steps) == ("adversarial_only", 3, 1, 7)
+        assert (config.method, config.seed, config.averaged_evaluations, config.adapt.steps) == (
+            "adversarial_only",
+            3,
+            1,
+            7,
+        )
         assert float(streams[0].split()[2]) == round(manifest["result"]["target"]["fused"]["top1"], 1)
 
     def test_again_it_is_only_printed(self, mmsada: Mmsada, compared: Path) -> None:
-        before = {path: path.stat().st_mtime_ns for path in compared.rglob("*") if path.is_file() and path.name != ".lock"}
+        before = {
+            path: path.stat().st_mtime_ns for path in compared.rglob("*") if path.is_file() and path.name != ".lock"
+        }
         said = mmsada(*training(compared, "--method", "source_only"))
         assert said.code == 0
         assert "fused" in said.out
@@ -145,9 +158,21 @@ class TestResults:
 
 
 class TestCompare:
-    options = ("compare", "--data", "toy", "--methods", "source_only,supervised_target", "--seeds", "1", "--device", "cpu")
+    options = (
+        "compare",
+        "--data",
+        "toy",
+        "--methods",
+        "source_only,supervised_target",
+        "--seeds",
+        "1",
+        "--device",
+        "cpu",
+    )
 
-    def test_trains_the_grid_and_prints_the_table(self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_trains_the_grid_and_prints_the_table(
+        self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(batch, "run_grid", in_turn)
         said = mmsada(*self.options, "--domains", "A,B", "--runs", tmp_path, *SMALL_OPTIONS)
         assert said.code == 0
@@ -157,11 +182,15 @@ class TestCompare:
 
     def test_all_domains_by_default(self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []
-        monkeypatch.setattr(batch, "run_grid", lambda configs, *_, **__: asked.extend(configs) or [(c, "no") for c in configs])
+        monkeypatch.setattr(
+            batch, "run_grid", lambda configs, *_, **__: asked.extend(configs) or [(c, "no") for c in configs]
+        )
         assert mmsada(*self.options, "--runs", tmp_path).code == 1
         assert {str(config.pair) for config in asked} == {"A→B", "B→A", "A→C", "C→A", "B→C", "C→B", "A→A", "B→B", "C→C"}
 
-    def test_failures_are_named_and_the_rest_is_printed(self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failures_are_named_and_the_rest_is_printed(
+        self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(batch, "run_grid", in_turn)
         said = mmsada(*self.options, "--domains", "A,X", "--runs", tmp_path, *SMALL_OPTIONS)
         assert said.code == 1
@@ -200,7 +229,7 @@ class TestMistakes:
             (["-o", "modalities=3"], "modalities"),
             (["-o", "modalities=null"], "modalities"),
             (["-o", "backbone=big3d"], "unknown backbone 'big3d'; choose"),
-            (["--seed", "one"], "'one' is not a valid integer"),
+            (["--seed", "one"], "Invalid value for '--seed'"),
             (["--sauce", "D2"], "No such option"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",

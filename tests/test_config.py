@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 from typing import Any
 
 import pytest
+
 from mmsada_lab.config import METHODS, PRESETS, ExperimentConfig, Stage, build_config, override_keys
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import PAIRS, TRAINING_SEGMENTS, DomainPair
@@ -149,11 +150,24 @@ class TestIdentity:
 
     def test_no_field_is_out_of_reach(self) -> None:
         reserved = {"source", "target", "method", "data", "preset", "seed"}
-        assert {key.partition(".")[0] for key in override_keys()} == {f.name for f in fields(ExperimentConfig)} - reserved
-        assert {key.removeprefix("adapt.") for key in override_keys() if key.startswith("adapt.")} >= {"steps", "learning_rate"}
+        assert {key.partition(".")[0] for key in override_keys()} == {
+            f.name for f in fields(ExperimentConfig)
+        } - reserved
+        assert {key.removeprefix("adapt.") for key in override_keys() if key.startswith("adapt.")} >= {
+            "steps",
+            "learning_rate",
+        }
 
     @pytest.mark.parametrize(
-        "change", [{"source": "D3"}, {"target": "D3"}, {"method": "adversarial_only"}, {"data": "kitchens:motion=1"}, {"seed": 1}], ids=str
+        "change",
+        [
+            {"source": "D3"},
+            {"target": "D3"},
+            {"method": "adversarial_only"},
+            {"data": "kitchens:motion=1"},
+            {"seed": 1},
+        ],
+        ids=str,
     )
     def test_what_is_not_an_override_changes_the_digest_too(self, change: dict[str, Any]) -> None:
         config = config_of(method="mmsada")
@@ -203,7 +217,9 @@ class TestBadInput:
         ],
     )
     def test_a_key_that_does_not_exist_is_answered_with_the_nearest(self, wrong: str, nearest: str) -> None:
-        with pytest.raises(UserError, match=f"unknown override '{wrong}'.*Did you mean .*{nearest.rpartition('.')[2]}'"):
+        with pytest.raises(
+            UserError, match=f"unknown override '{wrong}'.*Did you mean .*{nearest.rpartition('.')[2]}'"
+        ):
             config_of(**{wrong: 1})
 
     @pytest.mark.parametrize("key", ["source", "target", "method", "data", "preset", "seed", "pretrain", "adapt", ""])
@@ -268,7 +284,9 @@ class TestBadInput:
             config_of(**{key: 2.5})
 
     def test_a_term_the_method_does_not_have(self) -> None:
-        with pytest.raises(UserError, match=r"unknown loss term in adapt.weights 'adversarial'; choose classification, correspondence"):
+        with pytest.raises(
+            UserError, match=r"unknown loss term in adapt.weights 'adversarial'; choose classification, correspondence"
+        ):
             config_of(method="self_supervised_only", **{"adapt.weights.adversarial": 1.0})
 
     def test_a_stage_without_classification(self) -> None:
@@ -277,7 +295,10 @@ class TestBadInput:
             replace(config_of(), adapt=stage)
 
     def test_a_whole_number_serves_as_a_weight(self) -> None:
-        assert config_of(**{"adapt.weights.adversarial": 2}).digest == config_of(**{"adapt.weights.adversarial": 2.0}).digest
+        assert (
+            config_of(**{"adapt.weights.adversarial": 2}).digest
+            == config_of(**{"adapt.weights.adversarial": 2.0}).digest
+        )
 
     @pytest.mark.parametrize("one", ["rgb", ["rgb"], ("rgb",)], ids=repr)
     def test_one_modality_however_it_is_written_drops_correspondence(self, one: object) -> None:
@@ -290,8 +311,22 @@ class TestBadInput:
         assert config.modalities == ("flow", "rgb")
         assert "correspondence" in config.adapt.weights
 
-    @pytest.mark.parametrize("batch_size", [1, 2])
-    def test_a_batch_too_small_for_its_method(self, batch_size: int) -> None:
-        """No target clip, or no second clip to make a non-corresponding pair with."""
+    @pytest.mark.parametrize(
+        ("how", "modalities", "enough"),
+        [
+            ("half", "rgb,flow", 6),
+            ("half", "rgb,flow,audio", 10),
+            ("repair", "rgb,flow", 4),
+            ("repair", "rgb,flow,audio", 6),
+        ],
+    )
+    def test_a_batch_too_small_to_form_non_corresponding_clips(self, how: str, modalities: str, enough: int) -> None:
+        """Each domain has half of a batch; each modality of a negative comes from another clip of the same domain."""
+        assert config_of(batch_size=enough, correspondence_batch=how, modalities=modalities).source_batch == enough // 2
+        for batch_size in range(1, enough):
+            with pytest.raises(UserError, match="batch_size"):
+                config_of(batch_size=batch_size, correspondence_batch=how, modalities=modalities)
+
+    def test_a_batch_without_a_target_clip(self) -> None:
         with pytest.raises(UserError, match="batch_size"):
-            config_of(batch_size=batch_size)
+            config_of(method="adversarial_only", batch_size=1)

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
+from torch import Tensor, nn
+from torch.testing import assert_close
+from toy import PaintedReader, toy_segments
+
 from mmsada_lab.data.batches import ClipRule, TestClipLoader, TestClips
 from mmsada_lab.data.segments import Domain, Segment
 from mmsada_lab.data.windows import WindowRule
 from mmsada_lab.evaluate import Predictions, accuracies, mean_class_accuracy, predict, predict_adapted, top1
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork
-from sklearn.metrics import balanced_accuracy_score
-from torch import Tensor, nn
-from torch.testing import assert_close
-from toy import PaintedReader, toy_segments
 
 CPU = torch.device("cpu")
 
@@ -125,7 +126,7 @@ class TestAccuracies:
 
 
 class Normalised(nn.Module):
-    """Batch normalisation of the pixels, then their mean and their mean square: no padding, so exactly affine-invariant."""
+    """Batch normalisation of the pixels, then their mean and mean square: no padding, so exactly affine-invariant."""
 
     features = 4
 
@@ -172,7 +173,9 @@ class TestAdaptedBatchNorm:
             assert not norm.training
         arrays = [x.double().numpy() for x in self.batches()]
         np.testing.assert_allclose(mean, np.mean([x.mean(axis=(0, 2, 3, 4)) for x in arrays], axis=0), rtol=1e-5)
-        np.testing.assert_allclose(variance, np.mean([x.var(axis=(0, 2, 3, 4), ddof=1) for x in arrays], axis=0), rtol=1e-5)
+        np.testing.assert_allclose(
+            variance, np.mean([x.var(axis=(0, 2, 3, 4), ddof=1) for x in arrays], axis=0), rtol=1e-5
+        )
 
     @pytest.mark.parametrize("training", [True, False])
     @pytest.mark.parametrize("fails", ["nowhere", "in the passes", "in the context"])
@@ -187,7 +190,9 @@ class TestAdaptedBatchNorm:
 
         def use() -> None:
             with adapted_batchnorm(network, forward):
-                assert not torch.equal(network.backbones["rgb"].norm.running_mean, before["backbones.rgb.norm.running_mean"])
+                assert not torch.equal(
+                    network.backbones["rgb"].norm.running_mean, before["backbones.rgb.norm.running_mean"]
+                )
                 if fails == "in the context":
                     raise KeyboardInterrupt
 
@@ -203,7 +208,9 @@ class TestAdaptedBatchNorm:
 
     def test_dropout_is_off_while_the_target_passes(self, network: LateFusionNetwork) -> None:
         outputs = []
-        with adapted_batchnorm(network, lambda: outputs.extend(network.features({"rgb": self.batches()[0]})["rgb"] for _ in range(3))):
+        with adapted_batchnorm(
+            network, lambda: outputs.extend(network.features({"rgb": self.batches()[0]})["rgb"] for _ in range(3))
+        ):
             pass
         assert all(torch.equal(one, outputs[0]) for one in outputs)
         assert not outputs[0].requires_grad
@@ -218,7 +225,10 @@ def noisy(scale: float, shift: float) -> tuple[TestClipLoader, TestClipLoader]:
 
     domain = Domain("A", {"rgb": PaintedReader(2, paint)}, toy_segments("A", "train", 6), toy_segments("A", "test", 4))
     rule = ClipRule(WindowRule(2, 1), 7)
-    loaders = [TestClipLoader(TestClips(domain, s, rule=rule, modalities=("rgb",), windows=2)) for s in (domain.train, domain.test)]
+    loaders = [
+        TestClipLoader(TestClips(domain, s, rule=rule, modalities=("rgb",), windows=2))
+        for s in (domain.train, domain.test)
+    ]
     return loaders[0], loaders[1]
 
 
@@ -228,7 +238,9 @@ class TestPredictAdapted:
         train, test = noisy(1, 0)
         changed_train, changed_test = noisy(2, 30)
         plain = predict_adapted(network, test, target_training=train, device=CPU).probabilities["fused"]
-        changed = predict_adapted(network, changed_test, target_training=changed_train, device=CPU).probabilities["fused"]
+        changed = predict_adapted(network, changed_test, target_training=changed_train, device=CPU).probabilities[
+            "fused"
+        ]
         np.testing.assert_allclose(changed, plain, atol=1e-5)
         unadapted = [predict(network, clips, device=CPU).probabilities["fused"] for clips in (test, changed_test)]
         assert np.abs(unadapted[0] - unadapted[1]).max() > 0.01

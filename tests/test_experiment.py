@@ -1,6 +1,6 @@
-"""Whole runs on the toy: what they leave, that nothing but their configuration decides it, and that nothing breaks them.
+"""Whole runs on the toy: what they leave, that their configuration alone decides it, and that nothing breaks them.
 
-Two runs are the same if their histories are the same bytes and their predictions, features and weights the same numbers.
+Two runs are the same if their histories are the same bytes, their predictions, features and weights the same numbers.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mmsada_lab
 import numpy as np
 import pytest
 import torch
 import toy
+from safetensors.numpy import load_file
+from toy import CLASSES, class_of, relabelled, toy_config, toy_data
+
+import mmsada_lab
 from mmsada_lab import methods
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.data.segments import DataSource
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.runs import RunFolder, load_history, read_arrays, read_manifest
-from safetensors.numpy import load_file
-from toy import CLASSES, class_of, relabelled, toy_config, toy_data
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 ADAPTING = ["adabn", "adversarial_only", "self_supervised_only", "mmsada"]
@@ -59,7 +60,9 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+    return {
+        p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file() and p.name != ".lock"
+    }
 
 
 class PowerCut(BaseException):
@@ -89,7 +92,7 @@ class Writes:
 
 
 def stopped(config: ExperimentConfig, runs: Path, writes: Writes, *, after: int = 5) -> Path:
-    """A run that ended in the middle: by default with a checkpoint of the first stage's end (manifest, twice two files)."""
+    """A run that ended in the middle, by default after the first stage: manifest, twice checkpoint and history."""
     writes.allow(after)
     with pytest.raises(PowerCut):
         run(config, runs)
@@ -137,7 +140,9 @@ class TestWhatARunLeaves:
         assert arrays["label"].tolist() == [class_of(uid) for uid in arrays["uid"].tolist()]
         assert arrays["p_fused"].shape == (2, 9, 3)
 
-    def test_the_test_clips_are_those_of_the_segments_named(self, finished: Callable[..., Path], behind_the_door, tmp_path: Path) -> None:
+    def test_the_test_clips_are_those_of_the_segments_named(
+        self, finished: Callable[..., Path], behind_the_door, tmp_path: Path
+    ) -> None:
         """Segments in another order are predicted in that order."""
         data = toy_data()
         target = data.domain("B")
@@ -156,14 +161,21 @@ class TestWhatARunLeaves:
         assert read_arrays(path / "predictions.npz")["steps"].tolist() == [4, 6, 7]
         for stream, measures in result["target"].items():
             for measure, value in measures.items():
-                assert value == pytest.approx(evaluated[evaluated["name"] == f"{stream}/{measure}"]["value"].tail(3).mean())
+                assert value == pytest.approx(
+                    evaluated[evaluated["name"] == f"{stream}/{measure}"]["value"].tail(3).mean()
+                )
 
     def test_training_records_are_means_over_log_every_steps(self, finished: Callable[..., Path]) -> None:
         every, third = (load_history(finished(toy_config(log_every=n, evaluate_every=100))) for n in (1, 3))
-        every, third = (h[(h["kind"] == "train") & (h["name"] == "classification") & (h["stage"] == "adapt")] for h in (every, third))
+        every, third = (
+            h[(h["kind"] == "train") & (h["name"] == "classification") & (h["stage"] == "adapt")]
+            for h in (every, third)
+        )
         assert third["step"].tolist() == [3, 6, 7]
         losses = every["value"].tolist()
-        assert third["value"].tolist() == pytest.approx([np.mean(losses[:3]), np.mean(losses[3:6]), losses[6]], rel=1e-5)
+        assert third["value"].tolist() == pytest.approx(
+            [np.mean(losses[:3]), np.mean(losses[3:6]), losses[6]], rel=1e-5
+        )
 
     def test_no_term_of_another_stage_is_recorded(self, finished: Callable[..., Path]) -> None:
         history = load_history(finished(toy_config()))
@@ -196,7 +208,9 @@ class TestOnlyTheConfigurationDecides:
 
     def test_adabn_trains_as_source_only_and_predicts_otherwise(self, finished: Callable[..., Path]) -> None:
         adabn, source_only = (finished(toy_config(method)) for method in ("adabn", "source_only"))
-        trained = [history[history["kind"] == "train"]["value"].tolist() for history in map(load_history, (adabn, source_only))]
+        trained = [
+            history[history["kind"] == "train"]["value"].tolist() for history in map(load_history, (adabn, source_only))
+        ]
         assert trained[0] == trained[1]
         weights = [load_file(path / "model.safetensors") for path in (adabn, source_only)]
         assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
@@ -212,17 +226,28 @@ class TestOnlyTheConfigurationDecides:
 class TestTargetLabels:
     """The labels of the target's training segments cannot make a difference, because nothing sees them."""
 
-    @pytest.mark.parametrize("label", [lambda _: None, lambda s: (class_of(s.uid) * 2 + 1) % 3], ids=["withheld", "permuted"])
+    @pytest.mark.parametrize(
+        "label", [lambda _: None, lambda s: (class_of(s.uid) * 2 + 1) % 3], ids=["withheld", "permuted"]
+    )
     @pytest.mark.parametrize("method", ["source_only", *ADAPTING])
     def test_training_labels_of_the_target_are_of_no_consequence(
-        self, method: str, label: Callable[..., int | None], finished: Callable[..., Path], behind_the_door, tmp_path: Path
+        self,
+        method: str,
+        label: Callable[..., int | None],
+        finished: Callable[..., Path],
+        behind_the_door,
+        tmp_path: Path,
     ) -> None:
         behind_the_door(relabelled(toy_data(), "B", label))
         assert_same(finished(toy_config(method)), run(toy_config(method), tmp_path))
 
-    def test_test_labels_change_accuracies_alone(self, finished: Callable[..., Path], behind_the_door, tmp_path: Path) -> None:
+    def test_test_labels_change_accuracies_alone(
+        self, finished: Callable[..., Path], behind_the_door, tmp_path: Path
+    ) -> None:
         behind_the_door(relabelled(toy_data(), "B", lambda s: (class_of(s.uid) + 1) % 3, part="test"))
-        before, after = (read_arrays(p / "predictions.npz") for p in (finished(toy_config()), run(toy_config(), tmp_path)))
+        before, after = (
+            read_arrays(p / "predictions.npz") for p in (finished(toy_config()), run(toy_config(), tmp_path))
+        )
         assert (before["label"] != after["label"]).all()
         assert all((before[name] == after[name]).all() for name in ("p_fused", "p_rgb", "p_flow"))
 
@@ -247,13 +272,18 @@ class TestTargetLabels:
 class TestInterruption:
     @pytest.mark.parametrize(
         ("method", "moment"),
-        [("source_only", "before any checkpoint"), ("adabn", "after the first checkpoint"), ("mmsada", "in the second stage")],
+        [
+            ("source_only", "before any checkpoint"),
+            ("adabn", "after the first checkpoint"),
+            ("mmsada", "in the second stage"),
+        ],
     )
     def test_killed_it_continues_as_if_nothing_had_happened(
         self, method: str, moment: str, finished: Callable[..., Path], tmp_path: Path
     ) -> None:
         config = toy_config(method)
-        child = start(config, tmp_path, pause=0.004)
+        early = moment == "before any checkpoint"
+        child = start(config, tmp_path, pause=0.05 if early else 0.01)
         folder = RunFolder(tmp_path, config, data_name="toy")
         history = folder.path / "history.jsonl"
         reached: dict[str, Callable[[], bool]] = {
@@ -262,16 +292,18 @@ class TestInterruption:
             "in the second stage": lambda: history.exists() and '"adapt"' in history.read_text(),
         }
         wait_for(reached[moment], child)
-        if moment != "before any checkpoint":
-            time.sleep(random.uniform(0, 0.15))
+        if not early:
+            time.sleep(random.uniform(0, 0.3))
         child.send_signal(signal.SIGKILL)
         assert child.wait(timeout=30) == -signal.SIGKILL
         child.communicate()
         assert status(folder.path) == "running"
-        assert folder.checkpoint_path.exists() == (moment != "before any checkpoint")
+        assert folder.checkpoint_path.exists() != early
         assert_same(finished(config), run(config, tmp_path))
 
-    def test_at_whatever_file_the_power_fails(self, writes: Writes, finished: Callable[..., Path], tmp_path: Path) -> None:
+    def test_at_whatever_file_the_power_fails(
+        self, writes: Writes, finished: Callable[..., Path], tmp_path: Path
+    ) -> None:
         config = toy_config(pretrain__steps=1, adapt__steps=3, evaluate_every=2)
         whole = finished(config)
         for count in range(100):
@@ -305,7 +337,10 @@ class TestInterruption:
     def test_a_run_under_way_elsewhere_is_left_alone(self, writes: Writes, tmp_path: Path) -> None:
         path = stopped(toy_config(), tmp_path, writes)
         before = snapshot(path)
-        with RunFolder(tmp_path, toy_config(), data_name="toy").locked(), pytest.raises(UserError, match="another process"):
+        with (
+            RunFolder(tmp_path, toy_config(), data_name="toy").locked(),
+            pytest.raises(UserError, match="another process"),
+        ):
             run(toy_config(), tmp_path)
         assert snapshot(path) == before
 
@@ -327,13 +362,17 @@ class TestInterruption:
     ) -> None:
         path = stopped(toy_config(), tmp_path, writes)
         spoil(path / "checkpoint.pt")
-        with pytest.raises(UserError, match=r"(?s)the checkpoint .*checkpoint\.pt .*; remove it to start that run afresh"):
+        with pytest.raises(
+            UserError, match=r"(?s)the checkpoint .*checkpoint\.pt .*; remove it to start that run afresh"
+        ):
             run(toy_config(), tmp_path)
         assert status(path) == "running"
         (path / "checkpoint.pt").unlink()
         assert_same(finished(toy_config()), run(toy_config(), tmp_path))
 
-    def test_a_manifest_of_another_configuration_is_left_alone(self, finished: Callable[..., Path], tmp_path: Path) -> None:
+    def test_a_manifest_of_another_configuration_is_left_alone(
+        self, finished: Callable[..., Path], tmp_path: Path
+    ) -> None:
         path = RunFolder(tmp_path, toy_config(), data_name="toy").path
         path.mkdir(parents=True)
         manifest = read_manifest(finished(toy_config(seed=1)) / "manifest.json")
@@ -352,7 +391,9 @@ class TestInterruption:
             run(toy_config(), tmp_path)
         assert snapshot(path) == before
 
-    def test_a_full_disk_keeps_the_checkpoint(self, writes: Writes, finished: Callable[..., Path], tmp_path: Path) -> None:
+    def test_a_full_disk_keeps_the_checkpoint(
+        self, writes: Writes, finished: Callable[..., Path], tmp_path: Path
+    ) -> None:
         path = stopped(toy_config(), tmp_path, writes)
         before = (path / "checkpoint.pt").read_bytes()
         writes.allow(1, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -374,7 +415,11 @@ def start(config: ExperimentConfig, runs: Path, *, pause: float = 0.0, **environ
     library = str(Path(mmsada_lab.__file__).parents[1])
     command = [sys.executable, "-W", "ignore", toy.__file__, json.dumps(config.to_dict()), str(runs), str(pause)]
     return subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": library, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, "PYTHONPATH": library, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -399,7 +444,9 @@ class TestLossesThatAreNotFinite:
         loss = methods.correspondence_loss
         with monkeypatch.context() as patch:
             patch.setattr(methods, "correspondence_loss", failing)
-            with pytest.raises(UserError, match=r"the correspondence loss became nan at step 5; .*last checkpoint is kept"):
+            with pytest.raises(
+                UserError, match=r"the correspondence loss became nan at step 5; .*last checkpoint is kept"
+            ):
                 run(toy_config(), tmp_path)
         path = RunFolder(tmp_path, toy_config(), data_name="toy").path
         assert status(path) == "running"
@@ -411,7 +458,9 @@ class TestLossesThatAreNotFinite:
     @pytest.mark.parametrize("steps", [1, 2])
     def test_weights_that_blow_up_are_never_a_result_nor_a_checkpoint(self, steps: int, tmp_path: Path) -> None:
         """The loss of a step is finite before the step is taken, and so says nothing of the weights after it."""
-        config = toy_config("source_only", pretrain__steps=0, adapt__steps=steps, adapt__learning_rate=1e38, evaluate_every=1)
+        config = toy_config(
+            "source_only", pretrain__steps=0, adapt__steps=steps, adapt__learning_rate=1e38, evaluate_every=1
+        )
         with pytest.raises(UserError, match="ower the learning rate"):
             run(config, tmp_path)
         path = RunFolder(tmp_path, config, data_name="toy").path
@@ -437,7 +486,11 @@ class TestDataThatDoNotFit:
         self.refused(toy_config(pair="AX"), tmp_path / "runs", "unknown domain 'X'; choose A, B, C")
 
     def test_unknown_modality(self, tmp_path: Path) -> None:
-        self.refused(toy_config(modalities=("rgb", "flaw")), tmp_path / "runs", r"unknown modality 'flaw'; .*Did you mean 'flow'\?")
+        self.refused(
+            toy_config(modalities=("rgb", "flaw")),
+            tmp_path / "runs",
+            r"unknown modality 'flaw'; .*Did you mean 'flow'\?",
+        )
 
     def test_no_source_label(self, behind_the_door, tmp_path: Path) -> None:
         behind_the_door(relabelled(toy_data(), "A", lambda _: None))
@@ -463,7 +516,9 @@ class TestDataThatDoNotFit:
         behind_the_door(relabelled(toy_data(), "B", lambda s: None if s.uid.endswith("3") else s.label, part="test"))
         self.refused(toy_config(), tmp_path / "runs", "label")
 
-    def test_a_source_without_a_test_set_is_no_obstacle_or_refused_at_once(self, behind_the_door, tmp_path: Path) -> None:
+    def test_a_source_without_a_test_set_is_no_obstacle_or_refused_at_once(
+        self, behind_the_door, tmp_path: Path
+    ) -> None:
         behind_the_door(self.changed("A", test=()))
         try:
             assert status(run(toy_config("source_only"), tmp_path)) == "finished"
@@ -476,7 +531,7 @@ class TestDataThatDoNotFit:
 
 
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """Data parallelism: each process sees its half of every batch, and both end with the same weights and statistics."""
+    """Data parallelism: each process sees half of every batch, and both end with the same weights and statistics."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -13,6 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.testing import assert_close
+from toy import MODALITIES, toy_config
+
 from mmsada_lab import config as configuration
 from mmsada_lab import methods
 from mmsada_lab.config import ExperimentConfig
@@ -21,10 +26,6 @@ from mmsada_lab.losses import total_loss
 from mmsada_lab.methods import METHODS, MMSADA, Method
 from mmsada_lab.models.backbones import build_backbone
 from mmsada_lab.models.network import LateFusionNetwork
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.testing import assert_close
-from toy import MODALITIES, toy_config
 
 NUM_CLASSES, B = 3, 6
 COUNTS = pytest.mark.parametrize("modalities", [["rgb"], ["flow", "rgb"], ["rgb", "flow", "depth"]], ids=len)
@@ -47,13 +48,17 @@ def method_of(config: ExperimentConfig, *, stage: str = "adapt") -> Method:
     return method
 
 
-def batch_of(config: ExperimentConfig, *, corresponds: Tensor = HALF, seed: int = 0, dtype: torch.dtype = torch.uint8) -> TrainingBatch:
+def batch_of(
+    config: ExperimentConfig, *, corresponds: Tensor = HALF, seed: int = 0, dtype: torch.dtype = torch.uint8
+) -> TrainingBatch:
     generator = torch.Generator().manual_seed(seed)
 
     def clips() -> dict[str, Tensor]:
         shapes = {m: (B, MODALITIES[m][0], 4, 8, 8) for m in config.modalities}
         drawn = {m: torch.randint(256, shape, generator=generator, dtype=torch.uint8) for m, shape in shapes.items()}
-        return drawn if dtype == torch.uint8 else {m: (c.to(dtype) / 128 - 1).requires_grad_() for m, c in drawn.items()}
+        return (
+            drawn if dtype == torch.uint8 else {m: (c.to(dtype) / 128 - 1).requires_grad_() for m, c in drawn.items()}
+        )
 
     source = SourceBatch(clips(), corresponds, torch.arange(B) % NUM_CLASSES)
     return TrainingBatch(source, TargetBatch(clips(), corresponds) if config.target_batches else None)
@@ -87,7 +92,9 @@ class TestContract:
     @COUNTS
     @EVERY_METHOD
     @pytest.mark.parametrize("stage", ["pretrain", "adapt"])
-    def test_terms_are_finite_scalars_and_those_of_the_stage(self, name: str, modalities: list[str], stage: str) -> None:
+    def test_terms_are_finite_scalars_and_those_of_the_stage(
+        self, name: str, modalities: list[str], stage: str
+    ) -> None:
         config = toy_config(name, modalities=modalities)
         weights = dict(config.stages)[stage].weights
         terms = method_of(config, stage=stage)(batch_of(config), 0.5)
@@ -160,7 +167,9 @@ class TestWhereEachTermReaches:
         method = method_of(toy_config())
         assert reached(method(batch_of(toy_config()), 0.5)[term], method) == parts
 
-    @pytest.mark.parametrize(("term", "target_too"), [("classification", False), ("adversarial", True), ("correspondence", True)])
+    @pytest.mark.parametrize(
+        ("term", "target_too"), [("classification", False), ("adversarial", True), ("correspondence", True)]
+    )
     def test_clips(self, term: str, target_too: bool) -> None:
         """The target's pixels move the classification term by nothing; every modality's move the other two."""
         config = toy_config()
@@ -176,7 +185,7 @@ class TestGradientReversal:
     """F climbs where D descends: measured against the same loss written without a reversal."""
 
     def plain(self, method: MMSADA, batch: TrainingBatch) -> Tensor:
-        """Eq. 2 by its definition: -d log D - (1 - d) log(1 - D), a mean over both domains' clips, summed over modalities."""
+        """Eq. 2 by its definition: -d log D - (1 - d) log(1 - D), a mean over all clips, a sum over modalities."""
         total = torch.zeros(())
         for side, domain in enumerate((batch.source, batch.target)):
             for m, feature in method.network.features(domain.clips).items():
@@ -184,7 +193,9 @@ class TestGradientReversal:
         return total
 
     @ADVERSARIAL
-    @pytest.mark.parametrize(("schedule", "progress", "share"), [("constant", 0.1, 1.0), ("ramp", 0.1, 0.4621), ("ramp", 1.0, 0.9999)])
+    @pytest.mark.parametrize(
+        ("schedule", "progress", "share"), [("constant", 0.1, 1.0), ("ramp", 0.1, 0.4621), ("ramp", 1.0, 0.9999)]
+    )
     def test_descends_for_the_discriminators_and_ascends_for_the_backbones(
         self, name: str, schedule: str, progress: float, share: float
     ) -> None:
@@ -211,7 +222,7 @@ class TestGradientReversal:
             parameters = parts_of(method)[part]
             with torch.no_grad():
                 for p, g in zip(parameters, torch.autograd.grad(term, parameters), strict=True):
-                    p -= 0.02 * g
+                    p.sub_(0.02 * g)
             moved[part] = (self.plain(method, batch) - term).item()
         assert moved["discriminators"] < 0 < moved["backbones"]
 
@@ -228,7 +239,12 @@ class TestClassification:
         """Against the cross-entropy of Eq. 1 over the first half, written in numpy."""
         method, batch = method_of(self.config), batch_of(self.config)
         found = method(batch, 0.5)["classification"]
-        logits = sum(method.network.stream_logits(method.network.features(batch.source.clips)).values()).detach().double().numpy()
+        logits = (
+            sum(method.network.stream_logits(method.network.features(batch.source.clips)).values())
+            .detach()
+            .double()
+            .numpy()
+        )
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         by_hand = -np.log(probabilities[np.arange(3), batch.source.labels[:3].numpy()]).mean()
         assert found.item() == pytest.approx(by_hand, rel=1e-4)
@@ -240,7 +256,9 @@ class TestClassification:
         labels = batch.source.labels.clone()
         labels[3:] = (labels[3:] + 1) % NUM_CLASSES
         relabelled = TrainingBatch(SourceBatch(batch.source.clips, HALF, labels), batch.target)
-        assert_close(method_of(config)(relabelled, 0.5)["classification"], method_of(config)(batch, 0.5)["classification"])
+        assert_close(
+            method_of(config)(relabelled, 0.5)["classification"], method_of(config)(batch, 0.5)["classification"]
+        )
 
     @EVERY_METHOD
     def test_pixels_of_the_others_do_not_matter(self, name: str) -> None:
@@ -276,7 +294,9 @@ class TestCorrespondence:
         says = scores.softmax(dim=1)[:, 1]
         return torch.where(corresponds, -says.log(), -(1 - says).log()).mean()
 
-    @pytest.mark.parametrize("corresponds", [HALF, ~HALF, torch.zeros(B, dtype=torch.bool), torch.ones(B, dtype=torch.bool)], ids=str)
+    @pytest.mark.parametrize(
+        "corresponds", [HALF, ~HALF, torch.zeros(B, dtype=torch.bool), torch.ones(B, dtype=torch.bool)], ids=str
+    )
     def test_both_terms_of_the_equation_count(self, corresponds: Tensor) -> None:
         config = toy_config("self_supervised_only", correspondence_batch="half")
         method, batch = method_of(config), batch_of(config, corresponds=corresponds)
@@ -294,7 +314,9 @@ class TestCorrespondence:
         assert found > 0.3
 
     @pytest.mark.parametrize("modalities", [["rgb", "flow"], ["rgb", "flow", "depth"]], ids=len)
-    def test_repaired_pairs_are_what_their_flags_say(self, modalities: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_repaired_pairs_are_what_their_flags_say(
+        self, modalities: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Features that say which clip they are of: a pair corresponds if and only if all modalities agree."""
         config = toy_config("self_supervised_only", modalities=modalities, correspondence_batch="repair")
         method = method_of(config)
@@ -319,7 +341,11 @@ class TestCorrespondence:
         assert agree == [1 if flag else len(modalities) for flag in corresponds.tolist()]
         assert corresponds.sum() == (~corresponds).sum() == 2 * B
         for row in clips:  # every feature serves one positive and one negative
-            assert sorted(row[corresponds].tolist()) == sorted(row[~corresponds].tolist()) == [*range(B), *range(100, 100 + B)]
+            assert (
+                sorted(row[corresponds].tolist())
+                == sorted(row[~corresponds].tolist())
+                == [*range(B), *range(100, 100 + B)]
+            )
         assert all(len({clip >= 100 for clip in pair}) == 1 for pair in clips.T.tolist())
 
 
@@ -328,7 +354,10 @@ def normalised(method: Method) -> Iterator[list[Tensor]]:
     """Inputs of every batch normalisation, call by call."""
     inputs: list[Tensor] = []
     layers = [module for module in method.modules() if isinstance(module, _BatchNorm)]
-    hooks = [layer.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0].detach().clone())) for layer in layers]
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0].detach().clone()))
+        for layer in layers
+    ]
     yield inputs
     for hook in hooks:
         hook.remove()
@@ -379,7 +408,10 @@ class TestBatchStatistics:
         )
         assert_close(term, without)
         for one, other in zip(parts_of(alone)["backbones"], parts_of(both)["backbones"], strict=True):
-            assert_close(torch.autograd.grad(term, other, retain_graph=True), torch.autograd.grad(without, one, retain_graph=True))
+            assert_close(
+                torch.autograd.grad(term, other, retain_graph=True),
+                torch.autograd.grad(without, one, retain_graph=True),
+            )
         layers = [[m for m in method.modules() if isinstance(m, _BatchNorm)] for method in (alone, both)]
         assert all(not torch.equal(a.running_mean, b.running_mean) for a, b in zip(*layers, strict=True))
         assert {int(layer.num_batches_tracked) for layer in layers[1]} == {int(layers[0][0].num_batches_tracked) * 2}

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.testing import assert_close
+
 from mmsada_lab.config import Stage
 from mmsada_lab.errors import UserError
 from mmsada_lab.train import mean_terms, step_seed, train_steps
-from torch import Tensor, nn
-from torch.testing import assert_close
 
 STAGE = Stage(6, 0.1, {"near": 2.0, "far": 0.5})
 
@@ -51,11 +52,24 @@ def accelerator() -> Accelerator:
 
 
 def steps_of(
-    method: nn.Module, accelerator: Accelerator, *, first: int = 0, last: int = 6, optimiser: torch.optim.Optimizer | None = None, **changes
+    method: nn.Module,
+    accelerator: Accelerator,
+    *,
+    first: int = 0,
+    last: int = 6,
+    optimiser: torch.optim.Optimizer | None = None,
+    **changes,
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     optimiser = optimiser or sgd(method)
     settings = {"stage": STAGE, "seed": (3, 1)} | changes
-    return train_steps(method, optimiser, [Number(float(x)) for x in range(first, last)], accelerator=accelerator, first_step=first, **settings)
+    return train_steps(
+        method,
+        optimiser,
+        [Number(float(x)) for x in range(first, last)],
+        accelerator=accelerator,
+        first_step=first,
+        **settings,
+    )
 
 
 def sgd(method: nn.Module) -> torch.optim.SGD:
@@ -115,7 +129,9 @@ def test_terms_and_weights_must_name_the_same(accelerator: Accelerator) -> None:
 
 
 def test_step_seeds_are_fixed_and_distinct() -> None:
-    named = [(seed, stage, step, rank) for seed in range(3) for stage in range(3) for step in range(30) for rank in range(2)]
+    named = [
+        (seed, stage, step, rank) for seed in range(3) for stage in range(3) for step in range(30) for rank in range(2)
+    ]
     seeds = [step_seed(*numbers) for numbers in named]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**64 for seed in seeds)

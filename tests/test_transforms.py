@@ -9,8 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmsada_lab.data.transforms import Crop, apply_crop, centre_crop, sample_crop
 from torch.nn import functional as F
+
+from mmsada_lab.data.transforms import Crop, apply_crop, centre_crop, sample_crop
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True)
 DRAWS = 7000
@@ -44,7 +45,9 @@ class TestPlaces:
         assert max(crop.left + crop.width for crop in drawn("released")) == 356
 
     def test_tsn_has_thirteen_places(self) -> None:
-        quarters = Counter((crop.top // 8, crop.left // 58) for crop in drawn("tsn") if crop.height == crop.width == 224)
+        quarters = Counter(
+            (crop.top // 8, crop.left // 58) for crop in drawn("tsn") if crop.height == crop.width == 224
+        )
         corners_edges_centre = {(row, column) for row in (0, 2, 4) for column in (0, 2, 4)}
         assert quarters.keys() == corners_edges_centre | {(1, 1), (1, 3), (3, 1), (3, 3)}
 
@@ -60,10 +63,18 @@ class TestPlaces:
         assert len(mirrored) == 4
         assert all(0.45 < np.mean(flags) < 0.55 for flags in mirrored.values())
 
-    @given(height=st.integers(4, 300), width=st.integers(4, 300), seed=st.integers(0, 999), offsets=st.sampled_from(["released", "tsn"]))
+    @given(
+        height=st.integers(4, 300),
+        width=st.integers(4, 300),
+        seed=st.integers(0, 999),
+        offsets=st.sampled_from(["released", "tsn"]),
+    )
     @LAW
     def test_crops_of_any_frame_lie_inside(self, height: int, width: int, seed: int, offsets: str) -> None:
-        for crop in (sample_crop(height, width, np.random.default_rng(seed), offsets=offsets), centre_crop(height, width)):
+        for crop in (
+            sample_crop(height, width, np.random.default_rng(seed), offsets=offsets),
+            centre_crop(height, width),
+        ):
             assert 0 <= crop.top <= crop.top + crop.height <= height
             assert 0 <= crop.left <= crop.left + crop.width <= width
             assert min(crop.height, crop.width) > 0

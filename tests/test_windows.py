@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mmsada_lab.data.segments import Segment
 from mmsada_lab.data.windows import WindowRule, centre_bounds, training_centre, window_at
 from mmsada_lab.data.windows import test_centres as centres_for_testing

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mmsada_lab.config import ExperimentConfig, build_config
 from mmsada_lab.data import sources
 from mmsada_lab.data.segments import DataSource, Domain, Frames, Segment
-from numpy.typing import NDArray
 
 HEIGHT, WIDTH, CLASSES = 24, 40, ("sweep", "poke", "spin")
 MODALITIES = {"rgb": (3, ()), "flow": (2, (0,)), "depth": (1, ())}
@@ -77,11 +78,18 @@ def class_of(uid: str) -> int:
 def toy_segments(domain: str, part: str, count: int) -> tuple[Segment, ...]:
     """Segments of 20 to 59 frames, the classes in turn."""
     uids = [f"{domain}-{part}-{number}" for number in range(count)]
-    return tuple(Segment(uid, f"{domain}_{part}", 5 + 100 * n, 24 + 100 * n + 13 * n % 40, class_of(uid)) for n, uid in enumerate(uids))
+    return tuple(
+        Segment(uid, f"{domain}_{part}", 5 + 100 * n, 24 + 100 * n + 13 * n % 40, class_of(uid))
+        for n, uid in enumerate(uids)
+    )
 
 
 def toy_data(
-    *, domains: Sequence[str] = ("A", "B", "C"), modalities: Sequence[str] = ("rgb", "flow", "depth"), train: int = 18, test: int = 9
+    *,
+    domains: Sequence[str] = ("A", "B", "C"),
+    modalities: Sequence[str] = ("rgb", "flow", "depth"),
+    train: int = 18,
+    test: int = 9,
 ) -> DataSource:
     """The toy: `train` and `test` segments in each domain."""
     built = {}
@@ -97,7 +105,9 @@ def open_toy(_: str) -> DataSource:
     return toy_data()
 
 
-def relabelled(data: DataSource, domain: str, label: Callable[[Segment], int | None], *, part: str = "train") -> DataSource:
+def relabelled(
+    data: DataSource, domain: str, label: Callable[[Segment], int | None], *, part: str = "train"
+) -> DataSource:
     """The same data, digest included, with other labels in one part of one domain."""
     old = data.domain(domain)
     changed = replace(old, **{part: tuple(replace(s, label=label(s)) for s in getattr(old, part))})
@@ -118,7 +128,9 @@ SMALL = {
 """Overrides of the quick preset that make a run take a fraction of a second."""
 
 
-def toy_config(method: str = "mmsada", *, pair: str | None = "AB", seed: int = 0, preset: str = "quick", **changes: Any) -> ExperimentConfig:
+def toy_config(
+    method: str = "mmsada", *, pair: str | None = "AB", seed: int = 0, preset: str = "quick", **changes: Any
+) -> ExperimentConfig:
     """A small run on the toy; `__` stands for the dot in the key of an override (``adapt__steps=3``)."""
     source, target = (None, "B") if method == "supervised_target" else (pair[0], pair[1])
     overrides = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
@@ -136,6 +148,7 @@ def run_toy(config: ExperimentConfig, runs_dir: Path, device: str) -> None:
 def main() -> None:
     """Train one run and print a digest of the network this process ends with."""
     import torch
+
     from mmsada_lab import experiment
 
     class Watched(experiment.Experiment):
@@ -148,7 +161,9 @@ def main() -> None:
     ToyReader.pause = float(pause[0]) if pause else 0.0
     sources.DOORS["toy"] = open_toy
     experiment.Experiment = Watched
-    experiment.run_experiment(ExperimentConfig(**json.loads(config)), Path(runs), device="cpu", workers=0, show_progress=False)
+    experiment.run_experiment(
+        ExperimentConfig(**json.loads(config)), Path(runs), device="cpu", workers=0, show_progress=False
+    )
 
 
 if __name__ == "__main__":

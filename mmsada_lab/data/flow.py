@@ -43,7 +43,9 @@ def optical_flow(first: Picture, second: Picture, *, algorithm: str = "dis") -> 
     if algorithm not in ALGORITHMS:
         raise unknown("flow algorithm", algorithm, ALGORITHMS)
     if first.shape != second.shape:
-        raise UserError(f"optical flow of pictures of shapes {first.shape} and {second.shape}; resize them to one shape")
+        raise UserError(
+            f"optical flow of pictures of shapes {first.shape} and {second.shape}; resize them to one shape"
+        )
     return ALGORITHMS[algorithm](_grey(first), _grey(second))
 
 

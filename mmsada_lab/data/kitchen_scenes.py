@@ -1,77 +1,23 @@
-"""The renderer of the procedural kitchens: a verb, a look and a random stream become frames.
+"""The actions of the procedural kitchens: a verb, a look and a random stream become frames.
 
 `put` is a `take` and `close` is an `open` played backwards: nothing but the direction of time tells them apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Callable
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mmsada_lab.data import kitchen_sprites as sprites
 from mmsada_lab.data.kitchen_looks import Look
-from mmsada_lab.data.kitchen_motion import between, circle, head_motion, phase, pointing, poses, swing
+from mmsada_lab.data.kitchen_motion import between, circle, phase, pointing, poses, swing
 from mmsada_lab.data.kitchen_sprites import Sprite
-
-Picture = NDArray[np.uint8]
-Floats = NDArray[np.float64]
-Pixel = TypeVar("Pixel", np.uint8, np.float32)
-Generator = np.random.Generator
+from mmsada_lab.data.kitchen_stage import Floats, Generator, Picture, Scene, empty_scene, paste, shoot
+from mmsada_lab.data.kitchen_surfaces import colour, shade, surface
 
 VERBS = ("take", "put", "open", "close", "wash", "cut", "mix", "pour")
 """Verb classes of EPIC-Kitchens, in the order of their ids."""
-
-HEIGHT, WIDTH = 36, 64
-"""Size of a frame. It is rendered at twice that, then halved."""
-
-MIDDLE = (58.0, 36.0)
-"""Where the action is in the rendering: left of the centre, as training crops are taken at the left and centre."""
-
-SHOULDER = 34.0
-
-GRAIN = 10
-"""Half the spread of the noise of the camera, in levels of the rendering."""
-
-
-@dataclass(frozen=True)
-class Mover:
-    """A sprite that moves: its pictures (shown in turn) and its pose in every frame, `(T or 1, 3, 3)`."""
-
-    pictures: Sequence[Sprite]
-    poses: Floats
-    visible: NDArray[np.bool_] | None = None
-
-
-@dataclass
-class Scene:
-    """What stands still (the background, changed in place) and what moves, in drawing order."""
-
-    look: Look
-    rng: Generator
-    frames: int
-    background: Picture
-    movers: list[Mover] = field(default_factory=list)
-
-    def place(self, sprite: Sprite, position: tuple[float, float], angle: float = 0.0, scale: float = 1.0) -> None:
-        """Draw a thing that stands still."""
-        offset = np.array([[1, 0, sprites.WIDTH / 2], [0, 1, sprites.HEIGHT / 2], [0, 0, 1]])
-        paste(self.background, sprite, offset @ poses(position, angle, scale=(scale, scale))[0])
-
-    def move(self, sprite: Sprite | Sequence[Sprite], where: Floats, *, visible: NDArray[np.bool_] | None = None) -> None:
-        """Add a thing that moves, in front of the ones before."""
-        self.movers.append(Mover([sprite] if isinstance(sprite, Sprite) else sprite, where, visible))
-
-    def arm(self, hand: Floats, *, side: float = 1.0) -> None:
-        """Add an arm whose fingertips follow a path; side 1 is the right arm, -1 the left."""
-        self.move(self.limb, pointing(hand, (side * SHOULDER, 120.0)))
-
-    def __post_init__(self) -> None:
-        self.limb = sprites.forearm(self.look.sleeve, self.look.hand, self.rng)
 
 
 def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Picture:
@@ -80,64 +26,10 @@ def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Pictur
     The same random stream gives `put` the frames of `take`, and `close` those of `open`, in reverse.
     """
     backwards = {"put": "take", "close": "open"}
-    scene = _empty_scene(look, rng, frames)
+    scene = empty_scene(look, rng, frames)
     ACTIONS[backwards.get(verb, verb)](scene)
-    pictures = _shoot(scene)
+    pictures = shoot(scene)
     return np.ascontiguousarray(pictures[::-1]) if verb in backwards else pictures
-
-
-def halve(pictures: NDArray[Pixel]) -> NDArray[Pixel]:
-    """Halve the size of pictures or flow, `(T, H, W, C)`, by the mean of 2 x 2 pixels."""
-    return np.stack([cv2.resize(p, (p.shape[1] // 2, p.shape[0] // 2), interpolation=cv2.INTER_AREA) for p in pictures])
-
-
-def paste(canvas: Picture, sprite: Sprite, matrix: Floats) -> None:
-    """Draw a sprite on a picture in place; the matrix `(3, 3)` maps the sprite's anchor frame to the picture."""
-    height, width = sprite.picture.shape[:2]
-    placed = matrix @ np.array([[1, 0, -sprite.anchor[0]], [0, 1, -sprite.anchor[1]], [0, 0, 1]])
-    corners = (placed @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]]))[:2]
-    left, top = np.maximum(np.floor(corners.min(axis=1)).astype(int), 0)
-    right, bottom = np.minimum(np.ceil(corners.max(axis=1)).astype(int) + 1, canvas.shape[1::-1])
-    if left >= right or top >= bottom:
-        return
-    placed[:2, 2] -= (left, top)
-    drawn = cv2.warpAffine(sprite.picture, placed[:2], (int(right - left), int(bottom - top)))
-    under = canvas[top:bottom, left:right]
-    under[:] = drawn[..., :3] + ((under * (255 - drawn[..., 3:]).astype(np.uint16) + 255) >> 8).astype(np.uint8)
-
-
-def _shoot(scene: Scene) -> Picture:
-    """Photograph the scene through the moving head, under its own light."""
-    view = np.array([[1, 0, MIDDLE[0]], [0, 1, MIDDLE[1]], [0, 0, 1]]) @ head_motion(scene.frames, scene.rng, scene.look)
-    centre = np.array([[1, 0, -sprites.WIDTH / 2], [0, 1, -sprites.HEIGHT / 2], [0, 0, 1]])
-    pictures = np.empty((scene.frames, 2 * HEIGHT, 2 * WIDTH, 3), dtype=np.uint8)
-    for t, picture in enumerate(pictures):
-        matrix = (view[t] @ centre)[:2]
-        cv2.warpAffine(scene.background, matrix, (2 * WIDTH, 2 * HEIGHT), dst=picture, borderMode=cv2.BORDER_REFLECT_101)
-        for mover in scene.movers:
-            if mover.visible is None or mover.visible[t]:
-                paste(picture, mover.pictures[t % len(mover.pictures)], view[t] @ mover.poses[t % len(mover.poses)])
-    return _light(pictures, scene.rng)
-
-
-def _light(pictures: Picture, rng: Generator) -> Picture:
-    """A light that falls off to one side, of any strength and slight tint: the same draw in all kitchens."""
-    y, x = np.mgrid[-1 : 1 : 72j, -1 : 1 : 128j]
-    slope = 1 + rng.uniform(-0.25, 0.25) * x + rng.uniform(-0.25, 0.25) * y
-    gain = slope[..., None] * rng.uniform(0.65, 1.05) * rng.uniform(0.85, 1.1, 3)
-    table = np.round(gain * 256).astype(np.uint16)
-    noisy = ((pictures * table) >> 8) + rng.integers(0, 2 * GRAIN, pictures.shape, dtype=np.uint8)
-    return (np.clip(noisy, GRAIN, 255 + GRAIN) - GRAIN).astype(np.uint8)
-
-
-def _empty_scene(look: Look, rng: Generator, frames: int) -> Scene:
-    counter = sprites.surface(look.counter, rng, (sprites.HEIGHT, sprites.WIDTH))
-    scene = Scene(look, rng, frames, counter)
-    for _ in range(int(rng.integers(3, 7))):
-        angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(44, 80)
-        position = (distance * float(np.cos(angle)), distance * float(np.sin(angle)) * 0.8)
-        scene.place(sprites.item(look.clutter, rng, rng.uniform(8, 15)), position, rng.uniform(0, 6.28))
-    return scene
 
 
 def _take(scene: Scene) -> None:
@@ -184,7 +76,7 @@ def _open_drawer(scene: Scene) -> None:
     rng, look = scene.rng, scene.look
     wide, deep = rng.uniform(66, 80), rng.uniform(42, 50)
     drawer = sprites.blank(round(wide), round(deep) + 14, (wide / 2, deep))
-    sprites.patch(drawer, (0, 0), (wide, deep), sprites.colour(rng, (0.1, 0.4), (0.15, 0.35)))
+    sprites.patch(drawer, (0, 0), (wide, deep), colour(rng, (0.1, 0.4), (0.15, 0.35)))
     for _ in range(5):
         thing = sprites.item(look.clutter, rng, rng.uniform(6, 9))
         spot = np.array([[1, 0, rng.uniform(10, wide - 10)], [0, 1, rng.uniform(8, deep - 8)], [0, 0, 1.0]])
@@ -194,7 +86,7 @@ def _open_drawer(scene: Scene) -> None:
     reach, pull = phase(scene.frames, look.reach)
     closed = rng.uniform(-18, -10)
     path = between(np.array([0.0, closed]), np.array([0.0, closed + deep - 4]), pull)
-    top = sprites.surface(look.counter, rng, (90, sprites.WIDTH))
+    top = surface(look.counter, rng, (90, sprites.WIDTH))
     opaque = np.concatenate([top, np.full((*top.shape[:2], 1), 255, np.uint8)], axis=2)
     scene.move(drawer, poses(path))
     scene.move(Sprite(opaque, (sprites.WIDTH / 2, 90.0)), poses((0.0, closed + 2.0)))
@@ -206,10 +98,10 @@ def _lift_lid(scene: Scene) -> None:
     radius = rng.uniform(24, 29)
     scene.place(sprites.bowl(2, rng, radius), (0.0, -2.0))
     lid = sprites.blank(80, 80)
-    tint = sprites.colour(rng, (0.0, 0.5), (0.5, 0.95))
-    sprites.disc(lid, (40, 40), (radius, radius), sprites.shade(tint, 0.7))
+    tint = colour(rng, (0.0, 0.5), (0.5, 0.95))
+    sprites.disc(lid, (40, 40), (radius, radius), shade(tint, 0.7))
     sprites.disc(lid, (40, 40), (radius - 3, radius - 3), tint)
-    sprites.disc(lid, (40, 40), (5, 5), sprites.shade(tint, 0.4))
+    sprites.disc(lid, (40, 40), (5, 5), shade(tint, 0.4))
     reach, lift = phase(scene.frames, look.reach)
     path = between(np.array([0.0, -2.0]), np.array([rng.uniform(38, 46), rng.uniform(-14, 4)]), lift, bend=look.bend)
     size = 1 + 0.15 * lift
@@ -224,7 +116,9 @@ def _wash(scene: Scene) -> None:
     period, size = rng.uniform(10, 14) * look.period, rng.uniform(5, 7) * look.amplitude
     held = circle(frames, rng, period=2.3 * period, radius=(2.0, 2.0)) + np.array([0.0, 4.0])
     rub = held + circle(frames, rng, period=period, radius=_oval(size, look.rub))
-    scene.move(sprites.item(look.item, rng, rng.uniform(13, 16)), poses(held, swing(frames, rng, period=2 * period) * 0.2))
+    scene.move(
+        sprites.item(look.item, rng, rng.uniform(13, 16)), poses(held, swing(frames, rng, period=2 * period) * 0.2)
+    )
     scene.move(sprites.stream(rng, 30, 7), poses((0.0, -24.0)))
     scene.move(sprites.tap(look.sink, rng), poses((0.0, -24.0)))
     scene.arm(held + np.array([-11.0, 6.0]), side=-1)
@@ -266,7 +160,8 @@ def _pour(scene: Scene) -> None:
     time = np.linspace(0, 1, frames)
     tilt = np.interp(time, [0, rng.uniform(0.15, 0.3), 0.5, rng.uniform(0.75, 0.9), 1], [0.2, 1.5, 1.8, 1.9, 0.4])
     tilt = tilt + 0.1 * swing(frames, rng, period=12 * look.period)
-    centre = np.array([14.0, -12.0]) + swing(frames, rng, period=18 * look.period)[:, None] * np.array([1.5, 2.0]) * look.amplitude
+    wobble = swing(frames, rng, period=18 * look.period)[:, None] * np.array([1.5, 2.0]) * look.amplitude
+    centre = np.array([14.0, -12.0]) + wobble
     mouth = centre + 24 * np.stack([-np.sin(tilt), -np.cos(tilt)], axis=1)
     scene.move(sprites.stream(rng, 32, rng.uniform(4, 7)), poses(mouth), visible=tilt > 1.2)
     scene.move(sprites.vessel(look.vessel, rng), poses(centre, -tilt))
@@ -287,9 +182,9 @@ def _follow(scene: Scene, handle: Floats, reach: Floats) -> None:
 def _panel(look: Look, rng: Generator, wide: float, high: float) -> Sprite:
     """A front with its handle: panelled, slatted or plain, in one of the three materials."""
     picture = np.full((round(high), round(wide), 4), 255, np.uint8)
-    picture[..., :3] = sprites.surface(look.front, rng, (round(high), round(wide)))
-    panel, tint = Sprite(picture, (wide / 2, high / 2)), sprites.colour(rng, (0.0, 0.4), (0.1, 1.0))
-    sprites.patch(panel, (0, 0), (wide - 1, high - 1), sprites.shade(tint, 0.3), thickness=2)
+    picture[..., :3] = surface(look.front, rng, (round(high), round(wide)))
+    panel, tint = Sprite(picture, (wide / 2, high / 2)), colour(rng, (0.0, 0.4), (0.1, 1.0))
+    sprites.patch(panel, (0, 0), (wide - 1, high - 1), shade(tint, 0.3), thickness=2)
     x, y = (wide - 7, high / 2) if high > 20 else (wide / 2, high / 2)
     if look.handle == 0:
         sprites.disc(panel, (x, y), (3, 3), tint)
@@ -305,9 +200,9 @@ def _interior(scene: Scene, wide: float, high: float, centre: tuple[float, float
     """The dark inside of a cupboard with things on its shelf."""
     rng = scene.rng
     inside = sprites.blank(round(wide), round(high))
-    dark = sprites.colour(rng, (0.1, 0.4), (0.12, 0.3))
+    dark = colour(rng, (0.1, 0.4), (0.12, 0.3))
     sprites.patch(inside, (0, 0), (wide, high), dark)
-    sprites.patch(inside, (0, high / 2), (wide, high / 2 + 3), sprites.shade(dark, 2.2))
+    sprites.patch(inside, (0, high / 2), (wide, high / 2 + 3), shade(dark, 2.2))
     for x, y in ((0.28, 0.28), (0.72, 0.25), (0.3, 0.76), (0.7, 0.78)):
         spot = np.array([[1, 0, x * wide], [0, 1, y * high], [0, 0, 1.0]])
         _stamp(inside, sprites.item(scene.look.clutter, rng, rng.uniform(6, 10)), spot)
@@ -317,7 +212,7 @@ def _interior(scene: Scene, wide: float, high: float, centre: tuple[float, float
 def _swirl(rng: Generator, radius: float) -> Sprite:
     """What is being stirred: streaks that turn with the spoon."""
     swirl = sprites.blank(70, 70)
-    tint = sprites.colour(rng, (0.3, 0.9), (0.4, 1.0))
+    tint = colour(rng, (0.3, 0.9), (0.4, 1.0))
     for angle in rng.uniform(0, 6.28, 4):
         for step in range(5):
             spot = (35 + 0.8 * radius * np.cos(angle + 0.2 * step), 35 + 0.8 * radius * np.sin(angle + 0.2 * step))

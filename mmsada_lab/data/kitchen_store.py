@@ -70,7 +70,9 @@ class StoredReader:
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
         """Pictures at the given RGB frame numbers (from 1), `(T, 36, 64, C)`; flow k (from 1) stands at frame 2k."""
         if segment.video not in self._videos:
-            raise UserError(f"no video {segment.video!r} in {self._folder}; segments of one kitchen have readers of their own")
+            raise UserError(
+                f"no video {segment.video!r} in {self._folder}; segments of one kitchen have readers of their own"
+            )
         stretch = self._videos[segment.video]
         rows = np.clip(np.asarray(frames) // self._stride - 1, 0, stretch.count - 1)
         return np.asarray(self._file(stretch.file)[stretch.first + rows])
@@ -113,8 +115,8 @@ def is_complete(folder: Path) -> bool:
     seal = folder / "complete.json"
     try:
         sizes = json.loads(seal.read_text())
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
+        return "segments.csv" in sizes and all((folder / n).stat().st_size == size for n, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
         return False
 
 

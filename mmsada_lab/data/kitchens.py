@@ -2,6 +2,22 @@
 
 Small rendered first-person videos (36 x 64, RGB and optical flow) of eight verbs, made on the first use and
 cached. The data are synthetic: they teach and test, they are not a benchmark.
+
+Calibration of the default knobs. The gap lies in texture, shape, viewpoint and manner of moving; the kitchens share
+one palette, and the spread of their flow was brought nearer together, since batch statistics undo colour and scale.
+The ranges were set on source-only and supervised-target accuracy alone, never on an adaptation method, with the
+small two-stream network (windows of 8 frames at stride 2, crops of 32 x 32): batch 64, 100 steps at learning rate
+0.03, then 160 at 0.006. Means of two training seeds on one data seed, top-1 in %:
+
+    ========== ======= ======= ======= ======= ======= ======= ====== ==========
+    test on    D2->D1  D3->D1  D1->D2  D3->D2  D1->D3  D2->D3  mean   supervised
+    ========== ======= ======= ======= ======= ======= ======= ====== ==========
+    RGB        42.9    54.3    35.3    38.8    32.4    30.1    39.0   61.2
+    flow       52.1    17.9    50.9    50.4    24.0    49.7    40.8   74.9
+    fused      71.4    50.7    64.7    58.5    41.3    50.3    56.2   94.7
+    ========== ======= ======= ======= ======= ======= ======= ====== ==========
+
+RGB and flow are the streams of the jointly trained network. The ranges were chosen on these same test segments.
 """
 
 from __future__ import annotations
@@ -25,14 +41,15 @@ from tqdm.auto import tqdm
 
 from mmsada_lab.data.flow import DILATION, STRIDE, optical_flow, quantise_flow
 from mmsada_lab.data.kitchen_looks import draw_look
-from mmsada_lab.data.kitchen_scenes import VERBS, halve, render_segment
+from mmsada_lab.data.kitchen_scenes import VERBS, render_segment
+from mmsada_lab.data.kitchen_stage import halve
 from mmsada_lab.data.kitchen_store import SPLITS, Entry, cache_root, load_entries, publish, readers
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.errors import UserError
 
 Frames = NDArray[np.uint8]
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever the same knobs and seed give other pixels."""
 
 FLOW_BOUND = 8.0
@@ -87,7 +104,9 @@ class Kitchens:
         if self.seed < 0:
             raise UserError(f"seed = {self.seed!r}; choose 0 or a positive whole number")
         if not 0 < self.scale <= 1:
-            raise UserError(f"scale = {self.scale!r}; choose a number above 0, up to 1 (as many segments as EPIC-Kitchens)")
+            raise UserError(
+                f"scale = {self.scale!r}; choose a number above 0, up to 1 (as many segments as EPIC-Kitchens)"
+            )
 
     @property
     def digest(self) -> str:
