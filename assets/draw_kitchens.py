@@ -4,9 +4,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from mmsada_lab.data.kitchens import load_kitchens
 from mmsada_lab.data.segments import DataSource, Domain, Segment
-from numpy.typing import NDArray
 
 SCALE = 2
 

@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
+
 from mmsada_lab.config import build_config
 from mmsada_lab.data.batches import ClipRule, TrainingBatches
 from mmsada_lab.data.sources import load_data

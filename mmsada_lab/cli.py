@@ -161,7 +161,7 @@ def demo(
     """Train source-only, AdaBN and MM-SADA on one pair of the embedded kitchens, by notebook, and print the table."""
     from mmsada_lab.demo import run_demo
 
-    run_demo(runs)
+    typer.echo(run_demo(runs))
 
 
 def _formatted(table: pd.DataFrame, style: TableFormat) -> str:

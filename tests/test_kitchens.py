@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from mmsada_lab.data import kitchen_store, kitchens
 from mmsada_lab.data.kitchen_looks import draw_look
-from mmsada_lab.data.kitchen_scenes import VERBS, render_segment
+from mmsada_lab.data.kitchen_scenes import render_segment
 from mmsada_lab.data.kitchens import FLOW_BOUND, Kitchens, class_counts, load_kitchens, plan_segments, render
 from mmsada_lab.data.segments import DataSource, Segment
 from mmsada_lab.data.windows import WindowRule, test_centres, training_centre, window_at
 from mmsada_lab.errors import UserError
+from mmsada_lab.paper import TRAINING_SEGMENTS, VERBS
 
 TINY = Kitchens(scale=0.001)
 Picture = NDArray[np.uint8]
@@ -100,7 +101,7 @@ def test_sizes_and_priors_are_those_of_epic() -> None:
     counts = np.array([[class_counts(Kitchens(), d, s) for s in range(2)] for d in range(3)])
     assert counts.sum(axis=2).tolist() == [[123, 70], [200, 112], [312, 156]]
     assert counts.min() >= 2
-    shares = np.array(kitchens.EPIC_COUNTS) / np.sum(kitchens.EPIC_COUNTS, axis=1, keepdims=True)
+    shares = np.array([*TRAINING_SEGMENTS.values()]) / np.sum([*TRAINING_SEGMENTS.values()], axis=1, keepdims=True)
     np.testing.assert_allclose(counts[:, 0] / counts[:, 0].sum(axis=1, keepdims=True), shares, atol=0.01)
 
 

@@ -26,7 +26,6 @@ from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import VERBS
 
-
 KEEP_BYTES = 2**30
 """A domain whose frames take no more than this when decoded keeps them in memory (each is decoded once)."""
 

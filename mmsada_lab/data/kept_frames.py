@@ -1,4 +1,4 @@
-"""Frames kept in memory: for data sets so small that decoding them again and again would cost more than keeping them."""
+"""Frames kept in memory, for data sets so small that decoding them again and again would cost more."""
 
 from __future__ import annotations
 

@@ -16,9 +16,6 @@ from mmsada_lab.data.kitchen_sprites import Sprite
 from mmsada_lab.data.kitchen_stage import Floats, Generator, Picture, Scene, empty_scene, paste, shoot
 from mmsada_lab.data.kitchen_surfaces import colour, shade, surface
 
-VERBS = ("take", "put", "open", "close", "wash", "cut", "mix", "pour")
-"""Verb classes of EPIC-Kitchens, in the order of their ids."""
-
 
 def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Picture:
     """Render a segment at twice the size of its frames, `(T, 72, 128, 3)` RGB.

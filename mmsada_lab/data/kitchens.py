@@ -41,11 +41,12 @@ from tqdm.auto import tqdm
 
 from mmsada_lab.data.flow import DILATION, STRIDE, optical_flow, quantise_flow
 from mmsada_lab.data.kitchen_looks import draw_look
-from mmsada_lab.data.kitchen_scenes import VERBS, render_segment
+from mmsada_lab.data.kitchen_scenes import render_segment
 from mmsada_lab.data.kitchen_stage import halve
 from mmsada_lab.data.kitchen_store import SPLITS, Entry, cache_root, load_entries, publish, readers
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.errors import UserError
+from mmsada_lab.paper import TRAINING_SEGMENTS, VERBS
 
 Frames = NDArray[np.uint8]
 
@@ -59,15 +60,8 @@ hands that fill the picture."""
 MARGIN = 3
 """Frames of the video before and after its segment."""
 
-DOMAINS = ("D1", "D2", "D3")
+DOMAINS = tuple(TRAINING_SEGMENTS)
 KNOBS = ("appearance", "viewpoint", "motion", "label_shift")
-
-EPIC_COUNTS = (
-    (421, 383, 231, 128, 223, 71, 42, 44),
-    (715, 692, 245, 214, 298, 89, 113, 129),
-    (919, 1121, 450, 367, 808, 110, 53, 69),
-)
-"""Training segments per class of EPIC-Kitchens D1, D2 and D3 (recounted from the authors' splits)."""
 
 TEST_SIZES = (875, 1400, 1950)
 """Test segments before scaling: about half the training segments, so that a figure is not all noise."""
@@ -162,10 +156,10 @@ def plan_segments(kitchens: Kitchens) -> list[Planned]:
 
 def class_counts(kitchens: Kitchens, domain: int, split: int) -> NDArray[np.int64]:
     """Segments per class, `(8,)`: the priors at the split's size by largest remainder, at least 2 of each."""
-    counts = np.array(EPIC_COUNTS, dtype=np.float64)
+    counts = np.array(list(TRAINING_SEGMENTS.values()), dtype=np.float64)
     own, common = counts[domain] / counts[domain].sum(), counts.sum(axis=0) / counts.sum()
     priors = kitchens.label_shift * own + (1 - kitchens.label_shift) * common
-    unscaled = sum(EPIC_COUNTS[domain]) if split == 0 else TEST_SIZES[domain]
+    unscaled = sum(TRAINING_SEGMENTS[DOMAINS[domain]]) if split == 0 else TEST_SIZES[domain]
     return _apportion(priors, max(2 * len(VERBS), round(unscaled * kitchens.scale)))
 
 
