@@ -1,4 +1,4 @@
-"""Draws assets/kitchens.png: a test segment of every verb in every embedded kitchen, three frames and a flow."""
+"""Draws assets/kitchens.jpg: a test segment of every verb in every embedded kitchen, three frames and a flow."""
 
 from pathlib import Path
 
@@ -36,4 +36,4 @@ def sheet(data: DataSource) -> NDArray[np.uint8]:
 if __name__ == "__main__":
     picture = sheet(load_kitchens())
     large = cv2.resize(picture, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
-    cv2.imwrite(str(Path(__file__).parent / "kitchens.png"), large)
+    cv2.imwrite(str(Path(__file__).parent / "kitchens.jpg"), large, [cv2.IMWRITE_JPEG_QUALITY, 90])
