@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import permutations
@@ -48,12 +49,17 @@ def run_grid(
 
     Returns:
         The configurations that failed, each with its error message.
+
+    Raises:
+        UserError: if there is nothing to run.
     """
+    if not configs:
+        raise UserError("no run to make: a comparison needs two domains or more, and at least one method and seed")
     threads = max((os.cpu_count() or 1) // jobs, 1)
     context = multiprocessing.get_context("spawn")
     failures: list[tuple[ExperimentConfig, str]] = []
     with (
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_limit_threads, initargs=(threads,)) as pool,
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(threads,)) as pool,
         tqdm(total=len(configs), desc=f"{len(configs)} runs", unit="run") as bar,
     ):
         pending = {pool.submit(_run_one, config, runs_dir, device): config for config in configs}
@@ -70,10 +76,18 @@ def run_grid(
     return failures
 
 
-def _limit_threads(threads: int) -> None:
+def _start_worker(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would finish its run unseen and then wait for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_one(config: ExperimentConfig, runs_dir: Path, device: str) -> None:

@@ -66,5 +66,6 @@ def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> t
         kept = [(step, {name: p.cpu().numpy() for name, p in streams.items()}) for step, streams in state["kept"]]
         progress = Progress(state["stage"], state["step"], json.loads(state["history"]), kept, state["seconds"])
     except Exception as error:  # damaged files fail in many ways
-        raise UserError(f"the checkpoint {path} is damaged ({error}); remove it to start that run afresh") from error
+        reason = str(error).partition("\n")[0][:200]
+        raise UserError(f"the checkpoint {path} is damaged ({reason}); remove it to start that run afresh") from error
     return progress, state["optimiser"]

@@ -104,8 +104,10 @@ def compare(
     """
     from mmsada_lab.batch import grid, run_grid
     from mmsada_lab.data.sources import load_data
+    from mmsada_lab.experiment import check_fit
 
-    names = domains.split(",") if domains else list(load_data(data).domains)
+    opened = load_data(data)
+    names = domains.split(",") if domains else list(opened.domains)
     configs = grid(
         names,
         methods=methods.split(","),
@@ -114,6 +116,8 @@ def compare(
         preset=preset,
         overrides=parse_overrides(override),
     )
+    for config in configs:
+        check_fit(config, opened)
     failures = run_grid(configs, runs, jobs=jobs, device=device)
     for config, message in failures:
         typer.echo(f"failed: {config.method} {config.pair} seed {config.seed}: {message}", err=True)

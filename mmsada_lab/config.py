@@ -235,6 +235,7 @@ def _validate(config: ExperimentConfig) -> None:
     if config.dropout >= 1:
         raise UserError(f"dropout is {config.dropout}; choose a probability from 0 to below 1")
     _validate_pair(config)
+    _validate_batch(config)
 
 
 def _require_number(name: str, value: object, *, above_zero: bool) -> None:
@@ -263,6 +264,20 @@ def _validate_pair(config: ExperimentConfig) -> None:
     if config.method != "supervised_target" and config.source == config.target:
         raise UserError(
             f"source and target are both {config.source!r}; choose two domains, or the method supervised_target"
+        )
+
+
+def _validate_batch(config: ExperimentConfig) -> None:
+    """A side of a batch must hold the clips that its correspondence pairs are made of."""
+    streams, side = len(config.modalities), config.batch_size // 2
+    corresponds = any("correspondence" in stage.weights for _, stage in config.stages)
+    negatives = side - side // 2 if config.correspondence_batch == "half" else side
+    if config.source_batch < 1 or (config.target_batches and side < 1):
+        raise UserError(f"batch_size is {config.batch_size}; half of it has no clip, give at least 2")
+    if corresponds and (negatives < streams or side // 2 < 1):
+        raise UserError(
+            f"batch_size is {config.batch_size}: its halves of {side} clips are too few to pair {streams} modalities "
+            f"of different segments (correspondence_batch={config.correspondence_batch}); give at least {4 * streams}"
         )
 
 
@@ -335,7 +350,7 @@ def build_config(
     chosen, overrides = PRESETS[preset], dict(overrides or {})
     values: dict[str, Any] = {"test_statistics": "target" if method == "adabn" and preset != "released" else "running"}
     values |= chosen.fields
-    modalities = overrides.get("modalities", ExperimentConfig.modalities)
+    modalities = _typed("modalities", overrides.get("modalities", ()), ()) or ExperimentConfig.modalities
     for name in ("pretrain", "adapt"):
         values[name] = _stage_of(getattr(chosen, name), METHODS[method], modalities=len(modalities))
     for key, value in overrides.items():
@@ -383,7 +398,10 @@ def _override(values: dict[str, Any], key: str, value: Any) -> None:
 def _typed(key: str, value: Any, like: Any) -> Any:
     """Accept a value of the type the field has (an int where a float is meant); refuse the rest."""
     if isinstance(like, tuple):
-        return tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
+            raise UserError(f"override {key} is {value!r}; give names separated by commas, e.g. {key}=rgb,flow")
+        return tuple(names)
     if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not type(like):

@@ -87,8 +87,23 @@ def check_fit(config: ExperimentConfig, data: DataSource) -> None:
     if len(labels) < 2:
         found = "no labelled segment" if not labels else f"only the class {data.classes[labels.pop()]!r}"  # type: ignore[index]
         raise UserError(f"the training set of {config.source} has {found}; a classifier needs two classes or more")
-    if not data.domain(config.target).test:
-        raise UserError(f"domain {config.target} has no test segments to evaluate on")
+    _check_sizes(config, data)
+
+
+def _check_sizes(config: ExperimentConfig, data: DataSource) -> None:
+    source, target = data.domain(config.source), data.domain(config.target)
+    labelled = sum(segment.label is not None for segment in source.train)
+    sides = ((source, labelled, config.source_batch), (target, len(target.train), config.target_batch))
+    for domain, found, batch in sides:
+        if batch > found:
+            raise UserError(
+                f"a batch takes {batch} segments of domain {domain.name}, which has {found} for training; lower batch_size "
+                f"(now {config.batch_size})"
+            )
+    for domain in (source, target):
+        if not domain.test or any(segment.label is None for segment in domain.test):
+            found_text = "no test segments" if not domain.test else "test segments without a label"
+            raise UserError(f"domain {domain.name} has {found_text}; accuracies are measured on labelled test segments")
 
 
 def _require_same_data(manifest: dict[str, Any], data: DataSource, path: Path) -> None:
@@ -226,7 +241,7 @@ class Experiment:
             evaluating = step % self.config.evaluate_every == 0 or step == stage.steps
             self.progress.step = step
             if step % self.config.log_every == 0 or evaluating:
-                self._record("train", name, mean_terms(terms, step=step))
+                self._record("train", name, mean_terms(terms, step=step, accelerator=self.accelerator))
                 terms = []
             if evaluating:
                 self._average_statistics()
@@ -268,6 +283,11 @@ class Experiment:
 
     def _evaluate(self, *, final_stage: bool, step: int) -> dict[str, float]:
         predictions = self._predict(self.test_clips)
+        if not all(np.isfinite(p).all() for p in predictions.probabilities.values()):
+            raise UserError(
+                f"the network's predictions are not finite after step {step}; training stopped and the last checkpoint "
+                "is kept. Lower the learning rate, or use precision=no"
+            )
         if final_stage:
             self.progress.kept.append((step, dict(predictions.probabilities)))
             self.progress.kept = self.progress.kept[-self.config.averaged_evaluations :]

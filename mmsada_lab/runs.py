@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -122,6 +123,8 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"cannot write to the runs folder {self.path}: {error}; choose another") from error
         with lock:
+            for stray in self.path.glob(".*.*"):  # what a process that was killed while writing left behind
+                stray.unlink()
             yield
 
     def write_history(self, history: Iterable[Record]) -> None:
@@ -165,8 +168,9 @@ def load_runs(runs_dir: Path) -> pd.DataFrame:
     """Tidy results of all finished runs: one row per run and stream.
 
     Returns:
-        Columns data, method, source, target, seed, digest, preset, stream, top1, mean_class (percent), evaluations
-        (how many the accuracies are the mean of), selection, training_seconds, device, path.
+        Columns data, method, source, target, seed, preset, digest, setting (the digest but for the seed), stream, top1,
+        mean_class (percent), evaluations (how many the accuracies are the mean of), selection, training_seconds,
+        device, path.
     """
     rows = [row for path in find_runs(runs_dir) for row in _result_rows(path)]
     if not rows:
@@ -180,7 +184,13 @@ def _result_rows(path: Path) -> list[Record]:
         return []
     config, result = manifest["config"], manifest["result"]
     shared = {name: config[name] for name in ("data", "method", "source", "target", "seed", "preset")}
-    shared |= {"digest": manifest["digest"], "evaluations": result["evaluations"], "selection": result["selection"]}
+    setting = replace(ExperimentConfig(**config), seed=0).digest
+    shared |= {
+        "digest": manifest["digest"],
+        "setting": setting,
+        "evaluations": result["evaluations"],
+        "selection": result["selection"],
+    }
     shared |= {"training_seconds": manifest["training_seconds"], "device": manifest["device"], "path": str(path)}
     return [{**shared, "stream": stream, **values} for stream, values in result["target"].items()]
 

@@ -55,13 +55,14 @@ def train_steps(
         yield step + 1, {name: term.detach() for name, term in terms.items()}
 
 
-def mean_terms(terms: list[dict[str, Tensor]], *, step: int) -> dict[str, float]:
-    """Mean of each loss term over some steps.
+def mean_terms(terms: list[dict[str, Tensor]], *, step: int, accelerator: Accelerator) -> dict[str, float]:
+    """Mean of each loss term over some steps and over all processes.
 
     Raises:
         UserError: if one is not finite, naming it.
     """
-    means = {name: float(torch.stack([t[name].float() for t in terms]).mean()) for name in terms[0]}
+    local = {name: torch.stack([t[name].float() for t in terms]).mean() for name in terms[0]}
+    means = {name: float(accelerator.reduce(mean, reduction="mean")) for name, mean in local.items()}
     for name, value in means.items():
         if not math.isfinite(value):
             raise UserError(

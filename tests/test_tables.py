@@ -24,6 +24,7 @@ def run(method: str, pair: str | tuple[str, str], seed: int, top1: float, **chan
         "mean_class": top1 - 10,
         "selection": "mean of the last 2",
         "digest": "0" * 10,
+        "setting": "0" * 10,
     }
     return row | changes
 

@@ -25,11 +25,11 @@ def results_table(runs: pd.DataFrame) -> pd.DataFrame:
         Columns data, preset, method, pair, stream, seeds, top1, top1_sd, mean_class, mean_class_sd (percent; sd over
         seeds, missing for one seed), selection. Methods in the order of `METHODS`.
     """
+    _require_one_setting(runs)
     keys = ["data", "preset", "method", "source", "target", "stream", "selection"]
     grouped = runs.groupby(keys, sort=False)
     measures = {f"{m}{suffix}": (m, f) for m in ("top1", "mean_class") for suffix, f in (("", "mean"), ("_sd", "std"))}
-    table = grouped.agg(seeds=("seed", "nunique"), runs=("seed", "size"), **measures).reset_index()
-    _require_one_run_per_seed(table)
+    table = grouped.agg(seeds=("seed", "nunique"), **measures).reset_index()
     table["pair"] = [str(DomainPair(s, t)) for s, t in zip(table["source"], table["target"], strict=True)]
     table["order"] = table["method"].map({method: order for order, method in enumerate(METHODS)})
     table = table.sort_values(["data", "preset", "order", "target", "source"], kind="stable")
@@ -37,19 +37,15 @@ def results_table(runs: pd.DataFrame) -> pd.DataFrame:
     return table[columns].reset_index(drop=True)
 
 
-def _require_one_run_per_seed(table: pd.DataFrame) -> None:
-    twice = table[table["runs"] > table["seeds"]]
-    if len(twice):
-        row = twice.iloc[0]
-        raise _several_settings(row["method"], DomainPair(row["source"], row["target"]))
-
-
-def _several_settings(method: str, pair: DomainPair, seed: int | None = None) -> UserError:
-    which = f"{method} {pair}" + ("" if seed is None else f" seed {seed}")
-    return UserError(
-        f"{which} has more runs than seeds: runs of different settings lie in one folder; "
-        "give each setting a runs folder of its own"
-    )
+def _require_one_setting(runs: pd.DataFrame) -> None:
+    """Refuse to average runs of different settings of one method on one pair."""
+    settings = runs.groupby(["method", "source", "target"])["setting"].nunique()
+    if (settings > 1).any():
+        method, source, target = cast("tuple[str, str, str]", settings.idxmax())
+        raise UserError(
+            f"{method} {DomainPair(source, target)} has runs of {settings.max()} settings in one folder; "
+            "give each setting a runs folder of its own"
+        )
 
 
 def pair_matrix(runs: pd.DataFrame, *, stream: str = "fused", measure: str = "top1") -> pd.DataFrame:
@@ -73,11 +69,10 @@ def _values(runs: pd.DataFrame, *, stream: str, measure: str) -> pd.Series[float
     chosen = runs[runs["stream"] == stream]
     if chosen.empty:
         raise unknown("stream", stream, runs["stream"].unique())
+    _require_one_setting(chosen)
     pairs = [DomainPair(s, t) for s, t in zip(chosen["source"], chosen["target"], strict=True)]
     levels = [chosen["method"], pd.Series(pairs, dtype=object), chosen["seed"]]
     index = pd.MultiIndex.from_arrays(levels, names=["method", "pair", "seed"])
-    if (twice := index[index.duplicated()]).size:
-        raise _several_settings(*cast("tuple[str, DomainPair, int]", twice[0]))
     return pd.Series(chosen[measure].to_numpy(), index=index)
 
 
@@ -145,6 +140,9 @@ def paired_difference(
         UserError: if the two methods do not share at least two pairs and two seeds.
     """
     values = _values(runs, stream=stream, measure=measure)
+    for method in (better, baseline):
+        if method not in (known := list(values.index.unique("method"))):
+            raise unknown("method", method, known, hint="These have runs here.")
     pairs = _two_domain_pairs(values)
     difference = _by_seed(values, better, pairs) - _by_seed(values, baseline, pairs)
     difference = difference.dropna(axis=1, how="all").dropna()

@@ -15,6 +15,7 @@ from mmsada_lab.data.segments import Frames
 
 _SCALES = (1.0, 0.875, 0.75)
 _TEST_SCALE = 0.875
+_CV_CHANNELS = 128  # as many as OpenCV 5 resizes in one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,14 @@ def apply_crop(frames: Frames, crop: Crop, *, size: int, mirror_negates: tuple[i
 
 
 def _resize(frames: Frames, size: int) -> Frames:
-    """Bilinear, all frames and channels at once: time is folded into OpenCV's channels (512 at most)."""
+    """Bilinear, many frames at once: time is folded into OpenCV's channels."""
     time, height, width, channels = frames.shape
     if (height, width) == (size, size):
         return frames
+    at_once = _CV_CHANNELS // channels
+    if time > at_once:
+        parts = [frames[start : start + at_once] for start in range(0, time, at_once)]
+        return np.concatenate([_resize(part, size) for part in parts])
     folded = frames.transpose(1, 2, 0, 3).reshape(height, width, time * channels)
     resized = cv2.resize(folded, (size, size), interpolation=cv2.INTER_LINEAR)
     return resized.reshape(size, size, time, channels).transpose(2, 0, 1, 3)  # type: ignore[return-value]

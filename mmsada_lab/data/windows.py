@@ -38,7 +38,8 @@ def centre_bounds(segment: Segment, rule: WindowRule) -> tuple[int, int]:
     A window stays inside its segment; a segment shorter than a window gives any centre in it, so that the
     window may leave the segment. The window never starts before RGB frame 2 (flow frame 1).
     """
-    low, high = segment.start + rule.half, segment.stop + 1 - rule.half
+    span = rule.length * rule.stride
+    low, high = segment.start + rule.half, segment.stop + 1 - (span - rule.half)
     if low >= high:
         low, high = segment.start, segment.stop
     low = max(low, rule.half + 2)
