@@ -169,8 +169,12 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _stack(
         self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
     ) -> Tensor:
-        pairs = zip(segments, generators, strict=True)
-        return torch.stack([_to_clip(self._training_clip(domain, modality, s, rng)) for s, rng in pairs])
+        # One array for the batch: a tensor for each clip and a stack of them would copy everything once more.
+        size, length = self._rule.size, self._rule.window.length
+        clips = np.empty((len(segments), domain.readers[modality].channels, length, size, size), dtype=np.uint8)
+        for clip, segment, rng in zip(clips, segments, generators, strict=True):
+            clip[:] = self._training_clip(domain, modality, segment, rng).transpose(3, 0, 1, 2)
+        return torch.from_numpy(clips)
 
     def _training_clip(self, domain: Domain, modality: str, segment: Segment, rng: np.random.Generator) -> Frames:
         reader, rule = domain.readers[modality], self._rule
