@@ -294,8 +294,8 @@ _ADAPT_WEIGHTS = {"classification": 0.2, "adversarial": 1.0, "correspondence": 1
 
 PRESETS: dict[str, _Preset] = {
     "quick": _Preset(
-        pretrain=Stage(120, 0.03, _PRETRAIN_WEIGHTS),
-        adapt=Stage(240, 0.03, _ADAPT_WEIGHTS),
+        pretrain=Stage(180, 0.03, _PRETRAIN_WEIGHTS),
+        adapt=Stage(135, 0.01, _ADAPT_WEIGHTS),
         fields={
             "window_length": 8,
             "input_size": 32,
