@@ -97,8 +97,8 @@ def _check_sizes(config: ExperimentConfig, data: DataSource) -> None:
     for domain, found, batch in sides:
         if batch > found:
             raise UserError(
-                f"a batch takes {batch} segments of domain {domain.name}, which has {found} for training; lower batch_size "
-                f"(now {config.batch_size})"
+                f"a batch takes {batch} segments of domain {domain.name}, which has {found} for training; "
+                f"lower batch_size (now {config.batch_size})"
             )
     for domain in (source, target):
         if not domain.test or any(segment.label is None for segment in domain.test):
