@@ -185,18 +185,27 @@ class TestCompare:
         monkeypatch.setattr(
             batch, "run_grid", lambda configs, *_, **__: asked.extend(configs) or [(c, "no") for c in configs]
         )
-        assert mmsada(*self.options, "--runs", tmp_path).code == 1
+        assert mmsada(*self.options, "--runs", tmp_path, *SMALL_OPTIONS).code == 1
         assert {str(config.pair) for config in asked} == {"A→B", "B→A", "A→C", "C→A", "B→C", "C→B", "A→A", "B→B", "C→C"}
 
     def test_failures_are_named_and_the_rest_is_printed(
         self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(batch, "run_grid", in_turn)
-        said = mmsada(*self.options, "--domains", "A,X", "--runs", tmp_path, *SMALL_OPTIONS)
+        monkeypatch.setattr(
+            batch,
+            "run_grid",
+            lambda configs, *args, **kwargs: [(configs[0], "the disk is full"), *in_turn(configs[1:], *args, **kwargs)],
+        )
+        said = mmsada(*self.options, "--domains", "A,B", "--runs", tmp_path, *SMALL_OPTIONS)
         assert said.code == 1
-        assert "failed: source_only A→X seed 0: unknown domain 'X'" in said.err
+        assert "failed: source_only A→B seed 0: the disk is full" in said.err
         assert "Traceback" not in said.err
         assert "Supervised target" in said.out
+
+    def test_what_does_not_fit_the_data_is_refused_before_anything_runs(self, mmsada: Mmsada, tmp_path: Path) -> None:
+        said = mmsada(*self.options, "--domains", "A,X", "--runs", tmp_path / "runs", *SMALL_OPTIONS)
+        assert (said.code, said.err) == (2, "error: unknown domain 'X'; choose A, B, C.\n")
+        assert not (tmp_path / "runs").exists()
 
 
 class TestMistakes:
@@ -263,7 +272,7 @@ class TestMistakes:
             (["--format", "xml"], "xml"),
             (["--matrix", "--stream", "audio"], "unknown stream 'audio'; choose fused, rgb, flow"),
             (["--difference", "adabn"], "adabn"),
-            (["--difference", "adabn,mmsada"], "adabn and mmsada share 0 pairs"),
+            (["--difference", "adabn,mmsada"], "unknown method 'mmsada'; choose adabn, source_only"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
     )

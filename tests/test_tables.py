@@ -115,7 +115,7 @@ class TestPairMatrix:
 @pytest.mark.parametrize("table", [results_table, pair_matrix, lambda runs: paired_difference(runs, "mmsada", "adabn")])
 def test_two_settings_in_one_folder_are_refused(table) -> None:
     rows = [run(m, p, s, 40.0) for m, p, s in product(["mmsada", "adabn"], ["D2 D1", "D1 D2"], (0, 1))]
-    twice = run("mmsada", "D2 D1", 0, 50, digest="1" * 10)
+    twice = run("mmsada", "D2 D1", 0, 50, digest="1" * 10, setting="1" * 10)
     with pytest.raises(UserError, match=r"mmsada D2→D1.*runs folder of its own"):
         table(frame(*rows, twice))
 

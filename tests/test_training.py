@@ -138,13 +138,13 @@ def test_step_seeds_are_fixed_and_distinct() -> None:
     assert step_seed(3, 1, 4, 0) == int(np.random.SeedSequence((3, 1, 4, 0)).generate_state(1, np.uint64)[0])
 
 
-def test_mean_of_terms() -> None:
+def test_mean_of_terms(accelerator: Accelerator) -> None:
     terms = [{"near": torch.tensor(float(k)), "far": torch.tensor(10.0 * k)} for k in (1, 2, 6)]
-    assert mean_terms(terms, step=3) == {"near": 3.0, "far": 30.0}
+    assert mean_terms(terms, step=3, accelerator=accelerator) == {"near": 3.0, "far": 30.0}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_term_that_is_not_finite_is_named(value: float) -> None:
+def test_a_term_that_is_not_finite_is_named(value: float, accelerator: Accelerator) -> None:
     terms = [{"near": torch.tensor(1.0), "far": torch.tensor(x)} for x in (1.0, value, 2.0)]
     with pytest.raises(UserError, match=r"the far loss became (nan|-?inf) at step 17"):
-        mean_terms(terms, step=17)
+        mean_terms(terms, step=17, accelerator=accelerator)

@@ -93,7 +93,7 @@ def test_no_window_starts_before_frame_two_and_bounds_never_cross(start: int, le
 @given(start=st.integers(2, 5000), extra=st.integers(1, 300), rule=rules)
 @LAW
 def test_windows_of_a_segment_long_enough_stay_inside(start: int, extra: int, rule: WindowRule) -> None:
-    stop = start + 2 * rule.half + extra - 1
+    stop = start + rule.length * rule.stride + extra - 1
     low, high = centre_bounds(segment(start, stop), rule)
     assert start <= window_at(low, rule)[0]
     assert window_at(high, rule)[-1] <= stop
