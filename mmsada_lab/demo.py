@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOTEBOOK = "05_mmsada.ipynb"
 SHOWN = ("source_only", "adabn", "mmsada")
-SOURCE, TARGET = "D2", "D1"
+SOURCE, TARGET = "D1", "D3"  # where source-only is farthest from supervised target
 FIGURE = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -61,7 +61,7 @@ def run_demo(
     overrides: Mapping[str, Any] | None = None,
     device: str = "auto",
 ) -> Demo:
-    """Train methods on D2→D1 by executing the notebook with papermill, once per method, and make a page of each.
+    """Train methods on D1→D3 by executing the notebook with papermill, once per method, and make a page of each.
 
     Finished runs are not trained again, interrupted ones continue. Progress goes to the standard error stream.
 
