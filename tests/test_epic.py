@@ -22,7 +22,8 @@ import simplejpeg
 from mmsada_lab.data import frame_files
 from mmsada_lab.data.annotations import read_annotations, read_pickle_frame
 from mmsada_lab.data.epic import load_epic
-from mmsada_lab.data.segments import DataSource, Segment
+from mmsada_lab.data.kept_frames import KeptFrames
+from mmsada_lab.data.segments import DataSource, FrameReader, Segment
 from mmsada_lab.data.windows import WindowRule, test_centres, window_at
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import KITCHENS, TRAINING_SEGMENTS, VERBS
@@ -407,6 +408,13 @@ def test_windows_around_both_ends_of_a_segment(tiny: DataSource, centre: int) ->
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
 
+def from_files(reader: FrameReader) -> frame_files.JpegReader:
+    """What decodes behind a reader that keeps the frames of a small data set."""
+    assert isinstance(reader, KeptFrames)
+    assert isinstance(reader.reader, frame_files.JpegReader)
+    return reader.reader
+
+
 @pytest.mark.parametrize("prefix", ["", "./", "P01_00/", "./P01_00/"])
 @pytest.mark.parametrize("form", FORMS)
 def test_tars_give_the_pixels_of_folders(
@@ -416,8 +424,7 @@ def test_tars_give_the_pixels_of_folders(
     for modality, files in video_files().items():
         named = {prefix + name: data for name, data in files.items()}
         write_tar(tmp_path / modality / "P01" / "P01_00.tar", named, form=FORMS[form])
-        folder = tiny.domain("X").readers[modality]
-        assert isinstance(folder, frame_files.JpegReader)
+        folder = from_files(tiny.domain("X").readers[modality])
         tar = frame_files.JpegReader(tmp_path / modality, videos, tracks=folder.tracks, stride=folder.stride)
         frames, segment = np.arange(-2, 50, 3), Segment("0", "P01_00", 1, 36)
         np.testing.assert_array_equal(tar.read(segment, frames), folder.read(segment, frames))
@@ -500,7 +507,7 @@ def test_ambiguous_and_empty_folders(tmp_path: Path) -> None:
 
 
 def test_segment_beyond_the_end_of_its_video(tiny: DataSource) -> None:
-    reader = tiny.domain("X").readers["flow"]
+    reader = from_files(tiny.domain("X").readers["flow"])
     with pytest.raises(UserError, match=r"segment 9 starts at RGB frame 50, but .* ends at its frame 20"):
         reader.read(Segment("9", "P01_00", 50, 80), np.array([50]))
 
@@ -636,8 +643,8 @@ def test_utd_pickles_equal_its_csv(real: Path, utd: DataSource, tmp_path: Path) 
 def test_utd_tars_equal_their_unpacked_frames(utd: DataSource, tmp_path: Path) -> None:
     segment = utd.domain("B").test[0]
     window = window_at(segment.stop, WindowRule())
-    for reader in utd.domain("B").readers.values():
-        assert isinstance(reader, frame_files.JpegReader)
+    for kept in utd.domain("B").readers.values():
+        reader = from_files(kept)
         stem = reader.videos[segment.video]
         with tarfile.open(reader.root / f"{stem}.tar") as archive:
             archive.extractall(tmp_path / reader.root.name / stem, filter="data")

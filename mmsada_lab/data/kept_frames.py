@@ -21,7 +21,7 @@ class KeptFrames:
 
     def __init__(self, reader: FrameReader, *, stride: int = 1) -> None:
         self.channels, self.mirror_negates = reader.channels, reader.mirror_negates
-        self._reader, self._stride = reader, stride
+        self.reader, self._stride = reader, stride
         self._kept: dict[tuple[str, int], Frames] = {}
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
@@ -29,7 +29,7 @@ class KeptFrames:
         keys = [(segment.video, int(number) // self._stride) for number in frames]
         missing = sorted({number for key, number in zip(keys, frames, strict=True) if key not in self._kept})
         if missing:
-            decoded = self._reader.read(segment, np.array(missing, dtype=np.int64))
+            decoded = self.reader.read(segment, np.array(missing, dtype=np.int64))
             for number, frame in zip(missing, decoded, strict=True):
                 self._kept.setdefault((segment.video, int(number) // self._stride), frame.copy())
         return np.stack([self._kept[key] for key in keys])
