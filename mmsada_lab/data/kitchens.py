@@ -5,16 +5,16 @@ cached. The data are synthetic: they teach and test, they are not a benchmark.
 
 Calibration of the default knobs. The gap lies in texture, shape, viewpoint and manner of moving; the kitchens share
 one palette, and the spread of their flow was brought nearer together, since batch statistics undo colour and scale.
-The ranges were set on source-only and supervised-target accuracy alone, never on an adaptation method, with the
-small two-stream network (windows of 8 frames at stride 2, crops of 32 x 32): batch 64, 100 steps at learning rate
-0.03, then 160 at 0.006. Means of two training seeds on one data seed, top-1 in %:
+The ranges were set by looking at source-only and supervised-target accuracy alone, never at an adaptation method: the
+mean over the six pairs was to lie between 40 and 65 % for fused source-only, with RGB below flow, and above 85 % for
+supervised target. What came out, with the preset `quick`, three training seeds on one data seed, top-1 in %:
 
     ========== ======= ======= ======= ======= ======= ======= ====== ==========
-    test on    D2->D1  D3->D1  D1->D2  D3->D2  D1->D3  D2->D3  mean   supervised
+    stream     D2->D1  D3->D1  D1->D2  D3->D2  D1->D3  D2->D3  mean   supervised
     ========== ======= ======= ======= ======= ======= ======= ====== ==========
-    RGB        42.9    54.3    35.3    38.8    32.4    30.1    39.0   61.2
-    flow       52.1    17.9    50.9    50.4    24.0    49.7    40.8   74.9
-    fused      71.4    50.7    64.7    58.5    41.3    50.3    56.2   94.7
+    RGB        47.0    55.0    33.1    42.7    37.4    42.4    42.9   70.2
+    flow       54.8    42.8    54.1    49.7    40.1    51.2    48.8   73.6
+    fused      74.8    62.0    59.2    57.0    48.8    53.4    59.2   93.2
     ========== ======= ======= ======= ======= ======= ======= ====== ==========
 
 RGB and flow are the streams of the jointly trained network. The ranges were chosen on these same test segments.
