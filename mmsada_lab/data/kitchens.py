@@ -5,7 +5,7 @@ cached. The data are synthetic: they teach and test, they are not a benchmark.
 
 Calibration of the default knobs. The gap lies in texture, shape, viewpoint and manner of moving; the kitchens share
 one palette, and the spread of their flow was brought nearer together, since batch statistics undo colour and scale.
-The ranges were set by looking at source-only and supervised-target accuracy alone, never at an adaptation method: the
+The ranges were set by looking at source-only and supervised-target accuracy, not at an adaptation method: the
 mean over the six pairs was to lie between 40 and 65 % for fused source-only, with RGB below flow, and above 85 % for
 supervised target. What came out, with the preset `quick`, three training seeds on one data seed, top-1 in %:
 
