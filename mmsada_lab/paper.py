@@ -1,4 +1,4 @@
-"""Facts of the paper: domains, classes, Table 1-3 cells used for comparison. Standard library only.
+"""Facts of the paper: domains, classes, pairs. Standard library only.
 
 Munro & Damen, "Multi-Modal Domain Adaptation for Fine-Grained Action Recognition", CVPR 2020.
 """
@@ -33,13 +33,3 @@ class DomainPair(NamedTuple):
 
 PAIRS = tuple(DomainPair(*pair.split()) for pair in ("D2 D1", "D3 D1", "D1 D2", "D3 D2", "D1 D3", "D2 D3"))
 """The six pairs in the order of the paper's tables."""
-
-TABLE_1 = {
-    "source_only": (42.5, 44.3, 42.0, 56.3, 41.2, 46.5),
-    "adabn": (44.6, 47.8, 47.0, 54.7, 40.3, 48.8),
-    "self_supervised_only": (41.8, 49.7, 47.7, 57.4, 40.3, 50.6),
-    "adversarial_only": (46.5, 51.0, 50.0, 53.7, 43.5, 51.5),
-    "mmsada": (48.2, 50.9, 49.5, 56.1, 44.2, 52.7),
-    "supervised_target": (62.8, 62.8, 71.7, 71.7, 74.0, 74.0),
-}
-"""The paper's top-1 (%) per pair, fused, one run each, for the methods of this package (Tables 1 and 2)."""

@@ -36,7 +36,7 @@ def test_frames_are_the_readers_and_asked_for_once(stride: int) -> None:
     for numbers in ([3, 4, 5, 5], [5, 4, 9], [22, 3, 8]):
         frames = np.array(numbers)
         np.testing.assert_array_equal(kept.read(SEGMENT, frames), Counting(stride).read(SEGMENT, frames))
-    assert len({n // stride for n in reader.asked}) == len(reader.asked) if stride == 1 else len(reader.asked) <= 6
+    assert sorted(n // stride for n in reader.asked) == sorted({n // stride for n in (3, 4, 5, 9, 22, 8)})
     assert (kept.channels, kept.mirror_negates) == (2, (0,))
 
 

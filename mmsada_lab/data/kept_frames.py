@@ -27,11 +27,11 @@ class KeptFrames:
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
         """The frames at the given RGB frame numbers, `(T, H, W, C)`."""
         keys = [(segment.video, int(number) // self._stride) for number in frames]
-        missing = sorted({number for key, number in zip(keys, frames, strict=True) if key not in self._kept})
+        missing = {key: int(n) for key, n in zip(keys, frames, strict=True) if key not in self._kept}
         if missing:
-            decoded = self.reader.read(segment, np.array(missing, dtype=np.int64))
-            for number, frame in zip(missing, decoded, strict=True):
-                self._kept.setdefault((segment.video, int(number) // self._stride), frame.copy())
+            decoded = self.reader.read(segment, np.array(list(missing.values()), dtype=np.int64))
+            for key, frame in zip(missing, decoded, strict=True):
+                self._kept[key] = frame.copy()
         return np.stack([self._kept[key] for key in keys])
 
     def __getstate__(self) -> dict[str, Any]:
