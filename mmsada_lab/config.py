@@ -1,6 +1,6 @@
 """What an experiment is: stages, presets, validation, digest. Standard library only.
 
-Every place where the paper and the authors' released code differ is an option here; the presets set them:
+Where the paper and the authors' released code differ there is an option here; the presets set them:
 `quick` (minutes on a CPU), `paper` (as published, with the authors' corrections) and `released` (as the
 code runs). Losses and schedules are written in the units of the released code,
 ``0.2 Ly + Ld + Lc`` with gradients into F reversed by a coefficient of 0.2, which is the paper's
