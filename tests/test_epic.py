@@ -23,7 +23,7 @@ from mmsada_lab.data import frame_files
 from mmsada_lab.data.annotations import read_annotations, read_pickle_frame
 from mmsada_lab.data.epic import load_epic
 from mmsada_lab.data.kept_frames import KeptFrames
-from mmsada_lab.data.segments import DataSource, FrameReader, Segment
+from mmsada_lab.data.segments import DataSource, Reader, Segment
 from mmsada_lab.data.windows import WindowRule, test_centres, window_at
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import KITCHENS, TRAINING_SEGMENTS, VERBS
@@ -408,7 +408,7 @@ def test_windows_around_both_ends_of_a_segment(tiny: DataSource, centre: int) ->
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
 
-def from_files(reader: FrameReader) -> frame_files.JpegReader:
+def from_files(reader: Reader) -> frame_files.JpegReader:
     """What decodes behind a reader that keeps the frames of a small data set."""
     assert isinstance(reader, KeptFrames)
     assert isinstance(reader.reader, frame_files.JpegReader)

@@ -18,7 +18,10 @@ from packaging.version import Version
 import mmsada_lab
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"torch": "pytorch", "opencv-python-headless": "py-opencv"}  # where conda-forge's name is not PyPI's
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "opencv-contrib-python-headless": "py-opencv",
+}  # where conda-forge's name is not PyPI's
 MACHINE_PATH = re.compile(
     r"(?<![\w.])/(?:work|root|home|Users)/\w|file:" + r"//|/opt/(?:pypi|wheels)|/tmp/(?:proto|scaffold)"
 )

@@ -39,6 +39,7 @@ class ToyReader:
     mirror_negates: tuple[int, ...] = ()
     tint: int = 0
     pause: ClassVar[float] = 0.0
+    kind: ClassVar[str] = "video"
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
         if self.pause:
@@ -52,6 +53,9 @@ class ToyReader:
         clip[np.arange(len(frames)), :, frames % WIDTH] += 50
         return clip.astype(np.uint8)
 
+    def extent(self, segment: Segment) -> tuple[int, int]:
+        return 1, segment.stop + WIDTH
+
 
 @dataclass(frozen=True)
 class PaintedReader:
@@ -60,9 +64,13 @@ class PaintedReader:
     channels: int
     paint: Callable[[Segment, int], NDArray[Any]]
     mirror_negates: tuple[int, ...] = ()
+    kind: ClassVar[str] = "video"
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
         return np.stack([self.paint(segment, int(number)) for number in frames]).astype(np.uint8)
+
+    def extent(self, segment: Segment) -> tuple[int, int]:
+        return 1, segment.stop + WIDTH
 
 
 def number_of(uid: str) -> int:

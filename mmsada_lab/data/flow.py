@@ -32,7 +32,7 @@ def optical_flow(first: Picture, second: Picture, *, algorithm: str = "dis") -> 
         first: `(H, W, 3)` RGB or `(H, W)` grey, 8 bits.
         second: a picture of the same shape.
         algorithm: ``"dis"`` (fast, the default), ``"farneback"``, or ``"tvl1"`` (as in EPIC-Kitchens,
-            about forty times slower, needs opencv-contrib).
+            about forty times slower).
 
     Returns:
         `(H, W, 2)` float32, u and v in pixels.
@@ -97,7 +97,7 @@ def _tvl1(first: Picture, second: Picture) -> Flow:
     if optflow is None:
         raise UserError(
             "flow algorithm 'tvl1' needs OpenCV's contributed modules, which are not installed; "
-            "install opencv-contrib-python-headless in place of opencv-python-headless, or choose 'dis' or 'farneback'"
+            "install opencv-contrib-python-headless in place of other builds of OpenCV, or choose 'dis' or 'farneback'"
         )
     return np.asarray(optflow.DualTVL1OpticalFlow_create().calc(first, second, None), dtype=np.float32)
 

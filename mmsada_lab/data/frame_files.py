@@ -20,7 +20,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from mmsada_lab.data.segments import Frames, Segment
+from mmsada_lab.data.segments import Frames, Kind, Segment
 from mmsada_lab.errors import UserError, unknown
 
 FRAME_NAME = re.compile(r"frame_(\d{1,18})\.jpe?g", re.IGNORECASE)
@@ -121,7 +121,7 @@ def inventory(video: Path, names: tuple[str, ...]) -> Iterator[str]:
 
 @dataclass(slots=True)
 class JpegReader:
-    """A `FrameReader` over JPEG files: RGB frame n stands at file ``n // stride``.
+    """A `Reader` over JPEG files: RGB frame n stands at file ``n // stride``.
 
     Numbers before the first or after the last frame of the video give that frame: windows of short segments may
     leave the video. A hole inside it, an undecodable file or a change of size within a clip is a `UserError`.
@@ -140,6 +140,7 @@ class JpegReader:
     stride: int = 1
     mirror_negates: tuple[int, ...] = ()
     channels: int = field(init=False)
+    kind: Kind = field(init=False, default="video")
 
     def __post_init__(self) -> None:
         self.channels = 3 if self.tracks == ("",) else len(self.tracks)
@@ -147,7 +148,7 @@ class JpegReader:
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
         """Return the frames at the given RGB frame numbers, `(T, H, W, C)`; equal numbers are decoded once."""
         tracks = self._open(segment)
-        first, last = max(t.numbers[0] for t in tracks), min(t.numbers[-1] for t in tracks)
+        first, last = _shared_range(tracks)
         if segment.start // self.stride > last:
             raise UserError(
                 f"segment {segment.uid} starts at RGB frame {segment.start}, but {tracks[0].path} ends at its frame "
@@ -157,6 +158,11 @@ class JpegReader:
         pixels = _decode_tracks(tracks, numbers, self.channels)
         return pixels if np.array_equal(back, np.arange(len(frames))) else pixels[back]
 
+    def extent(self, segment: Segment) -> tuple[int, int]:
+        """First and last RGB frame number at which the segment's video has a file on every track."""
+        first, last = _shared_range(self._open(segment))
+        return first * self.stride, last * self.stride + self.stride - 1
+
     def _open(self, segment: Segment) -> tuple[Track, ...]:
         if segment.video not in self.videos:
             raise unknown("video", segment.video, self.videos)
@@ -165,6 +171,10 @@ class JpegReader:
         if tracks is None:
             raise missing_video(segment.video, path)
         return tracks
+
+
+def _shared_range(tracks: tuple[Track, ...]) -> tuple[int, int]:
+    return max(int(t.numbers[0]) for t in tracks), min(int(t.numbers[-1]) for t in tracks)
 
 
 def missing_video(name: str, path: Path) -> UserError:

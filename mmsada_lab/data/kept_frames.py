@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsada_lab.data.segments import FrameReader, Frames, Segment
+from mmsada_lab.data.segments import Frames, Kind, Reader, Segment
 
 
 class KeptFrames:
@@ -19,7 +19,9 @@ class KeptFrames:
         stride: RGB frames per stored frame, so that neighbouring numbers share one.
     """
 
-    def __init__(self, reader: FrameReader, *, stride: int = 1) -> None:
+    kind: Kind = "video"
+
+    def __init__(self, reader: Reader, *, stride: int = 1) -> None:
         self.channels, self.mirror_negates = reader.channels, reader.mirror_negates
         self.reader, self._stride = reader, stride
         self._kept: dict[tuple[str, int], Frames] = {}
@@ -34,11 +36,15 @@ class KeptFrames:
                 self._kept[key] = frame.copy()
         return np.stack([self._kept[key] for key in keys])
 
+    def extent(self, segment: Segment) -> tuple[int, int]:
+        """As the reader that decodes has it."""
+        return self.reader.extent(segment)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": {}}
 
 
-def decoded_bytes(reader: FrameReader, segments: Iterable[Segment], *, stride: int = 1) -> int:
+def decoded_bytes(reader: Reader, segments: Iterable[Segment], *, stride: int = 1) -> int:
     """Bytes that all frames of some segments take when decoded, judged by the size of one."""
     segments = list(segments)
     one = reader.read(segments[0], np.array([segments[0].start], dtype=np.int64))

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 
-from mmsada_lab.data.segments import FrameReader, Segment
+from mmsada_lab.data.segments import Kind, Reader, Segment
 from mmsada_lab.errors import UserError
 
 Frames = NDArray[np.uint8]
@@ -60,6 +60,8 @@ class StoredReader:
     than a segment can be had.
     """
 
+    kind: Kind = "video"
+
     def __init__(self, folder: Path, videos: Mapping[str, Stretch], *, modality: str) -> None:
         self.channels = CHANNELS[modality]
         self.mirror_negates: tuple[int, ...] = (0,) if modality == "flow" else ()
@@ -69,13 +71,20 @@ class StoredReader:
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
         """Pictures at the given RGB frame numbers (from 1), `(T, 36, 64, C)`; flow k (from 1) stands at frame 2k."""
+        stretch = self._stretch(segment)
+        rows = np.clip(np.asarray(frames) // self._stride - 1, 0, stretch.count - 1)
+        return np.asarray(self._file(stretch.file)[stretch.first + rows])
+
+    def extent(self, segment: Segment) -> tuple[int, int]:
+        """First and last RGB frame number that has a picture."""
+        return self._stride, self._stretch(segment).count * self._stride + self._stride - 1
+
+    def _stretch(self, segment: Segment) -> Stretch:
         if segment.video not in self._videos:
             raise UserError(
                 f"no video {segment.video!r} in {self._folder}; segments of one kitchen have readers of their own"
             )
-        stretch = self._videos[segment.video]
-        rows = np.clip(np.asarray(frames) // self._stride - 1, 0, stretch.count - 1)
-        return np.asarray(self._file(stretch.file)[stretch.first + rows])
+        return self._videos[segment.video]
 
     def _file(self, name: str) -> Frames:
         if name not in self._open:
@@ -127,7 +136,7 @@ def load_entries(folder: Path) -> list[Entry]:
         return [Entry(**{k: int(v) if k in numbers else v for k, v in row.items()}) for row in csv.DictReader(file)]  # type: ignore[arg-type]
 
 
-def readers(folder: Path, entries: Sequence[Entry]) -> dict[str, FrameReader]:
+def readers(folder: Path, entries: Sequence[Entry]) -> dict[str, Reader]:
     """A reader per modality of the videos of these entries (those of one domain, in order of storage)."""
     return {m: StoredReader(folder, _stretches(entries, m), modality=m) for m in CHANNELS}
 

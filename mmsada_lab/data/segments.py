@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from mmsada_lab.errors import unknown
 
 Frames = NDArray[np.uint8]
-"""Frames of one modality, `(T, H, W, C)`, 8 bits a channel."""
+"""Frames of a video, `(T, H, W, C)`, 8 bits a channel."""
+
+Kind = Literal["video", "series", "vector"]
+"""What a modality is: 8-bit pictures in time, any other numbers in time, or one vector a segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,11 @@ class Segment:
     Attributes:
         uid: unique within the data set.
         video: the video it is cut from.
-        start: its first RGB frame, numbered from 1.
-        stop: its last RGB frame, inclusive.
+        start: its first frame on the clock, numbered from 1. The clock is common to all modalities: RGB frames of
+            a video, samples of the modality that has most of them in a folder of arrays.
+        stop: its last frame on the clock, inclusive.
         label: index into `DataSource.classes`; None where unknown or withheld.
+        further: what else its table says of it: (column, value) pairs.
     """
 
     uid: str
@@ -35,34 +40,54 @@ class Segment:
     start: int
     stop: int
     label: int | None = None
+    further: tuple[tuple[str, str], ...] = ()
 
 
-class FrameReader(Protocol):
-    """Reads frames of one modality. Picklable, so that worker processes can have one each.
+class Reader(Protocol):
+    """Reads one modality. Picklable, so that worker processes can have one each.
 
     Attributes:
-        channels: C of the frames it returns (3 for RGB, 2 for flow u and v).
+        kind: ``video``: `(T, H, W, C)` uint8; ``series``: `(T, C)` float32; ``vector``: `(T, C)` float32 whose rows
+            are all equal.
+        channels: C of what it returns (3 for RGB, 2 for flow u and v, 6 for an inertial sensor; dimensions beyond
+            time are flattened: 60 for 20 joints in space).
         mirror_negates: channels that change sign when the picture is mirrored
-            (u of optical flow: `(0,)`); stored as 8 bits, x becomes 255 - x.
+            (u of optical flow: `(0,)`); stored as 8 bits, x becomes 255 - x. Empty for other kinds.
     """
 
+    kind: Kind
     channels: int
     mirror_negates: tuple[int, ...]
 
-    def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
-        """Return the frames that stand at the given *RGB frame numbers* (from 1), `(T, H, W, C)`.
+    def read(self, segment: Segment, frames: NDArray[np.int64]) -> NDArray[Any]:
+        """Return what stands at the given *clock numbers* (RGB frames from 1), `(T,)`, in their order.
 
-        The reader maps RGB frame numbers to its own index (flow at stride 2: `n // 2`).
+        The reader maps them to its own index (flow at stride 2: `n // 2`); before the first and after the last
+        there is, it gives that one.
+
+        Raises:
+            UserError: naming file and segment, if something in between is missing, damaged or not finite.
+        """
+        ...
+
+    def extent(self, segment: Segment) -> tuple[int, int]:
+        """First and last clock number (inclusive) at which this modality has something for the segment's video.
+
+        Raises:
+            UserError: if it has nothing.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Domain:
-    """One environment: a reader per modality and its training and test segments."""
+    """One environment: a reader per modality and its training and test segments.
+
+    Either may be empty, and any segment may be without a label; an experiment checks that it has what it needs.
+    """
 
     name: str
-    readers: Mapping[str, FrameReader]
+    readers: Mapping[str, Reader]
     train: tuple[Segment, ...]
     test: tuple[Segment, ...]
 
@@ -82,6 +107,7 @@ class DataSource:
         digest: changes whenever the data do.
         in_memory: whether frames come from memory (or memory-mapped files), so that processes which read ahead
             would cost more than they save.
+        notes: what a user should be told before a run, such as how many segments were dropped and why.
     """
 
     name: str
@@ -89,6 +115,7 @@ class DataSource:
     domains: Mapping[str, Domain]
     digest: str
     in_memory: bool = False
+    notes: tuple[str, ...] = ()
 
     def domain(self, name: str) -> Domain:
         """Return a domain by name, or raise `UserError` with the names there are."""
