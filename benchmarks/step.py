@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from mmsada_lab.config import build_config
+from mmsada_lab.presets import build_config
 from mmsada_lab.data.batches import ClipRule, TrainingBatches
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.data.windows import WindowRule

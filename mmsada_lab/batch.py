@@ -13,8 +13,9 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from mmsada_lab.config import ExperimentConfig, build_config
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
+from mmsada_lab.presets import build_config
 
 
 def grid(

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmsada_lab import __version__
-from mmsada_lab.config import METHODS, PRESETS, build_config
+from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
+from mmsada_lab.presets import PRESETS, build_config
 
 if TYPE_CHECKING:
     import pandas as pd

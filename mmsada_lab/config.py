@@ -1,10 +1,9 @@
-"""What an experiment is: stages, presets, validation, digest. Standard library only.
+"""What an experiment is: stages, fields, validation, digest. Standard library only.
 
-Where the paper and the authors' released code differ there is an option here; the presets set them:
-`quick` (minutes on a CPU), `paper` (as published, with the authors' corrections) and `released` (as the
-code runs). Losses and schedules are written in the units of the released code,
-``0.2 Ly + Ld + Lc`` with gradients into F reversed by a coefficient of 0.2, which is the paper's
-``Ly + lambda_d Ld + lambda_c Lc`` with lambda_d = 1, lambda_c = 5 (see `ExperimentConfig.lambda_d`).
+Where the paper and the authors' released code differ there is an option here; the presets (`presets.py`) set
+them. Losses and schedules are written in the units of the released code, ``0.2 Ly + Ld + Lc`` with gradients into F
+reversed by a coefficient of 0.2, which is the paper's ``Ly + lambda_d Ld + lambda_c Lc`` with lambda_d = 1,
+lambda_c = 5 (see `ExperimentConfig.lambda_d`).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmsada_lab.errors import UserError, unknown
@@ -71,13 +70,16 @@ class ExperimentConfig:
         method: key of `METHODS`.
         preset: the preset this was built from (a name only).
         seed: of initialisation, sampling, augmentation and dropout.
-        modalities: streams, in order; one, two or three.
+        modalities: streams, in order; any number.
         window_length: frames of a clip (paper: 16).
-        window_stride: RGB frames between two frames of a clip (paper: 2).
+        window_stride: frames of the clock (RGB frames) between two frames of a clip (paper: 2).
+        window_span: ``stride``: a window is as long as `window_length` and `window_stride` make it (paper);
+            ``segment``: it spans its segment, one frame from each of `window_length` equal parts.
         input_size: side of a clip in pixels after cropping (paper: 224).
         crops: ``released`` (top/centre and left/centre offsets only, as the code) or ``tsn`` (13 offsets).
-        backbone: key of the backbone table.
-        width: channels of the small backbone's first layer; its features are 4 x width.
+        backbone: ``auto`` (by the kind of each modality: ``small3d`` for 8-bit video, ``temporal`` for numbers in time,
+            ``mlp`` for a vector), one name for all, or one for each, ``rgb:small3d,inertial:mlp`` (others: auto).
+        width: channels of a small backbone's first layer; its features are 4 x width.
         dropout: probability (paper: 0.5).
         dropout_on: ``classifier`` (as the code) or ``features`` (all heads, as the text reads).
         outputs_per_class: 1, or 2 as the released classifier (16 outputs for 8 classes; spare ones compete at test).
@@ -89,6 +91,8 @@ class ExperimentConfig:
         source_only_batch: ``full`` (methods without target batches fill the batch with source) or ``half``.
         correspondence_batch: ``half`` (half corresponding, half rolled by one within the domain) or ``repair``
             (both formed from the same features, every source clip classified).
+        correspondence_over: with more than two modalities, ``pairs`` (a head for every two of them) or ``all`` (one
+            head over all of them, as Eq. 3 reads).
         positives: ``segment`` (windows drawn independently) or ``synchronous`` (same window, crop and flip).
         pretrain: first stage.
         adapt: second stage.
@@ -115,9 +119,10 @@ class ExperimentConfig:
     modalities: tuple[str, ...] = ("rgb", "flow")
     window_length: int = 16
     window_stride: int = 2
+    window_span: str = "stride"
     input_size: int = 224
     crops: str = "released"
-    backbone: str = "small3d"
+    backbone: str = "auto"
     width: int = 16
     dropout: float = 0.5
     dropout_on: str = "classifier"
@@ -129,6 +134,7 @@ class ExperimentConfig:
     batch_size: int = 128
     source_only_batch: str = "full"
     correspondence_batch: str = "half"
+    correspondence_over: str = "pairs"
     positives: str = "segment"
     optimiser: str = "sgd"
     momentum: float = 0.9
@@ -157,6 +163,12 @@ class ExperimentConfig:
     def stages(self) -> tuple[tuple[str, Stage], ...]:
         """The two stages in order, with their names."""
         return (("pretrain", self.pretrain), ("adapt", self.adapt))
+
+    def backbone_of(self, modality: str) -> str:
+        """Name of a modality's backbone, or ``auto``."""
+        if ":" not in self.backbone:
+            return self.backbone
+        return dict(part.split(":", 1) for part in self.backbone.split(",")).get(modality, "auto")
 
     @property
     def target_batches(self) -> bool:
@@ -203,6 +215,7 @@ class ExperimentConfig:
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "method": tuple(METHODS),
+    "window_span": ("stride", "segment"),
     "crops": ("released", "tsn"),
     "dropout_on": ("classifier", "features"),
     "outputs_per_class": (1, 2),
@@ -210,6 +223,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "test_statistics": ("running", "target"),
     "source_only_batch": ("full", "half"),
     "correspondence_batch": ("half", "repair"),
+    "correspondence_over": ("pairs", "all"),
     "positives": ("segment", "synchronous"),
     "optimiser": ("sgd", "adam"),
     "reversal_schedule": ("ramp", "constant"),
@@ -234,6 +248,7 @@ def _validate(config: ExperimentConfig) -> None:
         raise UserError(f"modalities are {list(config.modalities)}; name at least one, each once")
     if config.dropout >= 1:
         raise UserError(f"dropout is {config.dropout}; choose a probability from 0 to below 1")
+    _validate_backbone(config)
     _validate_pair(config)
     _validate_batch(config)
 
@@ -253,6 +268,19 @@ def _validate_stage(name: str, stage: Stage, method: MethodFacts) -> None:
         _require_number(f"{name}.weights.{term}", weight, above_zero=term == "classification")
     if "classification" not in stage.weights:
         raise UserError(f"{name}.weights has no classification term; every stage classifies the source")
+
+
+def _validate_backbone(config: ExperimentConfig) -> None:
+    """Whether each part of ``rgb:small3d,inertial:mlp`` names a modality; which backbones there are, models know."""
+    parts = config.backbone.split(",")
+    if config.backbone and not any(":" in part for part in parts) and len(parts) == 1:
+        return
+    for part in parts:
+        modality, separator, name = part.partition(":")
+        if not separator or not name:
+            raise UserError(f"backbone is {config.backbone!r}; give auto, one name, or rgb:small3d,inertial:mlp")
+        if modality not in config.modalities:
+            raise unknown("modality in backbone", modality, config.modalities)
 
 
 def _validate_pair(config: ExperimentConfig) -> None:
@@ -279,131 +307,3 @@ def _validate_batch(config: ExperimentConfig) -> None:
             f"batch_size is {config.batch_size}: its halves of {side} clips are too few to pair {streams} modalities "
             f"of different segments (correspondence_batch={config.correspondence_batch}); give at least {4 * streams}"
         )
-
-
-@dataclass(frozen=True)
-class _Preset:
-    pretrain: Stage
-    adapt: Stage
-    fields: Mapping[str, Any] = field(default_factory=dict)
-
-
-_PAPER_FIELDS = {"norm_momentum": 0.001, "norm_group": 16, "width": 256, "log_every": 10}
-_PRETRAIN_WEIGHTS = {"classification": 1.0, "correspondence": 5.0}
-_ADAPT_WEIGHTS = {"classification": 0.2, "adversarial": 1.0, "correspondence": 1.0}
-
-PRESETS: dict[str, _Preset] = {
-    "quick": _Preset(
-        pretrain=Stage(180, 0.03, _PRETRAIN_WEIGHTS),
-        adapt=Stage(135, 0.01, _ADAPT_WEIGHTS),
-        fields={
-            "window_length": 8,
-            "input_size": 32,
-            "batch_size": 64,
-            "correspondence_batch": "repair",
-            "evaluate_every": 15,
-        },
-    ),
-    "paper": _Preset(
-        pretrain=Stage(3000, 0.01, _PRETRAIN_WEIGHTS),
-        adapt=Stage(6000, 0.001, _ADAPT_WEIGHTS),
-        fields=_PAPER_FIELDS,
-    ),
-    "released": _Preset(
-        pretrain=Stage(3000, 0.01, _PRETRAIN_WEIGHTS),
-        adapt=Stage(6000, 0.01, _ADAPT_WEIGHTS),
-        fields=_PAPER_FIELDS | {"outputs_per_class": 2},
-    ),
-}
-
-
-def build_config(
-    preset: str,
-    *,
-    target: str,
-    source: str | None = None,
-    method: str = "mmsada",
-    data: str = "kitchens",
-    seed: int = 0,
-    overrides: Mapping[str, Any] | None = None,
-) -> ExperimentConfig:
-    """Build the configuration of one run from a preset.
-
-    Args:
-        preset: ``quick``, ``paper`` or ``released``.
-        target: target domain.
-        source: source domain; may be left out for supervised target.
-        method: key of `METHODS`; the stages keep only the terms it has.
-        data: data specification.
-        seed: of everything random.
-        overrides: field -> value; fields of a stage are written ``adapt.steps``, ``adapt.weights.adversarial``.
-
-    Raises:
-        UserError: for anything unknown, naming the nearest valid name, or out of range.
-    """
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    if source is None and method != "supervised_target":
-        raise UserError(f"method {method} needs a source domain; only supervised_target goes without")
-    chosen, overrides = PRESETS[preset], dict(overrides or {})
-    values: dict[str, Any] = {"test_statistics": "target" if method == "adabn" and preset != "released" else "running"}
-    values |= chosen.fields
-    modalities = _typed("modalities", overrides.get("modalities", ()), ()) or ExperimentConfig.modalities
-    for name in ("pretrain", "adapt"):
-        values[name] = _stage_of(getattr(chosen, name), METHODS[method], modalities=len(modalities))
-    for key, value in overrides.items():
-        _override(values, key, value)
-    return ExperimentConfig(
-        source=target if source is None else source,
-        target=target,
-        method=method,
-        data=data,
-        preset=preset,
-        seed=seed,
-        **values,
-    )
-
-
-def _stage_of(stage: Stage, method: MethodFacts, *, modalities: int) -> Stage:
-    """Keep the terms a method has; correspondence needs a second modality to correspond with."""
-    kept = {t: w for t, w in stage.weights.items() if t in method.terms and (t != "correspondence" or modalities > 1)}
-    return replace(stage, weights=kept)
-
-
-_RESERVED = ("source", "target", "method", "data", "preset", "seed")
-
-
-def override_keys() -> tuple[str, ...]:
-    """Every key that `build_config` accepts in `overrides`."""
-    plain = [f.name for f in fields(ExperimentConfig) if f.name not in (*_RESERVED, "pretrain", "adapt")]
-    parts = ["steps", "learning_rate", *(f"weights.{term}" for term in METHODS["mmsada"].terms)]
-    return (*plain, *(f"{stage}.{part}" for stage in ("pretrain", "adapt") for part in parts))
-
-
-def _override(values: dict[str, Any], key: str, value: Any) -> None:
-    if key not in override_keys():
-        raise unknown("override", key, override_keys())
-    stage, _, part = key.partition(".")
-    if not part:
-        values[key] = _typed(key, value, getattr(ExperimentConfig, key))
-    elif part.startswith("weights."):
-        weights = {**values[stage].weights, part.removeprefix("weights."): _typed(key, value, 0.0)}
-        values[stage] = replace(values[stage], weights=weights)
-    else:
-        values[stage] = replace(values[stage], **{part: _typed(key, value, getattr(values[stage], part))})
-
-
-def _typed(key: str, value: Any, like: Any) -> Any:
-    """Accept a value of the type the field has (an int where a float is meant); refuse the rest."""
-    if isinstance(like, tuple):
-        names = value.split(",") if isinstance(value, str) else value
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
-            raise UserError(f"override {key} is {value!r}; give names separated by commas, e.g. {key}=rgb,flow")
-        return tuple(names)
-    if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not type(like):
-        raise UserError(f"override {key} is {value!r} ({type(value).__name__}); give a {type(like).__name__}")
-    return value

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from mmsada_lab.config import METHODS, ExperimentConfig, build_config
+from mmsada_lab.config import METHODS, ExperimentConfig
 from mmsada_lab.errors import UserError
+from mmsada_lab.presets import build_config
 
 if TYPE_CHECKING:
     import pandas as pd

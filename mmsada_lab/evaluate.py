@@ -13,7 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmsada_lab.data.batches import TestClipLoader
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.data.batches import ClipRule, TestClipLoader
+from mmsada_lab.data.segments import Segment
+from mmsada_lab.data.windows import WindowRule
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork, fuse
 
@@ -32,6 +35,21 @@ class Predictions:
 
     probabilities: Mapping[str, NDArray[np.float32]]
     features: Mapping[str, NDArray[np.float32]]
+
+
+def clip_rule(config: ExperimentConfig) -> ClipRule:
+    """How a configuration has clips cut."""
+    return ClipRule(
+        WindowRule(config.window_length, config.window_stride, whole=config.window_span == "segment"),
+        config.input_size,
+        offsets=config.crops,
+        synchronous=config.positives == "synchronous",
+    )
+
+
+def labels_of(segments: Iterable[Segment]) -> NDArray[np.int64]:
+    """Labels of segments, `(N,)`; -1 where one has none."""
+    return np.array([-1 if segment.label is None else segment.label for segment in segments], dtype=np.int64)
 
 
 @torch.no_grad()
@@ -100,8 +118,16 @@ def mean_class_accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.i
 
 
 def accuracies(predictions: Predictions, labels: NDArray[np.int64]) -> dict[str, dict[str, float]]:
-    """Top-1 and mean class accuracy of every stream, in percent."""
+    """Top-1 and mean class accuracy of every stream over the labelled segments, in percent; empty if there are none.
+
+    Args:
+        predictions: of `N` segments.
+        labels: `(N,)`, -1 where unknown.
+    """
+    known = labels >= 0
+    if not known.any():
+        return {}
     return {
-        stream: {"top1": top1(p, labels), "mean_class": mean_class_accuracy(p, labels)}
+        stream: {"top1": top1(p[known], labels[known]), "mean_class": mean_class_accuracy(p[known], labels[known])}
         for stream, p in predictions.probabilities.items()
     }

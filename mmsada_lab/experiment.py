@@ -22,15 +22,13 @@ from tqdm.auto import tqdm
 
 from mmsada_lab.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmsada_lab.config import ExperimentConfig, Stage
-from mmsada_lab.data.batches import ClipRule, TestClipLoader, TestClips, TrainingBatch, TrainingBatches, channels_of
+from mmsada_lab.data.batches import TestClipLoader, TestClips, TrainingBatch, TrainingBatches, inputs_of
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.data.sources import load_data
-from mmsada_lab.data.windows import WindowRule
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.evaluate import Predictions, accuracies, predict, predict_adapted
+from mmsada_lab.evaluate import Predictions, accuracies, clip_rule, labels_of, predict, predict_adapted
 from mmsada_lab.methods import METHODS
-from mmsada_lab.models.backbones import build_backbone
-from mmsada_lab.models.network import LateFusionNetwork
+from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_atomic, write_json
 from mmsada_lab.train import mean_terms, step_seed, train_steps
 
@@ -76,18 +74,29 @@ def check_fit(config: ExperimentConfig, data: DataSource) -> None:
     """Check that a data set has what a configuration asks for.
 
     Raises:
-        UserError: unknown domain or modality, no labelled source segment, a single class.
+        UserError: unknown domain or modality, no labelled source segment, a single class, a backbone that does not
+            take its modality.
     """
     for name in config.pair:
         domain = data.domain(name)
         for modality in config.modalities:
             if modality not in domain.readers:
-                raise unknown("modality", modality, domain.readers)
+                raise unknown("modality", modality, domain.readers, hint="Choose with -o modalities=A,B.")
+    _check_inputs(config, data)
     labels = {segment.label for segment in data.domain(config.source).train} - {None}
     if len(labels) < 2:
         found = "no labelled segment" if not labels else f"only the class {data.classes[labels.pop()]!r}"  # type: ignore[index]
         raise UserError(f"the training set of {config.source} has {found}; a classifier needs two classes or more")
     _check_sizes(config, data)
+
+
+def _check_inputs(config: ExperimentConfig, data: DataSource) -> None:
+    source, target = (inputs_of(data.domain(name), config.modalities) for name in config.pair)
+    for modality in config.modalities:
+        if source[modality] != target[modality]:
+            shown = [f"{kind} of {channels} channels" for kind, channels in (source[modality], target[modality])]
+            raise UserError(f"{modality} is {shown[0]} in {config.source} and {shown[1]} in {config.target}")
+    build_network(config, source, num_classes=len(data.classes))
 
 
 def _check_sizes(config: ExperimentConfig, data: DataSource) -> None:
@@ -100,10 +109,8 @@ def _check_sizes(config: ExperimentConfig, data: DataSource) -> None:
                 f"a batch takes {batch} segments of domain {domain.name}, which has {found} for training; "
                 f"lower batch_size (now {config.batch_size})"
             )
-    for domain in (source, target):
-        if not domain.test or any(segment.label is None for segment in domain.test):
-            found_text = "no test segments" if not domain.test else "test segments without a label"
-            raise UserError(f"domain {domain.name} has {found_text}; accuracies are measured on labelled test segments")
+    if not (target.test or target.train):
+        raise UserError(f"domain {target.name} has no segments; there is nothing to adapt to")
 
 
 def _require_same_data(manifest: dict[str, Any], data: DataSource, path: Path) -> None:
@@ -153,35 +160,24 @@ class Experiment:
         self.config, self.data, self.folder, self.accelerator = config, data, folder, accelerator
         source, self.target = data.domain(config.source), data.domain(config.target)
         self.source = replace(source, train=tuple(s for s in source.train if s.label is not None))
-        self.rule = ClipRule(
-            WindowRule(config.window_length, config.window_stride),
-            config.input_size,
-            offsets=config.crops,
-            synchronous=config.positives == "synchronous",
-        )
+        self.rule = clip_rule(config)
         self.workers = _default_workers(data) if workers is None else workers
         self.network = self._build_network()
         self.method = METHODS[config.method](self.network, config, num_classes=len(data.classes)).to(accelerator.device)
         self.progress = Progress()
-        self.labels = np.array([segment.label for segment in self.target.test])
-        self.test_clips = self._test_clips(self.target, self.target.test)
+        # A target without test segments is predicted where it was trained; labels those segments may have stay unseen.
+        self.evaluated = self.target.test or self.target.unlabelled().train
+        self.labels = labels_of(self.evaluated)
+        self.test_clips = self._test_clips(self.target, self.evaluated)
         self.target_training = self._test_clips(self.target, self.target.unlabelled().train, windows=1)
 
     def _build_network(self) -> LateFusionNetwork:
-        config = self.config
+        config, inputs = self.config, inputs_of(self.source, self.config.modalities)
         torch.manual_seed(step_seed(config.seed, _INITIALISATION))
-        channels = channels_of(self.source, config.modalities)
-        backbones = {
-            m: build_backbone(config.backbone, c, width=config.width, norm_momentum=config.norm_momentum)
-            for m, c in channels.items()
-        }
-        return LateFusionNetwork(
-            backbones,
-            len(self.data.classes) * config.outputs_per_class,
-            dropout=config.dropout,
-            dropout_on=config.dropout_on,
-            norm_group=config.norm_group,
-        )
+        network = build_network(config, inputs, num_classes=len(self.data.classes))
+        if network.standardise:
+            _fit_standardise(network, self._test_clips(self.source, self.source.train, windows=1))
+        return network
 
     def _test_clips(self, domain: Domain, segments: Sequence[Segment], *, windows: int | None = None) -> TestClipLoader:
         clips = TestClips(
@@ -250,7 +246,7 @@ class Experiment:
                 method.train()
                 self.progress.seconds, since = self.progress.seconds + time.monotonic() - since, time.monotonic()
                 self._save_checkpoint(optimiser)
-                bar.set_postfix_str(f"{name}, target top-1 {values['fused/top1']:.1f} %")
+                bar.set_postfix_str(f"{name}, {_shown_accuracy(values)}")
             bar.update()
 
     def _build_optimiser(self, stage: Stage) -> Optimizer:
@@ -321,6 +317,8 @@ class Experiment:
             "classes": list(self.data.classes),
             "data_name": self.data.name,
             "data_digest": self.data.digest,
+            "data_notes": list(self.data.notes),
+            "inputs": {m: list(found) for m, found in inputs_of(self.source, self.config.modalities).items()},
             **provenance(),
             "device": _device_name(self.accelerator.device),
             "threads": torch.get_num_threads(),
@@ -335,19 +333,19 @@ class Experiment:
         kept, path = self.progress.kept, self.folder.path
         self.folder.write_history(self.progress.history)
         arrays = {f"p_{s}": np.stack([streams[s] for _, streams in kept]) for s in kept[0][1]}
-        uids = np.array([segment.uid for segment in self.target.test])
+        uids = np.array([segment.uid for segment in self.evaluated])
         steps = np.array([step for step, _ in kept])
         write_arrays(path / "predictions.npz", {"uid": uids, "label": self.labels, "steps": steps, **arrays})
-        source = self._predict(self._test_clips(self.source, self.source.test))
+        source_test = self.source.test or self.source.train
+        source = self._predict(self._test_clips(self.source, source_test))
         write_arrays(path / "features.npz", self._feature_arrays(source, self._predict(self.test_clips)))
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         write_atomic(path / "model.safetensors", lambda file: file.write(safetensors_bytes(weights)))
-        source_labels = np.array([segment.label for segment in self.source.test])
         result = {
             "selection": f"mean of the last {len(kept)} evaluations, {self.config.evaluate_every} steps apart",
             "evaluations": len(kept),
             "target": self._mean_accuracies(),
-            "source_last": accuracies(source, source_labels),
+            "source_last": accuracies(source, labels_of(source_test)) if self.source.test else {},
         }
         self._write_manifest("finished", ended=now(), training_seconds=round(self.progress.seconds, 2), result=result)
         self.folder.checkpoint_path.unlink(missing_ok=True)
@@ -358,11 +356,22 @@ class Experiment:
         return {s: {m: float(np.mean([one[s][m] for one in found])) for m in measures} for s in streams}
 
     def _feature_arrays(self, source: Predictions, target: Predictions) -> dict[str, np.ndarray[Any, Any]]:
-        segments = [*self.source.test, *self.target.test]
-        sides = ["source"] * len(self.source.test) + ["target"] * len(self.target.test)
+        segments = [*(self.source.test or self.source.train), *self.evaluated]
+        sides = ["source"] * (len(segments) - len(self.evaluated)) + ["target"] * len(self.evaluated)
         arrays = {f"f_{m}": np.concatenate([source.features[m], target.features[m]]) for m in self.config.modalities}
-        labels = np.array([-1 if s.label is None else s.label for s in segments])
-        return {"uid": np.array([s.uid for s in segments]), "label": labels, "side": np.array(sides), **arrays}
+        uids = np.array([s.uid for s in segments])
+        return {"uid": uids, "label": labels_of(segments), "side": np.array(sides), **arrays}
+
+
+def _fit_standardise(network: LateFusionNetwork, source_training: TestClipLoader) -> None:
+    """Mean and standard deviation of the labelled source's training clips, one window each."""
+    clips = list(source_training)
+    for modality, layer in network.standardise.items():
+        layer.fit(torch.cat([batch[modality].flatten(0, 1) for batch in clips]))  # type: ignore[operator]
+
+
+def _shown_accuracy(values: dict[str, float]) -> str:
+    return f"target top-1 {values['fused/top1']:.1f} %" if values else "target unlabelled"
 
 
 def _default_workers(data: DataSource) -> int:

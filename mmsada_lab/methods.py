@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch
 from mmsada_lab.losses import classification_loss, correspondence_loss, domain_adversarial_loss
-from mmsada_lab.models.heads import CorrespondenceHead, DomainDiscriminator, reverse_gradient
+from mmsada_lab.models.heads import CorrespondenceHead, DomainDiscriminator, PairwiseCorrespondence, reverse_gradient
 from mmsada_lab.models.network import LateFusionNetwork, fuse
 
 Features = dict[str, Tensor]
@@ -90,7 +90,9 @@ class MMSADA(Method):
         super().__init__(network, config, num_classes=num_classes)
         widths, outputs = network.feature_widths, config.discriminator_outputs
         self.discriminators = nn.ModuleDict({m: DomainDiscriminator(f, outputs=outputs) for m, f in widths.items()})
-        self.correspondence_head = CorrespondenceHead(widths, outputs=outputs)
+        pairwise = config.correspondence_over == "pairs" and len(widths) > 2
+        head = PairwiseCorrespondence if pairwise else CorrespondenceHead
+        self.correspondence_head = head(widths, outputs=outputs)
 
     def select_terms(self, terms: Iterable[str]) -> None:
         """Choose the terms of the coming stage and freeze the heads that none of them needs."""
@@ -125,10 +127,11 @@ class MMSADA(Method):
         return torch.stack(losses).sum()
 
     def correspondence(self, *domains: tuple[Features, TargetBatch]) -> Tensor:
-        """Lc over both domains (Eq. 3)."""
+        """Lc over both domains (Eq. 3); of more than two modalities, the mean over every pair of them."""
         pairs = [self._pairs(features, batch.corresponds) for features, batch in domains]
-        scores = torch.cat([self.correspondence_head(features) for features, _ in pairs])
-        return correspondence_loss(scores, torch.cat([corresponds for _, corresponds in pairs]))
+        scores = [self.correspondence_head(features) for features, _ in pairs]
+        answers = [c.repeat(len(s) // len(c)) for s, (_, c) in zip(scores, pairs, strict=True)]
+        return correspondence_loss(torch.cat(scores), torch.cat(answers))
 
     def _pairs(self, features: Features, corresponds: Tensor) -> tuple[Features, Tensor]:
         """Features to judge, and whether they correspond.

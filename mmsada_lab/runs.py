@@ -233,7 +233,7 @@ def now() -> str:
 
 
 def _versions() -> dict[str, str]:
-    names = ("mmsada_lab", "torch", "accelerate", "numpy", "opencv-python-headless")
+    names = ("mmsada_lab", "torch", "accelerate", "numpy", "opencv-contrib-python-headless", "av")
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
 

@@ -23,8 +23,8 @@ from mmsada_lab.data.batches import (
     TestClips,
     TrainingBatch,
     TrainingBatches,
-    channels_of,
     draw_indices,
+    inputs_of,
 )
 from mmsada_lab.data.segments import Domain, Segment
 from mmsada_lab.data.windows import WindowRule, centre_bounds, window_at
@@ -179,7 +179,7 @@ class TestDomains:
             "rgb": (4, 3, 4, 12, 12),
         }
         assert {clip.dtype for clip in batch.source.clips.values()} == {torch.uint8}
-        assert channels_of(data.domain("A"), ("flow", "rgb")) == {"flow": 2, "rgb": 3}
+        assert inputs_of(data.domain("A"), ("flow", "rgb")) == {"flow": ("video", 2), "rgb": ("video", 3)}
 
     def test_moving_a_batch_keeps_all_of_it(self) -> None:
         batch = batches_of(painted("A"), painted("B"), negatives=True)[0]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from mmsada_lab.config import METHODS, PRESETS, ExperimentConfig, Stage, build_config, override_keys
+from mmsada_lab.config import METHODS, ExperimentConfig, Stage
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import PAIRS, TRAINING_SEGMENTS, DomainPair
+from mmsada_lab.presets import PRESETS, build_config, override_keys
 
 PAPER_PRESETS = pytest.mark.parametrize("preset", ["paper", "released"])
 EVERY_METHOD = pytest.mark.parametrize("method", METHODS)
@@ -20,7 +21,9 @@ OTHER: dict[str, Any] = {
     "window_length": 6,
     "window_stride": 3,
     "input_size": 40,
+    "window_span": "segment",
     "crops": "tsn",
+    "correspondence_over": "all",
     "backbone": "other",
     "width": 3,
     "dropout": 0.25,
@@ -230,7 +233,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"preset": "papper"}, r"unknown preset 'papper'; choose quick, paper, released. Did you mean 'paper'\?"),
+            ({"preset": "papper"}, r"unknown preset 'papper'; choose quick, sensors, paper, released. Did you mean 'paper'\?"),
             ({"method": "mmsda"}, r"unknown method 'mmsda'; .*Did you mean 'mmsada'\?"),
             ({"source": None}, "method mmsada needs a source domain"),
             ({"source": "D1"}, "source and target are both 'D1'"),

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import toy
 from safetensors.numpy import load_file
-from toy import CLASSES, class_of, relabelled, toy_config, toy_data
+from toy import CLASSES, ToyReader, class_of, relabelled, toy_config, toy_data
 
 import mmsada_lab
 from mmsada_lab import methods
@@ -33,7 +34,7 @@ from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.data.segments import DataSource
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
-from mmsada_lab.runs import RunFolder, load_history, read_arrays, read_manifest
+from mmsada_lab.runs import RunFolder, load_history, load_predictions, read_arrays, read_manifest
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 ADAPTING = ["adabn", "adversarial_only", "self_supervised_only", "mmsada"]
@@ -508,26 +509,59 @@ class TestDataThatDoNotFit:
     def test_a_batch_larger_than_a_domain(self, method: str, tmp_path: Path) -> None:
         self.refused(toy_config(method, batch_size=38), tmp_path / "runs", "lower batch_size")
 
-    def test_nothing_to_test_on(self, behind_the_door, tmp_path: Path) -> None:
-        behind_the_door(self.changed("B", test=()))
-        self.refused(toy_config(), tmp_path / "runs", "domain B has no test segments")
+    def test_nothing_to_adapt_to(self, behind_the_door, tmp_path: Path) -> None:
+        behind_the_door(self.changed("B", test=(), train=()))
+        self.refused(toy_config("source_only"), tmp_path / "runs", "nothing to adapt to")
 
-    def test_nothing_to_compare_predictions_with(self, behind_the_door, tmp_path: Path) -> None:
-        behind_the_door(relabelled(toy_data(), "B", lambda s: None if s.uid.endswith("3") else s.label, part="test"))
-        self.refused(toy_config(), tmp_path / "runs", "label")
+    def test_modalities_that_differ_between_domains(self, behind_the_door, tmp_path: Path) -> None:
+        readers = {**toy_data().domain("B").readers, "flow": ToyReader(1)}
+        behind_the_door(self.changed("B", readers=readers))
+        self.refused(toy_config(), tmp_path / "runs", "flow is video of 2 channels in A and video of 1 channels in B")
 
-    def test_a_source_without_a_test_set_is_no_obstacle_or_refused_at_once(
-        self, behind_the_door, tmp_path: Path
-    ) -> None:
-        behind_the_door(self.changed("A", test=()))
-        try:
-            assert status(run(toy_config("source_only"), tmp_path)) == "finished"
-        except UserError:
-            assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+    def test_a_backbone_that_does_not_take_video(self, tmp_path: Path) -> None:
+        self.refused(toy_config(backbone="rgb:temporal"), tmp_path / "runs", "temporal takes series, not video")
 
     def test_unknown_device(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="unknown device 'gpu'; choose auto, cpu"):
             run_experiment(toy_config(), tmp_path, device="gpu")
+
+
+class TestUnlabelledTarget:
+    """A site of which nothing is known: adapted to and predicted all the same, with no accuracy anywhere."""
+
+    def test_test_segments_without_labels(self, behind_the_door, tmp_path: Path) -> None:
+        run(toy_config(), tmp_path / "known")
+        behind_the_door(relabelled(toy_data(), "B", lambda _: None, part="test"))
+        path = run(toy_config(), tmp_path / "unknown")
+        known, unknown = (load_predictions(one) for one in (run(toy_config(), tmp_path / "known"), path))
+        assert (unknown["label"] == -1).all()
+        pd.testing.assert_frame_equal(known.drop(columns="label"), unknown.drop(columns="label"))
+        assert read_manifest(path / "manifest.json")["result"]["target"] == {}
+        assert not (load_history(path)["kind"] == "evaluation").any()
+
+    def test_some_labels_are_enough_for_an_accuracy(self, behind_the_door, tmp_path: Path) -> None:
+        behind_the_door(relabelled(toy_data(), "B", lambda s: None if s.uid.endswith("3") else s.label, part="test"))
+        path = run(toy_config("source_only"), tmp_path)
+        last = load_predictions(path).query("stream == 'fused' and label >= 0")
+        means = [100 * (part.predicted == part.label).mean() for _, part in last.groupby("step")]
+        assert read_manifest(path / "manifest.json")["result"]["target"]["fused"]["top1"] == pytest.approx(
+            np.mean(means)
+        )
+
+    def test_no_test_segments(self, behind_the_door, tmp_path: Path) -> None:
+        """Training segments are predicted; the labels they have here stay unseen."""
+        data = toy_data()
+        behind_the_door(TestDataThatDoNotFit().changed("B", test=()))
+        path = run(toy_config("adabn"), tmp_path)
+        found = load_predictions(path)
+        assert set(found["uid"]) == {s.uid for s in data.domain("B").train}
+        assert (found["label"] == -1).all()
+        assert read_manifest(path / "manifest.json")["result"]["target"] == {}
+
+    def test_a_source_without_test_segments(self, behind_the_door, tmp_path: Path) -> None:
+        behind_the_door(TestDataThatDoNotFit().changed("A", test=()))
+        path = run(toy_config("source_only"), tmp_path)
+        assert read_manifest(path / "manifest.json")["result"]["source_last"] == {}
 
 
 def test_two_processes_train_one_model(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ FLOORS = {
     "train": 3, "evaluate": 3, "checkpoint": 3,          # loops, and where one continues
     "methods": 2,                                        # algorithms: where data, model and loss meet
     "data": 1, "models": 1, "losses": 1, "runs": 1,      # four neighbours
-    "paper": 0, "config": 0, "errors": 0,                # facts (standard library only)
+    "paper": 0, "config": 0, "presets": 0, "errors": 0,  # facts (standard library only)
 }  # fmt: skip
 TOWER = {"analysis": {"runs", "config", "paper", "errors"}}  # beside the floors: looks at finished runs
 TOWER_USERS = {"cli", "batch", "demo"}  # doors may open on the tower
@@ -31,6 +31,8 @@ BESIDE = {
     ("demo", "batch"),
     ("config", "errors"),
     ("config", "paper"),
+    ("presets", "config"),
+    ("presets", "errors"),
     ("paper", "errors"),
 }
 TORCH_FREE = {

@@ -313,12 +313,41 @@ class TestCorrespondence:
         assert gradient[1] > 0 > gradient[0]
         assert found > 0.3
 
+    @pytest.mark.parametrize("kind", ["half", "repair"])
+    def test_three_modalities_are_judged_two_by_two(self, kind: str) -> None:
+        """The mean over every pair of modalities of what two modalities alone would give."""
+        modalities = ["rgb", "flow", "depth"]
+        config = toy_config("self_supervised_only", modalities=modalities, correspondence_batch=kind)
+        method, batch = method_of(config), batch_of(config, corresponds=HALF)
+        method.eval()
+        found = method(batch, 0.5)["correspondence"]
+        by_domain = [method.network.features(side.clips) for side in (batch.source, batch.target)]
+        losses = []
+        for head in method.correspondence_head.heads:
+            scores, answers = [], []
+            for features in by_domain:
+                scores.append(head(features))
+                answers.append(HALF)
+                if kind == "repair":
+                    rolled = {m: torch.cat([f[k:], f[:k]]) for k, (m, f) in enumerate(features.items())}
+                    scores.append(head(rolled))
+                    answers.append(torch.zeros(B, dtype=torch.bool))
+            losses.append(self.by_hand(torch.cat(scores), torch.cat(answers)))
+        assert [head.modalities for head in method.correspondence_head.heads] == [
+            ("rgb", "flow"),
+            ("rgb", "depth"),
+            ("flow", "depth"),
+        ]
+        assert_close(found, torch.stack(losses).mean())
+
     @pytest.mark.parametrize("modalities", [["rgb", "flow"], ["rgb", "flow", "depth"]], ids=len)
     def test_repaired_pairs_are_what_their_flags_say(
         self, modalities: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Features that say which clip they are of: a pair corresponds if and only if all modalities agree."""
-        config = toy_config("self_supervised_only", modalities=modalities, correspondence_batch="repair")
+        config = toy_config(
+            "self_supervised_only", modalities=modalities, correspondence_batch="repair", correspondence_over="all"
+        )
         method = method_of(config)
         batch = batch_of(config, corresponds=torch.ones(B, dtype=torch.bool))
         widths, seen = method.network.feature_widths, []

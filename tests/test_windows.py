@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsada_lab.data.segments import Segment
-from mmsada_lab.data.windows import WindowRule, centre_bounds, training_centre, window_at
+from mmsada_lab.data.windows import WindowRule, centre_bounds, training_centre, training_window, window_at
 from mmsada_lab.data.windows import test_centres as centres_for_testing
+from mmsada_lab.data.windows import test_windows as windows_for_testing
 
 PAPER = WindowRule(16, 2)
 LAW = settings(max_examples=200, deadline=None, derandomize=True)
@@ -119,3 +120,34 @@ def test_test_centres_are_a_cut_linspace(start: int, length: int, count: int) ->
 
 def test_five_test_windows_of_a_segment_by_hand() -> None:
     assert centres_for_testing(segment(100, 200), PAPER).tolist() == [127, 139, 150, 162, 173]
+
+
+class TestWindowsThatSpanTheirSegment:
+    """One frame from each of equally long parts."""
+
+    @given(start=starts, length=lengths, count=st.integers(1, 40), seed=st.integers(0, 99))
+    @LAW
+    def test_every_part_gives_one_frame(self, start: int, length: int, count: int, seed: int) -> None:
+        one, rule = segment(start, start + length - 1), WindowRule(count, 7, whole=True)
+        drawn = training_window(one, rule, np.random.default_rng(seed))
+        for window in (drawn, *windows_for_testing(one, rule, count=5)):
+            for part, frame in enumerate(window.tolist()):
+                # the part spans [low, high) in real numbers; a frame is its whole-number floor
+                low, high = start + part * length / count, start + (part + 1) * length / count
+                assert np.floor(low) <= frame < high
+
+    def test_all_frames_of_a_part_are_drawn(self) -> None:
+        rng, rule = np.random.default_rng(0), WindowRule(4, whole=True)
+        drawn = np.array([training_window(segment(11, 30), rule, rng) for _ in range(400)])
+        assert [sorted(set(column)) for column in drawn.T] == [
+            list(range(11 + 5 * part, 16 + 5 * part)) for part in range(4)
+        ]
+
+    def test_test_windows_interleave(self) -> None:
+        found = windows_for_testing(segment(1, 20), WindowRule(4, whole=True), count=5)
+        assert found.T.ravel().tolist() == list(range(1, 21))
+
+    def test_without_it_windows_are_those_around_the_centres(self) -> None:
+        one = segment(100, 300)
+        found = windows_for_testing(one, PAPER, count=5)
+        assert found.tolist() == [window_at(int(c), PAPER).tolist() for c in centres_for_testing(one, PAPER, count=5)]

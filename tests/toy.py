@@ -19,9 +19,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsada_lab.config import ExperimentConfig, build_config
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.data import sources
 from mmsada_lab.data.segments import DataSource, Domain, Frames, Segment
+from mmsada_lab.presets import build_config
 
 HEIGHT, WIDTH, CLASSES = 24, 40, ("sweep", "poke", "spin")
 MODALITIES = {"rgb": (3, ()), "flow": (2, (0,)), "depth": (1, ())}

@@ -1,12 +1,14 @@
 """Training batches and test clips, each a pure function of (seed, stage, step): that is what makes runs resumable.
 
-Legend: `B` clips, `C` channels, `T` frames, `S` side of a clip in pixels.
+Legend: `B` clips, `C` channels, `T` frames, `S` side of a clip in pixels. A clip of video is `(C, T, S, S)` uint8, of
+a series `(C, T)` float32, of a vector `(C,)` float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mmsada_lab.data.segments import Domain, Frames, Segment
+from mmsada_lab.data.segments import Domain, Kind, Reader, Segment
 from mmsada_lab.data.transforms import apply_crop, centre_crop, sample_crop
-from mmsada_lab.data.windows import WindowRule, test_centres, training_centre, window_at
+from mmsada_lab.data.windows import WindowRule, test_windows, training_window
 from mmsada_lab.errors import UserError
 
 
@@ -25,7 +27,7 @@ class TargetBatch:
     """Clips of one domain, without labels: there is no field that could hold one.
 
     Attributes:
-        clips: `(B, C, T, S, S)` uint8 by modality.
+        clips: `(B, C, T, S, S)` uint8 by modality; `(B, C, T)` or `(B, C)` float32 where it is no video.
         corresponds: `(B,)` True where the modalities of a clip come from the same segment.
     """
 
@@ -169,19 +171,36 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _stack(
         self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
     ) -> Tensor:
+        reader, rule = domain.readers[modality], self._rule
         # One array for the batch: a tensor for each clip and a stack of them would copy everything once more.
-        size, length = self._rule.size, self._rule.window.length
-        clips = np.empty((len(segments), domain.readers[modality].channels, length, size, size), dtype=np.uint8)
+        clips = np.empty((len(segments), *clip_shape(reader, rule)), dtype=_DTYPES[reader.kind])
         for clip, segment, rng in zip(clips, segments, generators, strict=True):
-            clip[:] = self._training_clip(domain, modality, segment, rng).transpose(3, 0, 1, 2)
+            clip[:] = _training_clip(reader, segment, rule, rng)
         return torch.from_numpy(clips)
 
-    def _training_clip(self, domain: Domain, modality: str, segment: Segment, rng: np.random.Generator) -> Frames:
-        reader, rule = domain.readers[modality], self._rule
-        frames = reader.read(segment, window_at(training_centre(segment, rule.window, rng), rule.window))
+
+_DTYPES: dict[Kind, type[np.generic]] = {"video": np.uint8, "series": np.float32, "vector": np.float32}
+
+
+def clip_shape(reader: Reader, rule: ClipRule) -> tuple[int, ...]:
+    """Shape of one clip: `(C, T, S, S)`, `(C, T)` or `(C,)`."""
+    length, size = rule.window.length, rule.size
+    shapes: dict[Kind, tuple[int, ...]] = {"video": (length, size, size), "series": (length,), "vector": ()}
+    return (reader.channels, *shapes[reader.kind])
+
+
+def _training_clip(reader: Reader, segment: Segment, rule: ClipRule, rng: np.random.Generator) -> NDArray[Any]:
+    frames = reader.read(segment, training_window(segment, rule.window, rng))
+    if reader.kind == "video":
         height, width = frames.shape[1:3]
         crop = sample_crop(height, width, rng, offsets=rule.offsets)
-        return apply_crop(frames, crop, size=rule.size, mirror_negates=reader.mirror_negates)
+        frames = apply_crop(frames, crop, size=rule.size, mirror_negates=reader.mirror_negates)
+    return _channels_first(frames, reader.kind)
+
+
+def _channels_first(frames: NDArray[Any], kind: Kind) -> NDArray[Any]:
+    """`(T, H, W, C)` to `(C, T, H, W)`, `(T, C)` to `(C, T)`, and of a vector's equal rows the first."""
+    return frames[0] if kind == "vector" else np.moveaxis(frames, -1, 0)
 
 
 def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list[Segment]:
@@ -195,13 +214,8 @@ def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list
     return [*segments[:positives], *tail[by:], *tail[:by]]
 
 
-def _to_clip(frames: Frames) -> Tensor:
-    """`(T, H, W, C)` frames to a `(C, T, H, W)` tensor."""
-    return torch.from_numpy(np.ascontiguousarray(frames.transpose(3, 0, 1, 2)))
-
-
 class TestClips(Dataset[dict[str, Tensor]]):
-    """Equidistant windows of segments, centre-cropped; item i is `(windows, C, T, S, S)` by modality of segment i.
+    """Equidistant windows of segments, centre-cropped; item i is a `(windows, ...)` stack of clips by modality.
 
     Args:
         domain: where the segments are read.
@@ -226,17 +240,19 @@ class TestClips(Dataset[dict[str, Tensor]]):
         return {modality: self._windows_of(self.segments[index], modality) for modality in self._modalities}
 
     def _windows_of(self, segment: Segment, modality: str) -> Tensor:
-        centres = test_centres(segment, self._rule.window, count=self._windows)
-        numbers = np.concatenate([window_at(int(centre), self._rule.window) for centre in centres])
-        frames = self._domain.readers[modality].read(segment, numbers)
-        cut = apply_crop(frames, centre_crop(*frames.shape[1:3]), size=self._rule.size)
-        return torch.stack([_to_clip(window) for window in np.split(cut, len(centres))])
+        reader = self._domain.readers[modality]
+        windows = test_windows(segment, self._rule.window, count=self._windows)
+        frames = reader.read(segment, windows.ravel())
+        if reader.kind == "video":
+            frames = apply_crop(frames, centre_crop(*frames.shape[1:3]), size=self._rule.size)
+        clips = [_channels_first(window, reader.kind) for window in np.split(frames, len(windows))]
+        return torch.from_numpy(np.stack(clips))
 
 
 class TestClipLoader:
     """Iterates over test clips in batches of segments; keeps them in memory when they are small.
 
-    Yields dicts of `(B, windows, C, T, S, S)` uint8 tensors.
+    Yields dicts of `(B, windows, ...)` clips by modality.
     """
 
     __test__ = False
@@ -260,6 +276,6 @@ class TestClipLoader:
         self._kept = kept
 
 
-def channels_of(domain: Domain, modalities: Sequence[str]) -> Mapping[str, int]:
-    """Channels C of each modality."""
-    return {modality: domain.readers[modality].channels for modality in modalities}
+def inputs_of(domain: Domain, modalities: Sequence[str]) -> dict[str, tuple[Kind, int]]:
+    """Kind and number of channels C of each modality: what a network's backbones are built for."""
+    return {modality: (domain.readers[modality].kind, domain.readers[modality].channels) for modality in modalities}

@@ -1,7 +1,8 @@
 """Temporal windows: which frames of a segment a clip is made of (paper, section 4.1).
 
 A *window* is a list of RGB frame numbers; the pixels at them are a *clip*. With the paper's 16 frames at
-stride 2 a window spans 32 RGB frames, about half a second at 60 fps.
+stride 2 a window spans 32 RGB frames, about half a second at 60 fps. Sensor recordings and features are rather looked
+at from end to end: a window may also span its segment, whatever its length.
 """
 
 from __future__ import annotations
@@ -16,10 +17,17 @@ from mmsada_lab.data.segments import Segment
 
 @dataclass(frozen=True, slots=True)
 class WindowRule:
-    """Length of a window in frames, and its stride in RGB frames."""
+    """Length of a window in frames, and its stride in RGB frames (frames of the segment's clock).
+
+    Attributes:
+        length: frames of a window.
+        stride: from one to the next.
+        whole: a window spans its segment instead: `length` frames, one from each of as many equal parts.
+    """
 
     length: int = 16
     stride: int = 2
+    whole: bool = False
 
     @property
     def half(self) -> int:
@@ -46,6 +54,26 @@ def centre_bounds(segment: Segment, rule: WindowRule) -> tuple[int, int]:
     return low, max(low, high)
 
 
+def training_window(segment: Segment, rule: WindowRule, rng: np.random.Generator) -> NDArray[np.int64]:
+    """One random window of a segment, `(T,)`; spanning the segment, a random frame of each part."""
+    if rule.whole:
+        return _one_of_each_part(segment, rule, rng.random(rule.length))
+    return window_at(training_centre(segment, rule, rng), rule)
+
+
+def test_windows(segment: Segment, rule: WindowRule, *, count: int = 5) -> NDArray[np.int64]:
+    """`count` equidistant windows, `(count, T)`; spanning the segment, they interleave."""
+    if rule.whole:
+        return np.stack([_one_of_each_part(segment, rule, (at + 0.5) / count) for at in range(count)])
+    return np.stack([window_at(int(centre), rule) for centre in test_centres(segment, rule, count=count)])
+
+
+def _one_of_each_part(segment: Segment, rule: WindowRule, place: float | NDArray[np.float64]) -> NDArray[np.int64]:
+    """The frame at a place (0 to below 1) within each of `length` equal parts of a segment."""
+    span = segment.stop + 1 - segment.start
+    return segment.start + ((np.arange(rule.length) + place) * span / rule.length).astype(np.int64)
+
+
 def training_centre(segment: Segment, rule: WindowRule, rng: np.random.Generator) -> int:
     """A centre drawn uniformly: one random window per segment and iteration."""
     low, high = centre_bounds(segment, rule)
@@ -58,4 +86,4 @@ def test_centres(segment: Segment, rule: WindowRule, *, count: int = 5) -> NDArr
     return np.linspace(low, high, count + 2)[1:-1].astype(np.int64)
 
 
-test_centres.__test__ = False  # type: ignore[attr-defined]  # not a pytest test
+test_centres.__test__ = test_windows.__test__ = False  # type: ignore[attr-defined]  # not pytest tests

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from mmsada_lab.errors import unknown
+from mmsada_lab.errors import UserError, unknown
 
 
 class Small3D(nn.Module):
@@ -49,15 +50,84 @@ def _convolution(
     return convolution, nn.BatchNorm3d(outputs, eps=1e-3, momentum=norm_momentum), nn.ReLU(inplace=True)
 
 
-BACKBONES: dict[str, Callable[..., nn.Module]] = {"small3d": Small3D}
+class Temporal(nn.Module):
+    """A small 1-D convolutional backbone for numbers in time: sensors, skeletons, audio, features of a video.
+
+    Args:
+        in_channels: channels of the modality.
+        width: channels of the first layer; `features` is four times that.
+        norm_momentum: weight of the newest batch in the running statistics.
+    """
+
+    def __init__(self, in_channels: int, *, width: int = 16, norm_momentum: float = 0.1) -> None:
+        super().__init__()
+        self.features = 4 * width
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((in_channels, width), (width, 2 * width), (2 * width, 4 * width)):
+            norm = nn.BatchNorm1d(outputs, eps=1e-3, momentum=norm_momentum)
+            layers += [nn.Conv1d(inputs, outputs, 5, stride=2, padding=2, bias=False), norm, nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten())
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Features `(B, F)` of clips `(B, C, T)`."""
+        features: Tensor = self.layers(clips)
+        return features
 
 
-def build_backbone(name: str, in_channels: int, *, width: int, norm_momentum: float) -> nn.Module:
-    """Build a fresh backbone by name.
+class MLP(nn.Module):
+    """Two fully connected layers, for one vector a segment; of a series, for its mean over time.
+
+    Args:
+        in_channels: length of the vector.
+        width: `features` is four times that, and so is the hidden layer.
+        norm_momentum: weight of the newest batch in the running statistics.
+    """
+
+    def __init__(self, in_channels: int, *, width: int = 16, norm_momentum: float = 0.1) -> None:
+        super().__init__()
+        self.features = 4 * width
+        layers: list[nn.Module] = []
+        for inputs in (in_channels, self.features):
+            norm = nn.BatchNorm1d(self.features, eps=1e-3, momentum=norm_momentum)
+            layers += [nn.Linear(inputs, self.features, bias=False), norm, nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Features `(B, F)` of clips `(B, C)` or `(B, C, T)`."""
+        vectors = clips if clips.ndim == 2 else clips.mean(dim=2)
+        if self.training and len(vectors) == 1:
+            raise UserError("a batch of one clip has no batch statistics; raise batch_size (or norm_group)")
+        features: Tensor = self.layers(vectors)
+        return features
+
+
+class Backbone(NamedTuple):
+    """How a backbone is built, and what kinds of modality it takes."""
+
+    build: Callable[..., nn.Module]
+    kinds: tuple[str, ...]
+
+
+BACKBONES: dict[str, Backbone] = {
+    "small3d": Backbone(Small3D, ("video",)),
+    "temporal": Backbone(Temporal, ("series",)),
+    "mlp": Backbone(MLP, ("vector", "series")),
+}
+
+AUTO = {"video": "small3d", "series": "temporal", "vector": "mlp"}
+"""Kind of a modality -> the backbone it gets unless another is chosen."""
+
+
+def build_backbone(name: str, in_channels: int, *, kind: str = "video", width: int, norm_momentum: float) -> nn.Module:
+    """Build a fresh backbone by name; ``auto`` chooses by the kind of the modality.
 
     Raises:
-        UserError: if there is no such backbone.
+        UserError: if there is no such backbone, or it does not take this kind of modality.
     """
+    name = AUTO[kind] if name == "auto" else name
     if name not in BACKBONES:
-        raise unknown("backbone", name, BACKBONES)
-    return BACKBONES[name](in_channels, width=width, norm_momentum=norm_momentum)
+        raise unknown("backbone", name, ["auto", *BACKBONES])
+    if kind not in BACKBONES[name].kinds:
+        fitting = ", ".join(n for n, backbone in BACKBONES.items() if kind in backbone.kinds)
+        raise UserError(f"backbone {name} takes {' or '.join(BACKBONES[name].kinds)}, not {kind}; choose {fitting}")
+    return BACKBONES[name].build(in_channels, width=width, norm_momentum=norm_momentum)

@@ -6,6 +6,7 @@ Legend: `B` clips of a batch, `F` feature width.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -88,3 +89,22 @@ class CorrespondenceHead(nn.Module):
         """Scores of `(B, F)` features by modality: `(B, 2)`, or `(B,)` with one output; 1 = corresponds."""
         joined = torch.cat([features[modality] for modality in self.modalities], dim=1)
         return _scores(self.layers, joined, self.outputs)
+
+
+class PairwiseCorrespondence(nn.Module):
+    """C for more than two modalities: a head for every pair of them, as section 3.4 has it for RGB and flow.
+
+    Args:
+        features: F of each modality.
+        hidden: width of each head's hidden layer.
+        outputs: of each head, as for `CorrespondenceHead`.
+    """
+
+    def __init__(self, features: Mapping[str, int], *, hidden: int = 100, outputs: int = 2) -> None:
+        super().__init__()
+        pairs = [{m: features[m] for m in pair} for pair in combinations(features, 2)]
+        self.heads = nn.ModuleList(CorrespondenceHead(pair, hidden=hidden, outputs=outputs) for pair in pairs)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Scores of `(B, F)` features by modality: those of the first pair, then of the second, ...: `(P B, 2)`."""
+        return torch.cat([head(features) for head in self.heads])

@@ -10,10 +10,41 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.models.backbones import build_backbone
+
 
 def normalise(clips: Tensor) -> Tensor:
     """Map 8-bit pixels to [-1, 1) as the released code does: ``2 (x / 256 - 0.5)``. Other types pass unchanged."""
     return clips.float() / 128 - 1 if clips.dtype == torch.uint8 else clips
+
+
+class Standardise(nn.Module):
+    """Subtracts a mean and divides by a standard deviation, channel by channel: what 8-bit pixels do not need.
+
+    Both are those of the labelled source, whatever domain passes, so that a shift between domains stays a shift.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def fit(self, clips: Tensor) -> None:
+        """Take mean and standard deviation of clips `(N, C)` or `(N, C, T)`; a constant channel is only centred."""
+        values = clips.double().movedim(1, 0).flatten(1)
+        std = values.std(dim=1, correction=0)
+        self.get_buffer("mean").copy_(values.mean(dim=1))
+        self.get_buffer("std").copy_(torch.where(std > 0, std, 1.0))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Standardised clips, of the same shape."""
+        shape = (-1, *[1] * (clips.ndim - 2))
+        standard: Tensor = (clips - self.get_buffer("mean").view(shape)) / self.get_buffer("std").view(shape)
+        return standard
 
 
 def fuse(stream_logits: Mapping[str, Tensor]) -> Tensor:
@@ -25,11 +56,12 @@ class LateFusionNetwork(nn.Module):
     """F^m and G^m of every modality m (section 3.2).
 
     Args:
-        backbones: F^m by modality: maps `(B, C, T, H, W)` to `(B, F)` and has an integer attribute `features`.
+        backbones: F^m by modality: maps clips to `(B, F)` and has an integer attribute `features`.
         num_outputs: K, outputs of each G^m (a single fully connected layer).
         dropout: probability, in training.
         dropout_on: ``classifier``: only G sees dropped-out features (released code); ``features``: every head
             does (section 4.1 as it reads).
+        standardise: by modality, for those that are not 8-bit video.
         norm_group: clips that share batch statistics in training; 0 = all that are passed at once. Callers pass
             one domain at a time, so that statistics never mix domains.
     """
@@ -42,18 +74,23 @@ class LateFusionNetwork(nn.Module):
         dropout: float = 0.5,
         dropout_on: str = "classifier",
         norm_group: int = 0,
+        standardise: Mapping[str, Standardise] | None = None,
     ) -> None:
         super().__init__()
         self.feature_widths = {modality: int(backbone.features) for modality, backbone in backbones.items()}  # type: ignore[arg-type]
         self.backbones = nn.ModuleDict(dict(backbones))
+        self.standardise = nn.ModuleDict(dict(standardise or {}))
         self.classifiers = nn.ModuleDict({m: _classifier(f, num_outputs) for m, f in self.feature_widths.items()})
         self.dropout = nn.Dropout(dropout)
         self.dropout_on = dropout_on
         self.norm_group = norm_group
 
     def features(self, clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Features F^m(x^m), `(B, F)` by modality, of clips `(B, C, T, H, W)` of *one* domain."""
-        features = {m: self._grouped(backbone, normalise(clips[m])) for m, backbone in self.backbones.items()}
+        """Features F^m(x^m), `(B, F)` by modality, of clips of *one* domain (video `(B, C, T, H, W)`)."""
+        inputs = {
+            m: self.standardise[m](clips[m]) if m in self.standardise else normalise(clips[m]) for m in self.backbones
+        }
+        features = {m: self._grouped(backbone, inputs[m]) for m, backbone in self.backbones.items()}
         if self.dropout_on == "features":
             features = {m: self.dropout(f) for m, f in features.items()}
         return features
@@ -80,3 +117,32 @@ def _classifier(features: int, outputs: int) -> nn.Linear:
     nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def build_network(
+    config: ExperimentConfig, inputs: Mapping[str, tuple[str, int]], *, num_classes: int
+) -> LateFusionNetwork:
+    """A fresh network as a configuration describes it.
+
+    Args:
+        config: its fields from `backbone` to `norm_group`.
+        inputs: kind and channels of each modality, in order.
+        num_classes: classes; outputs are `outputs_per_class` times as many.
+
+    Raises:
+        UserError: unknown backbone, or one that does not take the modality it is given.
+    """
+    backbones = {
+        m: build_backbone(
+            config.backbone_of(m), channels, kind=kind, width=config.width, norm_momentum=config.norm_momentum
+        )
+        for m, (kind, channels) in inputs.items()
+    }
+    return LateFusionNetwork(
+        backbones,
+        num_classes * config.outputs_per_class,
+        dropout=config.dropout,
+        dropout_on=config.dropout_on,
+        norm_group=config.norm_group,
+        standardise={m: Standardise(channels) for m, (kind, channels) in inputs.items() if kind != "video"},
+    )
