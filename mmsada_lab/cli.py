@@ -12,6 +12,7 @@ import typer
 
 from mmsada_lab import __version__
 from mmsada_lab.config import METHODS
+from mmsada_lab.data_cli import data_app
 from mmsada_lab.errors import UserError
 from mmsada_lab.presets import PRESETS, build_config
 
@@ -24,9 +25,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_app, name="data")
 
 Data = Annotated[
-    str, typer.Option(help="kitchens (embedded; knobs: kitchens:appearance=0.5) or epic:ROOT (video frames).")
+    str,
+    typer.Option(
+        metavar="SPEC",
+        help="kitchens (embedded; knobs: kitchens:appearance=0.5), epic:ROOT (video frames), arrays:DIR (sensors, "
+        "skeletons, any arrays) or features:DIR. Options follow a comma: epic:ROOT,missing=drop",
+    ),
 ]
 Preset = Annotated[str, typer.Option(help=f"Schedule and sizes: {', '.join(PRESETS)}. quick takes minutes on a CPU.")]
 Runs = Annotated[Path, typer.Option(help="Where run folders are written; finished runs are skipped, others continue.")]
@@ -84,7 +91,13 @@ def train(
     result = read_manifest(path / "manifest.json")["result"]
     for stream, measures in result["target"].items():
         typer.echo(f"{stream:>8}  top-1 {measures['top1']:5.1f} %   mean class {measures['mean_class']:5.1f} %")
-    typer.echo(f"on {target}'s test segments, {result['selection']}\n{path}")
+    if result["target"]:
+        typer.echo(f"on {target}'s test segments, {result['selection']}")
+    else:
+        typer.echo(
+            f"{target} has no labelled test segments, so there is no accuracy to report; see mmsada predict {path}"
+        )
+    typer.echo(path)
 
 
 @app.command()
@@ -108,6 +121,8 @@ def compare(
     from mmsada_lab.experiment import check_fit
 
     opened = load_data(data)
+    for note in opened.notes:
+        typer.echo(f"note: {note}", err=True)
     names = domains.split(",") if domains else list(opened.domains)
     configs = grid(
         names,
@@ -155,6 +170,51 @@ def results(
         return
     table = pair_matrix(frame, stream=stream).reset_index(names="method") if matrix else results_table(frame)
     typer.echo(_formatted(table, format))
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, as mmsada train printed it.")],
+    to: Annotated[Path, typer.Option(help="CSV to write.")] = Path("predictions.csv"),
+    data: Annotated[str | None, typer.Option(metavar="SPEC", help="Other data than the run's own.")] = None,
+    domain: Annotated[str | None, typer.Option(help="The run's target by default.")] = None,
+    split: Annotated[str, typer.Option(help="all, train or test.")] = "all",
+    device: Device = "auto",
+) -> None:
+    """Predict every segment of a domain, labelled or not, with a trained run, and write one row for each.
+
+    Example: mmsada predict runs/epic-sites/mmsada/home-away/seed0-0123456789 --to away.csv
+    """
+    from mmsada_lab.runs import write_atomic
+    from mmsada_lab.trained import predict_table
+
+    table = predict_table(run, data=data, domain=domain, split=split, device=device)
+    write_atomic(to, lambda file: file.write(table.to_csv(index=False).encode()))
+    for name, count in table["predicted"].value_counts().items():
+        typer.echo(f"{count:>6}  {name}")
+    known = table[table["label"] != ""]
+    if len(known):
+        right = 100 * (known["predicted"] == known["label"]).mean()
+        typer.echo(f"{right:.1f} % of the {len(known)} segments with a label are predicted as it says")
+    typer.echo(f"{len(table)} segments: {to}")
+
+
+@app.command()
+def extract(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, as mmsada train printed it.")],
+    to: Annotated[Path, typer.Argument(help="New folder; --data features:TO reads it.")],
+    data: Annotated[str | None, typer.Option(metavar="SPEC", help="Other data than the run's own.")] = None,
+    domains: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = "",
+    device: Device = "auto",
+) -> None:
+    """Write the features of a run's streams, per segment and window, to train on later without the frames.
+
+    Example: mmsada extract runs/kitchens/source_only/D1-D3/seed0-0123456789 features/D1
+    """
+    from mmsada_lab.trained import write_run_features
+
+    names = domains.split(",") if domains else ()
+    typer.echo(f"features:{write_run_features(run, to, data=data, domains=names, device=device)}")
 
 
 @app.command()

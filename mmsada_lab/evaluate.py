@@ -101,6 +101,20 @@ def predict_adapted(
         return predict(network, clips, device=device)
 
 
+@torch.no_grad()
+def extract_features(
+    network: LateFusionNetwork, clips: TestClipLoader, *, device: torch.device
+) -> dict[str, NDArray[np.float32]]:
+    """Features F^m of every window of every segment, `(N, windows, F)` by modality."""
+    network.eval()
+    features: dict[str, list[Tensor]] = {}
+    for batch in clips:
+        windows = next(iter(batch.values())).shape[1]
+        for modality, found in network.features({m: c.to(device).flatten(0, 1) for m, c in batch.items()}).items():
+            features.setdefault(modality, []).append(found.float().unflatten(0, (-1, windows)).cpu())
+    return _joined(features)
+
+
 def top1(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Top-1 accuracy in percent, over all segments.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,6 +61,9 @@ def run_experiment(
     """
     data = load_data(config.data)
     check_fit(config, data)
+    if show_progress:
+        for note in data.notes:
+            tqdm.write(f"note: {note}", file=sys.stderr)
     folder = RunFolder(Path(runs_dir), config, data_name=data.name)
     if (manifest := folder.manifest()) is not None:
         _require_same_data(manifest, data, folder.path)

@@ -1,6 +1,6 @@
 """Presets: the schedules and sizes experiments start from, and how one is changed. Standard library only.
 
-`quick` (minutes on a CPU), `sensors` (the same schedule for arrays and features), `paper` (as published, with the
+`quick` (minutes on a CPU), `sensors` (likewise, for arrays and features), `paper` (as published, with the
 authors' corrections) and `released` (as the code runs).
 """
 
@@ -39,9 +39,9 @@ PRESETS: dict[str, _Preset] = {
         fields=_QUICK_FIELDS,
     ),
     "sensors": _Preset(
-        pretrain=Stage(180, 0.03, _PRETRAIN_WEIGHTS),
-        adapt=Stage(135, 0.01, _ADAPT_WEIGHTS),
-        fields=_QUICK_FIELDS | {"window_length": 64, "window_span": "segment", "width": 32},
+        pretrain=Stage(400, 0.03, _PRETRAIN_WEIGHTS),
+        adapt=Stage(400, 0.03, _ADAPT_WEIGHTS),
+        fields=_QUICK_FIELDS | {"window_length": 64, "window_span": "segment", "width": 32, "evaluate_every": 20},
     ),
     "paper": _Preset(
         pretrain=Stage(3000, 0.01, _PRETRAIN_WEIGHTS),

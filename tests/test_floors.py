@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # A unit is a top-level module or folder. It may import units of lower floors; units of one floor never import each
 # other, except where BESIDE says so. Inside a folder, its own modules import each other freely.
 FLOORS = {
-    "cli": 5, "batch": 5, "demo": 5,                     # doors
-    "experiment": 4,                                     # wires
+    "cli": 5, "data_cli": 5, "batch": 5, "demo": 5,                     # doors
+    "experiment": 4, "trained": 4,                       # wires: a run, and what is done with a finished one
     "train": 3, "evaluate": 3, "checkpoint": 3,          # loops, and where one continues
     "methods": 2,                                        # algorithms: where data, model and loss meet
     "data": 1, "models": 1, "losses": 1, "runs": 1,      # four neighbours
@@ -27,6 +27,7 @@ TOWER = {"analysis": {"runs", "config", "paper", "errors"}}  # beside the floors
 TOWER_USERS = {"cli", "batch", "demo"}  # doors may open on the tower
 BESIDE = {
     ("cli", "batch"),
+    ("cli", "data_cli"),
     ("cli", "demo"),
     ("demo", "batch"),
     ("config", "errors"),
@@ -44,6 +45,7 @@ TORCH_FREE = {
     "errors",
     "batch",
     "cli",
+    "data_cli",
 }  # while being imported; "" is __init__
 TORCH = {"torch", "accelerate", "safetensors.torch"}
 UNITS = FLOORS.keys() | TOWER.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -15,15 +16,20 @@ def load_data(specification: str) -> DataSource:
     """Open a data set.
 
     Args:
-        specification: ``kitchens`` (embedded; knobs as ``kitchens:appearance=0.5,motion=0``) or ``epic:ROOT``
-            (video frames in the EPIC-Kitchens layout).
+        specification: one of
+
+            - ``kitchens``: embedded; knobs as ``kitchens:appearance=0.5,motion=0``;
+            - ``epic:ROOT``: video frames in a layout of EPIC-Kitchens; options ``flow_index=authors|ceil|ceil-1|same``,
+              ``missing=error|drop``, ``evaluate=val|test`` (EPIC-100), as in ``epic:ROOT,missing=drop``;
+            - ``arrays:DIR``: one array a segment and modality; option ``missing``;
+            - ``features:DIR``: features of segments; options ``missing``, ``evaluate``.
 
     Raises:
-        UserError: if there is no such door, or what lies behind it cannot be read.
+        UserError: if there is no such door or option, or what lies behind it cannot be read.
     """
     door, _, rest = specification.partition(":")
     if door not in DOORS:
-        raise unknown("data", door, DOORS, hint="Write kitchens, kitchens:appearance=0.5 or epic:ROOT.")
+        raise unknown("data", door, DOORS, hint="Write kitchens, epic:ROOT, arrays:DIR or features:DIR.")
     return DOORS[door](rest)
 
 
@@ -43,13 +49,47 @@ def _open_kitchens(knobs: str) -> DataSource:
     return load_kitchens(Kitchens(**chosen))
 
 
-def _open_epic(root: str) -> DataSource:
+def _open_epic(rest: str) -> DataSource:
     from mmsada_lab.data.epic import load_epic
 
-    if not root:
-        raise UserError("epic needs a folder: epic:ROOT")
-    return load_epic(Path(root))
+    root, options = _root_and_options("epic", rest, allowed=("flow_index", "missing", "evaluate"))
+    return load_epic(root, **options)
 
 
-DOORS: dict[str, Callable[[str], DataSource]] = {"kitchens": _open_kitchens, "epic": _open_epic}
+def _open_arrays(rest: str) -> DataSource:
+    from mmsada_lab.data.arrays import load_arrays
+
+    root, options = _root_and_options("arrays", rest, allowed=("missing",))
+    return load_arrays(root, **options)
+
+
+def _open_features(rest: str) -> DataSource:
+    from mmsada_lab.data.features import load_features
+
+    root, options = _root_and_options("features", rest, allowed=("missing", "evaluate"))
+    return load_features(root, **options)
+
+
+_OPTION = re.compile(r",(\w+)=([^,=/\\]*)$")
+
+
+def _root_and_options(door: str, rest: str, *, allowed: tuple[str, ...]) -> tuple[Path, dict[str, str]]:
+    """``ROOT,missing=drop`` as a folder and its options; a folder that exists under the whole name is that folder."""
+    options: dict[str, str] = {}
+    while not Path(rest).expanduser().exists() and (found := _OPTION.search(rest)):
+        if found[1] not in allowed:
+            raise unknown(f"option of {door}", found[1], allowed)
+        options.setdefault(found[1], found[2])
+        rest = rest[: found.start()]
+    if not rest:
+        raise UserError(f"{door} needs a folder: {door}:ROOT")
+    return Path(rest), options
+
+
+DOORS: dict[str, Callable[[str], DataSource]] = {
+    "kitchens": _open_kitchens,
+    "epic": _open_epic,
+    "arrays": _open_arrays,
+    "features": _open_features,
+}
 """Door name -> what opens it, given the rest of the specification."""

@@ -1,0 +1,214 @@
+"""A finished run, put to use: predictions for any domain, features of its streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.data.batches import TestClipLoader, TestClips, inputs_of
+from mmsada_lab.data.features import write_features
+from mmsada_lab.data.segments import DataSource, Domain, Segment
+from mmsada_lab.data.sources import load_data
+from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.evaluate import FUSED, Predictions, clip_rule, extract_features, labels_of, predict
+from mmsada_lab.models.batchnorm import adapted_batchnorm
+from mmsada_lab.models.network import LateFusionNetwork, build_network
+from mmsada_lab.runs import read_manifest
+
+SPLITS = ("all", "train", "test")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and what it was trained as.
+
+    Attributes:
+        config: of the run.
+        classes: what its outputs mean.
+        network: with the weights of the last step, on its device.
+        inputs: kind and channels of each modality.
+        device: where it computes.
+    """
+
+    config: ExperimentConfig
+    classes: tuple[str, ...]
+    network: LateFusionNetwork
+    inputs: Mapping[str, tuple[str, int]]
+    device: torch.device
+
+    def clips(self, domain: Domain, segments: Sequence[Segment], *, windows: int | None = None) -> TestClipLoader:
+        """Test clips of segments, cut as the run's configuration says."""
+        return TestClipLoader(
+            TestClips(
+                domain,
+                segments,
+                rule=clip_rule(self.config),
+                modalities=self.config.modalities,
+                windows=windows or self.config.test_windows,
+            )
+        )
+
+    @contextmanager
+    def statistics_of(self, domain: Domain) -> Iterator[None]:
+        """Within the context, a run of AdaBN has batch statistics of this domain's training clips, without labels."""
+        if self.config.test_statistics == "running":
+            yield
+            return
+        clips = self.clips(domain, domain.unlabelled().train or domain.test, windows=1)
+
+        def forward_target() -> None:
+            for batch in clips:
+                self.network.features({m: clip.to(self.device).flatten(0, 1) for m, clip in batch.items()})
+
+        with adapted_batchnorm(self.network, forward_target):
+            yield
+
+    def predict(self, domain: Domain, segments: Sequence[Segment]) -> Predictions:
+        """Predictions of segments of a domain."""
+        with self.statistics_of(domain):
+            return predict(self.network, self.clips(domain, segments), device=self.device)
+
+
+def load_trained(run: Path, *, device: str = "auto") -> Trained:
+    """Load the network of a finished run folder; nothing in it is unpickled.
+
+    Args:
+        run: folder with `manifest.json` and `model.safetensors`.
+        device: ``auto`` (an accelerator if there is one) or ``cpu``.
+
+    Raises:
+        UserError: if the run is not finished, or its weights do not fit its manifest.
+    """
+    if device not in ("auto", "cpu"):
+        raise unknown("device", device, ("auto", "cpu"), hint="To pick a GPU, set CUDA_VISIBLE_DEVICES.")
+    manifest = read_manifest(run / "manifest.json")
+    if manifest["status"] != "finished":
+        raise UserError(f"the run in {run} is not finished; give its `mmsada train` command again and it continues")
+    config, classes = ExperimentConfig(**manifest["config"]), tuple(manifest["classes"])
+    if "inputs" not in manifest:
+        raise UserError(f"the run in {run} was made by a version that did not record its inputs; train it again")
+    inputs = {m: (str(kind), int(channels)) for m, (kind, channels) in manifest["inputs"].items()}
+    network = build_network(config, inputs, num_classes=len(classes))
+    try:
+        network.load_state_dict(load_file(run / "model.safetensors"))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{run / 'model.safetensors'} does not hold the weights of this run: {error}") from error
+    found = torch.accelerator.current_accelerator() if device == "auto" and torch.accelerator.is_available() else None
+    place = found or torch.device("cpu")
+    return Trained(config, classes, network.to(place).eval(), inputs, place)
+
+
+def predict_table(
+    run: Path, *, data: str | None = None, domain: str | None = None, split: str = "all", device: str = "auto"
+) -> pd.DataFrame:
+    """What a run says of the segments of a domain, labelled or not: one row a segment.
+
+    Args:
+        run: folder of a finished run.
+        data: specification of the data; the run's own by default.
+        domain: the run's target by default.
+        split: ``all``, ``train`` or ``test``.
+        device: ``auto`` or ``cpu``.
+
+    Returns:
+        Columns uid, domain, split, video, start, stop, label (empty where unknown), predicted and confidence (of the
+        fused streams), one prediction per stream, ``p(class)`` for every class, and what else the segments' table has.
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    trained, opened = _opened(run, data, device)
+    where = _fitting_domain(trained, opened, domain or trained.config.target)
+    parts = {
+        name: segments for name, segments in (("train", where.train), ("test", where.test)) if split in ("all", name)
+    }
+    segments = [segment for part in parts.values() for segment in part]
+    if not segments:
+        raise UserError(f"domain {where.name} of {data or trained.config.data} has no segments in split {split}")
+    found = trained.predict(where, segments)
+    table = pd.DataFrame(
+        {
+            "uid": [s.uid for s in segments],
+            "domain": where.name,
+            "split": [name for name, part in parts.items() for _ in part],
+            "video": [s.video for s in segments],
+            "start": [s.start for s in segments],
+            "stop": [s.stop for s in segments],
+            "label": [opened.classes[k] if k >= 0 else "" for k in labels_of(segments)],
+        }
+    )
+    further = pd.DataFrame([dict(s.further) for s in segments])
+    return pd.concat([table, _predicted(found, trained), further], axis=1)
+
+
+def _predicted(found: Predictions, trained: Trained) -> pd.DataFrame:
+    fused = found.probabilities[FUSED]
+    spare = [f"(spare output {k})" for k in range(len(trained.classes), fused.shape[1])]
+    names = [*trained.classes, *spare]
+    columns = {"predicted": [names[k] for k in fused.argmax(axis=1)], "confidence": fused.max(axis=1)}
+    for stream, probabilities in found.probabilities.items():
+        if stream != FUSED:
+            columns[f"predicted ({stream})"] = [names[k] for k in probabilities.argmax(axis=1)]
+    return pd.DataFrame(columns | {f"p({name})": fused[:, k] for k, name in enumerate(names)})
+
+
+def write_run_features(
+    run: Path, destination: Path, *, data: str | None = None, domains: Sequence[str] = (), device: str = "auto"
+) -> Path:
+    """Write the features of a run's streams, per segment and window, as a folder that ``features:DIR`` reads.
+
+    Args:
+        run: folder of a finished run.
+        destination: a new folder.
+        data: specification of the data; the run's own by default.
+        domains: which ones; all by default.
+        device: ``auto`` or ``cpu``.
+    """
+    trained, opened = _opened(run, data, device)
+    rows, features = [], []
+    for name in domains or opened.domains:
+        domain = _fitting_domain(trained, opened, name)
+        with trained.statistics_of(domain):
+            for split, segments in (("train", domain.train), ("test", domain.test)):
+                if segments:
+                    rows += [_row(segment, name, split, opened.classes) for segment in segments]
+                    features.append(
+                        extract_features(trained.network, trained.clips(domain, segments), device=trained.device)
+                    )
+    joined = {m: np.concatenate([part[m] for part in features]) for m in trained.config.modalities}
+    write_features(destination, pd.DataFrame(rows), joined, classes=opened.classes)
+    return destination
+
+
+def _row(segment: Segment, domain: str, split: str, classes: Sequence[str]) -> dict[str, str]:
+    label = "" if segment.label is None else classes[segment.label]
+    return {"uid": segment.uid, "domain": domain, "split": split, "label": label, **dict(segment.further)}
+
+
+def _opened(run: Path, data: str | None, device: str) -> tuple[Trained, DataSource]:
+    trained = load_trained(run, device=device)
+    return trained, load_data(data or trained.config.data)
+
+
+def _fitting_domain(trained: Trained, data: DataSource, name: str) -> Domain:
+    """A domain whose modalities are those the network was built for."""
+    domain = data.domain(name)
+    for modality in trained.config.modalities:
+        if modality not in domain.readers:
+            raise unknown("modality", modality, domain.readers, hint="The run was trained with it.")
+    for modality, (kind, channels) in inputs_of(domain, trained.config.modalities).items():
+        if (kind, channels) != trained.inputs[modality]:
+            wanted, wanted_channels = trained.inputs[modality]
+            raise UserError(
+                f"{modality} of domain {name} is {kind} of {channels} channels, but the run was trained on {wanted} of "
+                f"{wanted_channels}"
+            )
+    return domain
