@@ -37,6 +37,8 @@ class MethodFacts:
 METHODS: dict[str, MethodFacts] = {
     "source_only": MethodFacts("Source-only", ("classification",), False),
     "adabn": MethodFacts("AdaBN", ("classification",), False),
+    "mmd": MethodFacts("MMD", ("classification", "mmd"), True),
+    "mcd": MethodFacts("MCD", ("classification", "auxiliary", "discrepancy"), True),
     "adversarial_only": MethodFacts("Adversarial only", ("classification", "adversarial"), True),
     "self_supervised_only": MethodFacts("Self-supervised only", ("classification", "correspondence"), True),
     "mmsada": MethodFacts("MM-SADA", ("classification", "adversarial", "correspondence"), True),

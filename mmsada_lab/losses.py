@@ -5,6 +5,7 @@ Legend: `B` clips of a batch, `K` classes, `M` modalities. Every loss is a mean 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -70,6 +71,46 @@ def _binary_cross_entropy(scores: Tensor, positive: Tensor) -> Tensor:
     if scores.ndim == 1:
         return F.binary_cross_entropy_with_logits(scores, positive.to(scores))
     return F.cross_entropy(scores, positive.to(scores.device, torch.long))
+
+
+MMD_BANDWIDTHS = tuple(9.7 * 2 ** (-8 + math.sqrt(2) * step) for step in range(12))
+"""The 12 kernels of MK-MMD in the released code: exp(-|x - y|^2 / g) for g from 0.038 to 1826."""
+
+
+def mmd_loss(source: Tensor, target: Tensor) -> Tensor:
+    """Multiple-kernel maximum mean discrepancy between the domains' features, ``MMD^2`` (Long et al. 2015).
+
+    The kernel is the sum (not the mean) of 12 Gaussians; the estimator is the biased one, whose sums include the
+    diagonal, as in the released code.
+
+    Args:
+        source: `(B, F)` features of one modality; every head but the classifier sees them without dropout.
+        target: `(B', F)`.
+
+    Returns:
+        Scalar, at least 0 but for rounding.
+    """
+
+    def mean_kernel(one: Tensor, other: Tensor) -> Tensor:
+        squared = (one.unsqueeze(1) - other.unsqueeze(0)).square().sum(dim=2)
+        return torch.stack([torch.exp(-squared / g) for g in MMD_BANDWIDTHS]).sum(dim=0).mean()
+
+    return mean_kernel(source, source) + mean_kernel(target, target) - 2 * mean_kernel(source, target)
+
+
+def classifier_discrepancy(logits: Tensor, auxiliary_logits: Tensor, *, num_classes: int | None = None) -> Tensor:
+    """How much two classifiers disagree, ``mean |p1 - p2|`` (MCD; Saito et al. 2018).
+
+    Args:
+        logits: `(B, K)` fused logits of target clips.
+        auxiliary_logits: `(B, K)` those of the second classifier.
+        num_classes: classes that enter the softmax; further outputs are ignored (released code: 8 of 16).
+
+    Returns:
+        Scalar: L1 distance of the two probability vectors, mean over clips and classes.
+    """
+    p1, p2 = (fused[:, :num_classes].softmax(dim=1) for fused in (logits, auxiliary_logits))
+    return (p1 - p2).abs().mean()
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

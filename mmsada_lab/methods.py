@@ -14,9 +14,15 @@ from torch import Tensor, nn
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch
-from mmsada_lab.losses import classification_loss, correspondence_loss, domain_adversarial_loss
+from mmsada_lab.losses import (
+    classification_loss,
+    classifier_discrepancy,
+    correspondence_loss,
+    domain_adversarial_loss,
+    mmd_loss,
+)
 from mmsada_lab.models.heads import CorrespondenceHead, DomainDiscriminator, PairwiseCorrespondence, reverse_gradient
-from mmsada_lab.models.network import LateFusionNetwork, fuse
+from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, fuse
 
 Features = dict[str, Tensor]
 
@@ -62,6 +68,16 @@ class Method(nn.Module):
         fused = fuse(self.network.stream_logits(source))
         return classification_loss(fused, batch.labels, corresponds=batch.corresponds, num_classes=self.num_classes)
 
+    def both_domains(self, batch: TrainingBatch) -> tuple[Features, Features]:
+        """Features of source and target. The domains pass apart, so that batch statistics never mix them."""
+        target = batch.require_target()
+        return self.network.features(batch.source.clips), self.network.features(target.clips)
+
+    def reversal(self, progress: float) -> float:
+        """The configured coefficient of the reversed gradient at a stage's progress."""
+        config = self.config
+        return reversal_coefficient(progress, maximum=config.reversal_coefficient, schedule=config.reversal_schedule)
+
 
 class SourceOnly(Method):
     """Classification of labelled clips, ``L = Ly``.
@@ -101,22 +117,18 @@ class MMSADA(Method):
         self.correspondence_head.requires_grad_("correspondence" in self.terms)
 
     def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
-        """The terms of the current stage. Source and target pass apart, so batch statistics never mix domains."""
-        if batch.target is None:
-            raise ValueError("MMSADA needs target clips in every training batch")
-        source = self.network.features(batch.source.clips)
-        target = self.network.features(batch.target.clips)
+        """The terms of the current stage."""
+        source, target = self.both_domains(batch)
         terms = {"classification": self.classification(source, batch.source)}
         if "adversarial" in self.terms:
             terms["adversarial"] = self.adversarial(source, target, progress)
         if "correspondence" in self.terms:
-            terms["correspondence"] = self.correspondence((source, batch.source), (target, batch.target))
+            terms["correspondence"] = self.correspondence((source, batch.source), (target, batch.require_target()))
         return terms
 
     def adversarial(self, source: Features, target: Features, progress: float) -> Tensor:
         """``sum_m Ld_m`` behind a gradient reversal (Eq. 2): one discriminator per modality."""
-        maximum, schedule = self.config.reversal_coefficient, self.config.reversal_schedule
-        coefficient = reversal_coefficient(progress, maximum=maximum, schedule=schedule)
+        coefficient = self.reversal(progress)
         losses = [
             domain_adversarial_loss(
                 discriminator(reverse_gradient(source[m], coefficient)),
@@ -146,9 +158,61 @@ class MMSADA(Method):
         return paired, torch.cat([corresponds, torch.zeros_like(corresponds)])
 
 
+class MMD(Method):
+    """Multiple-kernel maximum mean discrepancy of every modality's features (section 4.2's MMD baseline).
+
+    ``L = Ly + sum_m MMD^2(F^m(source), F^m(target))``, with constant weights; nothing is learned beside F and G.
+    """
+
+    def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
+        """The terms of the current stage."""
+        source, target = self.both_domains(batch)
+        terms = {"classification": self.classification(source, batch.source)}
+        if "mmd" in self.terms:
+            terms["mmd"] = torch.stack([mmd_loss(source[m], target[m]) for m in source]).sum()
+        return terms
+
+
+class MCD(Method):
+    """Maximum classifier discrepancy with two multi-modal classifiers, in one joint step (section 4.2's MCD baseline).
+
+    The second classifier of each modality sees the same dropped-out features as the first. Both learn the source; on
+    the target they learn to disagree, while F, behind a gradient reversal, learns to make them agree.
+    """
+
+    def __init__(self, network: LateFusionNetwork, config: ExperimentConfig, *, num_classes: int) -> None:
+        super().__init__(network, config, num_classes=num_classes)
+        self.auxiliary = build_classifiers(network.feature_widths, num_classes * config.outputs_per_class)
+
+    def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
+        """The terms of the current stage; ``discrepancy`` is negative, since the classifiers are to maximise it."""
+        source, target = self.both_domains(batch)
+        labels, corresponds = batch.source.labels, batch.source.corresponds
+        losses = [
+            classification_loss(fused, labels, corresponds=corresponds, num_classes=self.num_classes)
+            for fused in self._fused_twice(source)
+        ]
+        terms = dict(zip(("classification", "auxiliary"), losses, strict=True))
+        if "discrepancy" in self.terms:
+            coefficient = self.reversal(progress)
+            reversed_features = {m: reverse_gradient(feature, coefficient) for m, feature in target.items()}
+            main, auxiliary = self._fused_twice(reversed_features)
+            terms["discrepancy"] = -classifier_discrepancy(main, auxiliary, num_classes=self.num_classes)
+        return terms
+
+    def _fused_twice(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Fused logits of both classifiers, on one draw of dropout."""
+        dropped = self.network.dropped(features)
+        main = {m: classifier(dropped[m]) for m, classifier in self.network.classifiers.items()}
+        auxiliary = {m: classifier(dropped[m]) for m, classifier in self.auxiliary.items()}
+        return fuse(main), fuse(auxiliary)
+
+
 METHODS: dict[str, Callable[..., Method]] = {
     "source_only": SourceOnly,
     "adabn": SourceOnly,
+    "mmd": MMD,
+    "mcd": MCD,
     "adversarial_only": MMSADA,
     "self_supervised_only": MMSADA,
     "mmsada": MMSADA,

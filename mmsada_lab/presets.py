@@ -22,8 +22,15 @@ class _Preset:
 
 
 _PAPER_FIELDS = {"norm_momentum": 0.001, "norm_group": 16, "width": 256, "log_every": 10}
-_PRETRAIN_WEIGHTS = {"classification": 1.0, "correspondence": 5.0}
-_ADAPT_WEIGHTS = {"classification": 0.2, "adversarial": 1.0, "correspondence": 1.0}
+_PRETRAIN_WEIGHTS = {"classification": 1.0, "auxiliary": 1.0, "correspondence": 5.0}
+_ADAPT_WEIGHTS = {
+    "classification": 0.2,
+    "adversarial": 1.0,
+    "correspondence": 1.0,
+    "mmd": 0.2,
+    "auxiliary": 0.2,
+    "discrepancy": 0.2,
+}
 _QUICK_FIELDS = {
     "window_length": 8,
     "input_size": 32,
@@ -111,13 +118,16 @@ def _stage_of(stage: Stage, method: MethodFacts, *, modalities: int) -> Stage:
     return replace(stage, weights=kept)
 
 
+LOSS_TERMS = tuple(dict.fromkeys(term for method in METHODS.values() for term in method.terms))
+"""Every loss term that some method has."""
+
 _RESERVED = ("source", "target", "method", "data", "preset", "seed")
 
 
 def override_keys() -> tuple[str, ...]:
     """Every key that `build_config` accepts in `overrides`."""
     plain = [f.name for f in fields(ExperimentConfig) if f.name not in (*_RESERVED, "pretrain", "adapt")]
-    parts = ["steps", "learning_rate", *(f"weights.{term}" for term in METHODS["mmsada"].terms)]
+    parts = ["steps", "learning_rate", *(f"weights.{term}" for term in LOSS_TERMS)]
     return (*plain, *(f"{stage}.{part}" for stage in ("pretrain", "adapt") for part in parts))
 
 

@@ -52,6 +52,9 @@ OTHER: dict[str, Any] = {
     "weights.classification": 0.9,
     "weights.adversarial": 0.8,
     "weights.correspondence": 0.7,
+    "weights.mmd": 0.6,
+    "weights.auxiliary": 0.5,
+    "weights.discrepancy": 0.4,
 }
 """A value of every override that no preset has; those of a stage by the part after its name."""
 
@@ -129,7 +132,7 @@ class TestPresets:
         config = config_of(preset, method=method, modalities=modalities)
         expected = set(METHODS[method].terms) - ({"correspondence"} if len(modalities) == 1 else set())
         assert set(config.adapt.weights) == expected
-        assert set(config.pretrain.weights) == expected - {"adversarial"}
+        assert set(config.pretrain.weights) == expected - {"adversarial", "mmd", "discrepancy"}
 
 
 class TestIdentity:
@@ -143,7 +146,9 @@ class TestIdentity:
 
     @pytest.mark.parametrize("key", override_keys())
     def test_every_override_changes_the_configuration_and_its_digest(self, key: str) -> None:
-        plain, changed = config_of(), config_of(**{key: other_value(key)})
+        term = key.rpartition(".")[2]
+        owner = next((method for method, facts in METHODS.items() if term in facts.terms), "mmsada")
+        plain, changed = config_of(method=owner), config_of(method=owner, **{key: other_value(key)})
         assert changed != plain
         assert changed.digest != plain.digest
         stage, _, part = key.rpartition(".weights.") if ".weights." in key else key.rpartition(".")
@@ -233,7 +238,10 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"preset": "papper"}, r"unknown preset 'papper'; choose quick, sensors, paper, released. Did you mean 'paper'\?"),
+            (
+                {"preset": "papper"},
+                r"unknown preset 'papper'; choose quick, sensors, paper, released. Did you mean 'paper'\?",
+            ),
             ({"method": "mmsda"}, r"unknown method 'mmsda'; .*Did you mean 'mmsada'\?"),
             ({"source": None}, "method mmsada needs a source domain"),
             ({"source": "D1"}, "source and target are both 'D1'"),

@@ -14,11 +14,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.metrics.pairwise import rbf_kernel
 from torch import Tensor
 from torch.testing import assert_close
 
 from mmsada_lab.errors import UserError
-from mmsada_lab.losses import classification_loss, correspondence_loss, domain_adversarial_loss, total_loss
+from mmsada_lab.losses import (
+    MMD_BANDWIDTHS,
+    classification_loss,
+    classifier_discrepancy,
+    correspondence_loss,
+    domain_adversarial_loss,
+    mmd_loss,
+    total_loss,
+)
 
 Array = NDArray[Any]
 LAW = settings(max_examples=30, deadline=None, derandomize=True)
@@ -367,3 +376,50 @@ class TestTotal:
         terms = {name: term for name, term in self.terms().items() if name != forgotten}
         with pytest.raises((KeyError, UserError), match=forgotten):
             total_loss(terms, self.weights)
+
+
+class TestMaximumMeanDiscrepancy:
+    def by_scikit_learn(self, source: Array, target: Array) -> float:
+        """Biased MMD^2 with scikit-learn's kernel, gamma = 1 / g, summed over the released code's twelve g."""
+        total = 0.0
+        for g in (0.0379, 0.101, 0.269, 0.717, 1.91, 5.09, 13.6, 36.2, 96.4, 257, 685, 1826):
+            exact = min(MMD_BANDWIDTHS, key=lambda known: abs(known - g))
+            assert exact == pytest.approx(g, rel=5e-3)
+            within = rbf_kernel(source, gamma=1 / exact).mean() + rbf_kernel(target, gamma=1 / exact).mean()
+            total += within - 2 * rbf_kernel(source, target, gamma=1 / exact).mean()
+        return total
+
+    @pytest.mark.parametrize("scale", [0.01, 0.3, 1.0, 10.0])
+    @pytest.mark.parametrize("shift", [0.0, 0.5])
+    def test_against_scikit_learn(self, scale: float, shift: float) -> None:
+        rng = np.random.default_rng(0)
+        source, target = rng.normal(size=(7, 20)) * scale, rng.normal(size=(5, 20)) * scale + shift
+        found = mmd_loss(torch.from_numpy(source), torch.from_numpy(target))
+        assert float(found) == pytest.approx(self.by_scikit_learn(source, target), abs=1e-6)
+
+    def test_it_is_zero_on_the_same_clips_and_symmetric(self) -> None:
+        one, other = torch.randn(2, 6, 9, dtype=torch.float64)
+        assert float(mmd_loss(one, one[torch.randperm(6)])) == pytest.approx(0, abs=1e-12)
+        assert_close(mmd_loss(one, other), mmd_loss(other, one))
+
+    def test_gradient_brings_the_domains_together(self) -> None:
+        source, target = torch.randn(8, 4), (torch.randn(8, 4) + 2).requires_grad_()
+        mmd_loss(source, target).backward()
+        moved = target.detach() - target.grad
+        assert (moved.mean(dim=0) - source.mean(dim=0)).norm() < (target.mean(dim=0) - source.mean(dim=0)).norm()
+
+
+class TestClassifierDiscrepancy:
+    @given(seed=seeds, rows=batches)
+    @LAW
+    def test_against_numpy(self, seed: int, rows: int) -> None:
+        rng = np.random.default_rng(seed)
+        first, second = rng.normal(size=(2, rows, 8))
+        p1, p2 = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) for logits in (first, second))
+        found = classifier_discrepancy(torch.from_numpy(first), torch.from_numpy(second))
+        assert float(found) == pytest.approx(np.abs(p1 - p2).sum() / (rows * 8), abs=1e-12)
+
+    def test_bounds(self) -> None:
+        sure = 50 * torch.eye(4)
+        assert float(classifier_discrepancy(sure, sure)) == 0
+        assert float(classifier_discrepancy(sure, sure.roll(1, 0))) == pytest.approx(2 / 4)

@@ -23,7 +23,7 @@ from mmsada_lab import methods
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch
 from mmsada_lab.losses import total_loss
-from mmsada_lab.methods import METHODS, MMSADA, Method
+from mmsada_lab.methods import MCD, METHODS, MMSADA, Method
 from mmsada_lab.models.backbones import build_backbone
 from mmsada_lab.models.network import LateFusionNetwork
 
@@ -69,6 +69,8 @@ def parts_of(method: Method) -> dict[str, list[nn.Parameter]]:
     parts = {"backbones": network.backbones, "classifiers": network.classifiers}
     if isinstance(method, MMSADA):
         parts |= {"discriminators": method.discriminators, "correspondence": method.correspondence_head}
+    if isinstance(method, MCD):
+        parts |= {"auxiliary": method.auxiliary}
     return {name: list(module.parameters()) for name, module in parts.items()}
 
 
@@ -99,7 +101,8 @@ class TestContract:
         weights = dict(config.stages)[stage].weights
         terms = method_of(config, stage=stage)(batch_of(config), 0.5)
         assert terms.keys() == weights.keys()
-        assert all(term.shape == () and term.isfinite() and term > 0 for term in terms.values())
+        assert all(term.shape == () and term.isfinite() for term in terms.values())
+        assert all((term < 0) == (name == "discrepancy") for name, term in terms.items())
 
     @COUNTS
     @EVERY_METHOD
@@ -109,7 +112,7 @@ class TestContract:
         weights = dict(config.stages)[stage].weights
         method = method_of(config, stage=stage)
         total_loss(method(batch_of(config), 0.5), weights).backward()
-        heads = {"discriminators": "adversarial", "correspondence": "correspondence"}
+        heads = {"discriminators": "adversarial", "correspondence": "correspondence", "auxiliary": "auxiliary"}
         trained = {"backbones", "classifiers"} | {head for head, term in heads.items() if term in weights}
         for part, parameters in parts_of(method).items():
             assert {p.requires_grad for p in parameters} == {part in trained}, part
@@ -147,7 +150,7 @@ class TestContract:
         assert all(term.isfinite() for term in terms.values())
         assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
 
-    @pytest.mark.parametrize("name", ["adversarial_only", "self_supervised_only", "mmsada"])
+    @pytest.mark.parametrize("name", ["mmd", "mcd", "adversarial_only", "self_supervised_only", "mmsada"])
     def test_adaptation_without_target_clips_is_refused(self, name: str) -> None:
         config = toy_config(name)
         with pytest.raises(ValueError, match="target"):
@@ -156,29 +159,85 @@ class TestContract:
 
 class TestWhereEachTermReaches:
     @pytest.mark.parametrize(
-        ("term", "parts"),
+        ("name", "term", "parts"),
         [
-            ("classification", {"backbones", "classifiers"}),
-            ("adversarial", {"backbones", "discriminators"}),
-            ("correspondence", {"backbones", "correspondence"}),
+            ("mmsada", "classification", {"backbones", "classifiers"}),
+            ("mmsada", "adversarial", {"backbones", "discriminators"}),
+            ("mmsada", "correspondence", {"backbones", "correspondence"}),
+            ("mmd", "mmd", {"backbones"}),
+            ("mcd", "classification", {"backbones", "classifiers"}),
+            ("mcd", "auxiliary", {"backbones", "auxiliary"}),
+            ("mcd", "discrepancy", {"backbones", "classifiers", "auxiliary"}),
         ],
     )
-    def test_parameters(self, term: str, parts: set[str]) -> None:
-        method = method_of(toy_config())
-        assert reached(method(batch_of(toy_config()), 0.5)[term], method) == parts
+    def test_parameters(self, name: str, term: str, parts: set[str]) -> None:
+        method = method_of(toy_config(name))
+        assert reached(method(batch_of(toy_config(name)), 0.5)[term], method) == parts
 
     @pytest.mark.parametrize(
-        ("term", "target_too"), [("classification", False), ("adversarial", True), ("correspondence", True)]
+        ("name", "term", "sides"),
+        [
+            ("mmsada", "classification", "source"),
+            ("mmsada", "adversarial", "both"),
+            ("mmsada", "correspondence", "both"),
+            ("mmd", "mmd", "both"),
+            ("mcd", "auxiliary", "source"),
+            ("mcd", "discrepancy", "target"),
+        ],
     )
-    def test_clips(self, term: str, target_too: bool) -> None:
-        """The target's pixels move the classification term by nothing; every modality's move the other two."""
-        config = toy_config()
+    def test_clips(self, name: str, term: str, sides: str) -> None:
+        """Whose pixels move a term: of every modality, or not at all."""
+        config = toy_config(name)
         batch = batch_of(config, dtype=torch.float32)
         loss = method_of(config)(batch, 0.5)[term]
         pixels = [*batch.source.clips.values(), *batch.target.clips.values()]
         gradients = torch.autograd.grad(loss, pixels, allow_unused=True)
         moved = [g is not None and bool(g.abs().sum() > 0) for g in gradients]
-        assert moved == [True, True, target_too, target_too]
+        assert moved == [sides != "target"] * 2 + [sides != "source"] * 2
+
+
+class TestDiscrepancy:
+    """MCD: on the target the two classifiers move apart, and F, behind the reversal, moves to bring them together."""
+
+    def by_hand(self, method: MCD, batch: TrainingBatch) -> Tensor:
+        """mean |p1 - p2| over target clips and classes, without a reversal."""
+        features = method.network.features(batch.target.clips)
+        p1, p2 = (
+            sum(heads[m](feature) for m, feature in features.items()).softmax(dim=1)
+            for heads in (method.network.classifiers, method.auxiliary)
+        )
+        return (p1 - p2).abs().sum() / (B * NUM_CLASSES)
+
+    def test_sign_and_size_of_every_gradient(self) -> None:
+        config = toy_config("mcd", dropout=0.0, reversal_schedule="constant", reversal_coefficient=0.3)
+        method, batch = method_of(config), batch_of(config)
+        plain = self.by_hand(method, batch)
+        found = method(batch, 0.5)["discrepancy"]
+        assert_close(found, -plain)
+        for part, factor in (("classifiers", -1.0), ("auxiliary", -1.0), ("backbones", 0.3)):
+            parameters = parts_of(method)[part]
+            expected = torch.autograd.grad(plain, parameters, retain_graph=True)
+            gradients = torch.autograd.grad(found, parameters, retain_graph=True)
+            for gradient, one in zip(gradients, expected, strict=True):
+                assert_close(gradient, factor * one)
+
+    def test_both_classifiers_see_the_same_dropout(self) -> None:
+        """Equal weights, equal logits: there is nothing to disagree about, dropped out or not."""
+        config = toy_config("mcd")
+        method = method_of(config).train()
+        method.auxiliary.load_state_dict(method.network.classifiers.state_dict())
+        terms = method(batch_of(config), 0.5)
+        assert terms["discrepancy"] == 0
+        assert_close(terms["auxiliary"], terms["classification"])
+
+    def test_spare_outputs_do_not_count(self) -> None:
+        config = toy_config("mcd", outputs_per_class=2, dropout=0.0)
+        method, batch = method_of(config), batch_of(config)
+        before = method(batch, 0.5)
+        with torch.no_grad():
+            for head in method.auxiliary.values():
+                head.bias[NUM_CLASSES:] += 5
+        assert all(torch.equal(term, before[name]) for name, term in method(batch, 0.5).items())
 
 
 class TestGradientReversal:
@@ -402,7 +461,7 @@ class TestBatchStatistics:
         return TrainingBatch(SourceBatch(source, HALF, batch.source.labels), TargetBatch(target, HALF))
 
     @pytest.mark.parametrize(("group", "sizes"), [(0, [6, 6]), (2, [2] * 6), (4, [4, 2, 4, 2])])
-    @pytest.mark.parametrize("name", ["adabn", "adversarial_only", "self_supervised_only", "mmsada"])
+    @pytest.mark.parametrize("name", ["adabn", "mmd", "mcd", "adversarial_only", "self_supervised_only", "mmsada"])
     def test_domains_never_meet(self, name: str, group: int, sizes: list[int]) -> None:
         preset = {"preset": "released"} if name == "adabn" else {}
         config = toy_config(name, norm_group=group, **preset)

@@ -59,6 +59,12 @@ class TrainingBatch:
     source: SourceBatch
     target: TargetBatch | None
 
+    def require_target(self) -> TargetBatch:
+        """The target clips, for methods that adapt."""
+        if self.target is None:
+            raise ValueError("this method needs target clips in every training batch")
+        return self.target
+
     def to(self, device: torch.device) -> TrainingBatch:
         """The same batch on a device."""
         return TrainingBatch(self.source.to(device), self.target.to(device) if self.target else None)

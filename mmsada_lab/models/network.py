@@ -80,7 +80,7 @@ class LateFusionNetwork(nn.Module):
         self.feature_widths = {modality: int(backbone.features) for modality, backbone in backbones.items()}  # type: ignore[arg-type]
         self.backbones = nn.ModuleDict(dict(backbones))
         self.standardise = nn.ModuleDict(dict(standardise or {}))
-        self.classifiers = nn.ModuleDict({m: _classifier(f, num_outputs) for m, f in self.feature_widths.items()})
+        self.classifiers = build_classifiers(self.feature_widths, num_outputs)
         self.dropout = nn.Dropout(dropout)
         self.dropout_on = dropout_on
         self.norm_group = norm_group
@@ -102,12 +102,27 @@ class LateFusionNetwork(nn.Module):
 
     def stream_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits G^m, `(B, K)` by modality."""
+        dropped = self.dropped(features)
+        return {m: classifier(dropped[m]) for m, classifier in self.classifiers.items()}
+
+    def dropped(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Features as the classifiers see them, `(B, F)` by modality: dropped out in training, unless they were."""
         drop = self.dropout if self.dropout_on == "classifier" else nn.Identity()
-        return {m: classifier(drop(features[m])) for m, classifier in self.classifiers.items()}
+        return {m: drop(feature) for m, feature in features.items()}
 
     def forward(self, clips: Mapping[str, Tensor]) -> Tensor:
         """Fused logits `(B, K)`; P(x) is their softmax (Eq. 1)."""
         return fuse(self.stream_logits(self.features(clips)))
+
+
+def build_classifiers(widths: Mapping[str, int], num_outputs: int) -> nn.ModuleDict:
+    """A fresh G^m, `(B, F)` to `(B, K)`, for every modality.
+
+    Args:
+        widths: F of each modality.
+        num_outputs: K.
+    """
+    return nn.ModuleDict({m: _classifier(width, num_outputs) for m, width in widths.items()})
 
 
 def _classifier(features: int, outputs: int) -> nn.Linear:
