@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; children inherit it
@@ -18,6 +19,14 @@ from mmsada_lab.data import sources
 from mmsada_lab.data.segments import DataSource
 
 torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache for all processes of a session, and none of the user's."""
+    if not hasattr(config, "workerinput") and "MMSADA_CACHE" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="mmsada-tests-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["MMSADA_CACHE"] = folder.name
 
 
 def pytest_collection_finish() -> None:

@@ -1,154 +1,216 @@
-"""Annotations of EPIC-like data: the authors' pickles or a CSV, as one tidy table of segments."""
+"""Annotations of EPIC-like data: a CSV, the authors' pickles, or the tables of EPIC-100's adaptation challenge."""
 
 from __future__ import annotations
 
-import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mmsada_lab.data.pickles import read_pickle_frame
+from mmsada_lab.data.segment_tables import checked, read_table, read_text, refuse_rows, tidy
 from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.paper import VERBS
 
 CSV_NAME = "segments.csv"
-SPLITS = ("train", "test")
-COLUMNS = {
-    "uid": "uid",
-    "video_id": "video",
-    "participant_id": "participant",
-    "start_frame": "start",
-    "stop_frame": "stop",
-    "verb": "verb",
-    "verb_class": "verb_class",
-}
-"""Column as annotated -> column of the tidy table, which has `domain` and `split` besides."""
+CLASSES_NAME = "classes.txt"
+
+EPIC100_CLASSES = 97
+"""Verb classes of EPIC-100; the challenge scores over all of them."""
+
+EPIC100_SPLITS = ("train", "val", "test")
+EVALUATE = ("val", "test")
 
 _PICKLE_NAME = re.compile(r"(?P<domain>.+)_(?P<split>train|test)\.pkl")
-_SAFE_NAME = re.compile(r"\w[\w.-]*")
+_EPIC100_NAME = re.compile(r"EPIC_100_uda_(?P<domain>source|target)_(?P<split>train|val|test)(_timestamps)?\.csv")
+_EPIC100_VERBS = "EPIC_100_verb_classes.csv"
 
 
-def read_annotations(root: Path) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Annotations:
+    """Every segment of a data set, and its classes.
+
+    Attributes:
+        table: columns uid, domain, split, video, participant, start, stop, verb, verb_class, further, sorted by domain,
+            split (train first) and uid; `verb_class` is Int64 and missing where a segment has no label.
+        classes: class names; a label is an index into them.
+        ids: the `verb_class` of each.
+    """
+
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+    ids: tuple[int, ...]
+
+
+def read_annotations(root: Path, *, evaluate: str = "val") -> Annotations:
     """Read every segment below a root folder; needs no frames.
 
-    `segments.csv` is preferred over `{domain}_{train,test}.pkl`, in ROOT first, then in ROOT/annotations: a table
-    one can look at is the one that should count.
+    `segments.csv` is preferred over `{domain}_{train,test}.pkl`, and that over `EPIC_100_uda_*.csv`, each in ROOT
+    first, then in ROOT/annotations: a table one can look at is the one that should count. A file `classes.txt` beside
+    them, one name a line, fixes the classes.
 
-    Returns:
-        Columns uid, domain, split, video, participant, start, stop, verb, verb_class, sorted by domain, split
-        (train first) and uid; `verb_class` is Int64 and missing for unlabelled training segments.
+    Args:
+        root: the folder that holds the annotations, or a folder `annotations` with them.
+        evaluate: what is the test part of the challenge's tables: its labelled ``val`` or its unlabelled ``test``.
+
+    Raises:
+        UserError: annotations missing, damaged or inconsistent.
     """
-    folders = (root, root / "annotations")
+    if evaluate not in EVALUATE:
+        raise unknown("evaluate", evaluate, EVALUATE)
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the one that holds the annotations, rgb/ and flow/")
-    csv = next((f / CSV_NAME for f in folders if (f / CSV_NAME).is_file()), None)
-    if csv is not None:
-        return _checked(_tidy_csv(csv), str(csv))
-    pickles = next((found for f in folders if (found := _split_pickles(f))), None)
-    if pickles is None:
-        raise UserError(
-            f"no annotations in {root}: put {CSV_NAME}, or a pair DOMAIN_train.pkl and DOMAIN_test.pkl for each "
-            f"domain, there or into {folders[1]}"
-        )
-    parts = [_tidy_pickle(path, domain=d, split=s) for (d, s), path in pickles.items()]
-    return _checked(pd.concat(parts, ignore_index=True), str(next(iter(pickles.values())).parent))
+    folders = (root, root / "annotations")
+    for read in (_read_csv, _read_pickles, _read_challenge):
+        for folder in folders:
+            found = read(folder, evaluate)
+            if found is not None:
+                return found
+    raise UserError(
+        f"no annotations in {root}: put {CSV_NAME}, or a pair DOMAIN_train.pkl and DOMAIN_test.pkl for each domain, "
+        f"or EPIC-100's EPIC_100_uda_*.csv, there or into {folders[1]}"
+    )
 
 
-def _split_pickles(folder: Path) -> dict[tuple[str, str], Path]:
+def read_epic100_uda(folder: Path) -> pd.DataFrame:
+    """Read the tables of EPIC-100's challenge of unsupervised domain adaptation that are in a folder.
+
+    Returns:
+        Tidy columns as `Annotations.table`, with domains source and target and splits train, val and test. Labelled
+        are the source's train and val and the target's val; noun classes and narrations stand in `further`.
+
+    Raises:
+        UserError: the folder has none of them, or one of them is damaged.
+    """
+    matches = {path: _EPIC100_NAME.fullmatch(path.name) for path in sorted(folder.glob("EPIC_100_uda_*.csv"))}
+    parts = [
+        tidy(read_table(path), path).assign(domain=match["domain"], split=match["split"])
+        for path, match in matches.items()
+        if match
+    ]
+    if not parts:
+        raise UserError(f"{folder} has no EPIC_100_uda_source_train.csv nor any other EPIC_100_uda_*.csv")
+    return checked(pd.concat(parts, ignore_index=True), str(folder), splits=EPIC100_SPLITS)
+
+
+def _read_csv(folder: Path, _: str) -> Annotations | None:
+    path = folder / CSV_NAME
+    if not path.is_file():
+        return None
+    raw = read_table(path)
+    table = checked(tidy(raw, path, needs=("domain", "split"), classes=True), str(path))
+    return _with_classes(table, path, named="verb_class" not in raw.columns)
+
+
+def _read_pickles(folder: Path, _: str) -> Annotations | None:
     matches = {path: _PICKLE_NAME.fullmatch(path.name) for path in sorted(folder.glob("*.pkl"))}
-    return {(m["domain"], m["split"]): path for path, m in matches.items() if m}
+    paths = {path: match for path, match in matches.items() if match}
+    if not paths:
+        return None
+    raws = {path: read_pickle_frame(path) for path in paths}
+    parts = [
+        tidy(raw, path, classes=True).assign(domain=paths[path]["domain"], split=paths[path]["split"])
+        for path, raw in raws.items()
+    ]
+    numbered = [path for path, raw in raws.items() if "verb_class" in raw.columns]
+    if numbered and len(numbered) < len(raws):
+        other = next(path for path in raws if path not in numbered)
+        raise UserError(f"{other} lacks the column verb_class, which {numbered[0].name} has; all must have it, or none")
+    table = checked(pd.concat(parts, ignore_index=True), str(folder))
+    return _with_classes(table, folder / next(iter(paths)).name, named=not numbered)
 
 
-def _tidy_csv(path: Path) -> pd.DataFrame:
+def _read_challenge(folder: Path, evaluate: str) -> Annotations | None:
+    if not any(_EPIC100_NAME.fullmatch(path.name) for path in folder.glob("EPIC_100_uda_*.csv")):
+        return None
+    table = read_epic100_uda(folder)
+    for domain in ("source", "target"):
+        for split in ("train", evaluate):
+            if not ((table["domain"] == domain) & (table["split"] == split)).any():
+                raise UserError(f"{folder} lacks the EPIC_100_uda table of the {domain}'s {split} segments")
+    ids = tuple(range(EPIC100_CLASSES))
+    beyond = table["verb_class"].notna() & (table["verb_class"].fillna(0) >= EPIC100_CLASSES)
+    refuse_rows(table, beyond, f"{folder}: verb classes from {EPIC100_CLASSES} on")
+    listed = _listed_classes(folder) or verb_keys(folder / _EPIC100_VERBS)
+    names = tuple(listed.get(i, "") for i in ids) if listed else _names(table, ids)
+    used = table[table["split"].isin(("train", evaluate))]
+    used = used.assign(split=used["split"].where(used["split"] == "train", "test").astype("str"))
+    return Annotations(used.reset_index(drop=True), _distinct(names, ids), ids)
+
+
+def verb_keys(path: Path) -> dict[int, str]:
+    """Class id -> canonical verb, from the list of verb classes of either release; empty where there is none."""
+    if not path.is_file():
+        return {}
+    raw = read_table(path)
+    columns = next((pair for pair in (("verb_id", "class_key"), ("id", "key")) if {*pair} <= {*raw.columns}), None)
+    if columns is None:
+        raise UserError(f"{path} has neither verb_id and class_key nor id and key; found {', '.join(raw.columns)}")
     try:
-        # All text: participant "01" must not become 1, and a video may well be called "NA".
-        raw = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except (ValueError, OSError) as error:
-        raise UserError(f"cannot read {path} as a CSV table: {error}") from error
-    tidy = _tidy(raw, path, extra=("domain", "split"))
-    return tidy.assign(domain=_text(raw["domain"], "domain", path), split=_text(raw["split"], "split", path))
+        return {int(number): str(key).strip() for number, key in raw[list(columns)].itertuples(index=False)}
+    except ValueError as error:
+        raise UserError(f"{path}: column {columns[0]} holds something else than numbers: {error}") from error
 
 
-def _tidy_pickle(path: Path, *, domain: str, split: str) -> pd.DataFrame:
-    return _tidy(read_pickle_frame(path), path).assign(domain=domain, split=split)
+def _listed_classes(folder: Path) -> dict[int, str]:
+    """Class id -> name of a list beside the annotations; empty where there is none."""
+    path = folder / CLASSES_NAME
+    if not path.is_file():
+        return {}
+    names = [line.strip() for line in read_text(path).splitlines()]
+    while names and not names[-1]:
+        names.pop()
+    odd = next((at for at, name in enumerate(names) if not name or name in names[:at]), None)
+    if odd is not None or not names:
+        what = "is empty" if not names else f"line {(odd or 0) + 1} is empty or there already"
+        raise UserError(f"{path}: {what}; give every class a name and a line of its own")
+    return dict(enumerate(names))
 
 
-def _tidy(raw: pd.DataFrame, path: Path, *, extra: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Check columns and types of one file, and give the columns their tidy names."""
-    missing = [name for name in (*COLUMNS, *extra) if name not in raw.columns]
-    if missing:
-        raise UserError(f"{path} lacks the columns {', '.join(missing)}; found {', '.join(map(str, raw.columns))}")
-    table = pd.DataFrame({new: raw[old] for old, new in COLUMNS.items()})
-    for name in ("uid", "video_id", "participant_id"):
-        table[COLUMNS[name]] = _text(raw[name], name, path)
-    for name in ("start_frame", "stop_frame", "verb_class"):
-        table[COLUMNS[name]] = _whole(raw[name], name, path)
-    for name in ("start", "stop"):
-        if table[name].isna().any():
-            raise UserError(f"{path}: segment {table.uid[table[name].isna()].iloc[0]} has no {name}_frame")
-    table["verb"] = table["verb"].map(lambda verb: "" if pd.isna(verb) else str(verb).strip())
-    return table.astype({"start": "int64", "stop": "int64"})
+def _with_classes(table: pd.DataFrame, path: Path, *, named: bool) -> Annotations:
+    """Settle the classes of a table: those listed, or those its segments have."""
+    listed = _listed_classes(path.parent)
+    if named:
+        table, listed = _numbered(table, listed, path)
+    ids = tuple(listed) or tuple(sorted(int(class_id) for class_id in table["verb_class"].dropna().unique()))
+    if not ids:
+        raise UserError(f"{path}: no segment has a label; list the classes in {path.parent / CLASSES_NAME}")
+    outside = table["verb_class"].notna() & ~table["verb_class"].isin(ids)
+    refuse_rows(table, outside, f"{path}: verb classes that {CLASSES_NAME}, with {len(ids)} lines (from 0), lacks")
+    names = tuple(listed.values()) or _distinct(_names(table, ids), ids)
+    return Annotations(table, names, ids)
 
 
-def _text(values: pd.Series[Any], name: str, path: Path) -> pd.Series[Any]:
-    if values.isna().any():
-        raise UserError(f"{path}: row {int(values.isna().argmax()) + 1} has no {name}")
-    return values.map(lambda value: str(int(value)) if isinstance(value, float) else str(value).strip())
+def _numbered(table: pd.DataFrame, listed: dict[int, str], path: Path) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Number the classes of a table that only names them: in the order listed, or sorted."""
+    verbs = sorted({*table["verb"]} - {""}, key=lambda v: (not v.isdecimal(), int(v) if v.isdecimal() else 0, v))
+    listed = listed or dict(enumerate(verbs))
+    numbers = {name: number for number, name in listed.items()}
+    odd = next((verb for verb in verbs if verb not in numbers), None)
+    if odd is not None:
+        raise unknown("class", odd, numbers, hint=f"{path.parent / CLASSES_NAME} lists them; {path} has another.")
+    return table.assign(verb_class=table["verb"].map(numbers).astype("Int64")), listed
 
 
-def _whole(values: pd.Series[Any], name: str, path: Path) -> pd.Series[Any]:
-    """Whole numbers from 0 as Int64; empty cells stay missing."""
-    numbers = pd.to_numeric(values, errors="coerce").astype("float64")
-    bad = values.notna() & ~((numbers >= 0) & (numbers < 2**53) & (numbers == numbers.round()))
-    if bad.any():
-        row = int(bad.argmax())
-        raise UserError(f"{path}: row {row + 1} has {name} {values.iloc[row]!r}; it must be a whole number from 0")
-    return numbers.astype("Int64")
+def _names(table: pd.DataFrame, ids: tuple[int, ...]) -> tuple[str, ...]:
+    """A name for each class: its most frequent verb.
+
+    The authors' pickles keep the narrator's own verb ("pick-up", "get"): where classes 0 to 7 have several verbs
+    each and the canonical one among them, the canonical names are used.
+    """
+    named = table[table["verb_class"].notna() & (table["verb"] != "")]
+    counts = {class_id: named["verb"][named["verb_class"] == class_id].value_counts() for class_id in ids}
+    epic = ids == tuple(range(len(VERBS))) and all(VERBS[c] in counts[c].index for c in ids)
+    if epic and any(len(verbs) > 1 for verbs in counts.values()):
+        return VERBS
+    return tuple(commonest(counts[c], fallback=f"class {c}") for c in ids)
 
 
-def _checked(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Refuse tables that cannot be meant, and put the others into their one order."""
-    for split in table["split"].unique():
-        if split not in SPLITS:
-            raise unknown("split", split, SPLITS, hint=f"See the split column of {where}.")
-    for name in ("domain", "video", "participant"):
-        odd = next((value for value in table[name].unique() if not _SAFE_NAME.fullmatch(value)), None)
-        if odd is not None:
-            raise UserError(f"{where}: {name} {odd!r} cannot name a file; use letters, digits, '_', '-' and '.'")
-    for domain, split in ((d, s) for d in sorted(table["domain"].unique()) for s in SPLITS):
-        if not ((table["domain"] == domain) & (table["split"] == split)).any():
-            raise UserError(f"{where}: domain {domain} has no {split} segments; each needs both train and test")
-    _refuse_rows(table, table["stop"] < table["start"], f"{where}: segments that stop before they start")
-    _refuse_rows(table, table["uid"].duplicated(keep=False), f"{where}: uids given more than once")
-    unlabelled = table["verb_class"].isna() & (table["split"] == "test")
-    _refuse_rows(table, unlabelled, f"{where}: test segments without verb_class (only train may be unlabelled)")
-    _refuse_rows(
-        table,
-        table.groupby("video")["participant"].transform("nunique") > 1,
-        f"{where}: segments of a video that has two participants",
-    )
-    return _ordered(table)
+def commonest(counts: pd.Series[int], *, fallback: str) -> str:
+    """The most frequent verb; of equally frequent ones the first in the alphabet."""
+    return min(((-count, str(verb)) for verb, count in counts.items()), default=(0, fallback))[1]
 
 
-def _refuse_rows(table: pd.DataFrame, bad: pd.Series[bool], what: str) -> None:
-    if bad.any():
-        rows = table[bad].head(3)
-        shown = "; ".join(f"uid {r.uid} ({r.video}, {r.start}-{r.stop})" for r in rows.itertuples())
-        raise UserError(f"{what}: {int(bad.sum())}, such as {shown}; correct or remove them")
-
-
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """One row order whatever the file's: seeds draw by position. Numbers sort as numbers."""
-    keys = pd.DataFrame(
-        {
-            "domain": table["domain"],
-            "split": table["split"].map(SPLITS.index),
-            "number": table["uid"].map(lambda uid: int(uid) if uid.isdecimal() else math.inf).astype("float64"),
-            "uid": table["uid"],
-        }
-    )
-    order = keys.sort_values(["domain", "split", "number", "uid"]).index
-    columns = ["uid", "domain", "split", "video", "participant", "start", "stop", "verb", "verb_class"]
-    text = dict.fromkeys(("uid", "domain", "split", "video", "participant", "verb"), "str")
-    return table.loc[order, columns].reset_index(drop=True).astype(text)
+def _distinct(names: tuple[str, ...], ids: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(n if n and names.count(n) == 1 else f"{n or 'class'} ({c})" for c, n in zip(ids, names, strict=True))

@@ -1,148 +1,218 @@
-"""The `epic:ROOT` door: a folder in the layout of EPIC-Kitchens becomes a `DataSource`.
+"""The `epic:ROOT` door: a folder of frames and annotations in the manner of EPIC-Kitchens becomes a `DataSource`.
 
-    ROOT/segments.csv, or ROOT/D1_train.pkl, ROOT/D1_test.pkl, ... (or in ROOT/annotations)
+    ROOT/segments.csv, or ROOT/D1_train.pkl, ROOT/D1_test.pkl, ..., or ROOT/EPIC_100_uda_*.csv (or in ROOT/annotations)
     ROOT/rgb/P08/P08_01.tar     or folders of frames, ROOT/rgb/P08/P08_01/frame_0000000001.jpg
     ROOT/flow/P08/P08_01.tar    ROOT/flow/P08/P08_01/{u,v}/frame_0000000001.jpg
 
-Flow is stored at stride 2: frame n of RGB goes with frame `int(n / 2)` of flow, as in the released code.
+The other layouts in which frames are found stand in `layouts.py`. Flow is stored at stride 2: frame n of RGB goes with
+frame `int(n / 2)` of flow, as in the released code, unless another index is chosen (`jpeg_reader.FLOW_INDEX`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from mmsada_lab.data.annotations import read_annotations
-from mmsada_lab.data.frame_files import JpegReader, has_frames, inventory, missing_video
+from mmsada_lab.data.annotations import Annotations, read_annotations
+from mmsada_lab.data.frame_digest import data_digest
+from mmsada_lab.data.frame_files import open_tracks
+from mmsada_lab.data.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
 from mmsada_lab.data.kept_frames import KeptFrames, decoded_bytes
+from mmsada_lab.data.layouts import Footage, Owner, find_footage
 from mmsada_lab.data.segments import DataSource, Domain, Segment
-from mmsada_lab.errors import UserError
-from mmsada_lab.paper import VERBS
+from mmsada_lab.errors import UserError, unknown
 
 KEEP_BYTES = 2**30
 """A domain whose frames take no more than this when decoded keeps them in memory (each is decoded once)."""
 
+MISSING = ("error", "drop")
+
 _KEEP_FRAMES = 50_000
+_COUNTED_VIDEOS = 4
 
 
-def load_epic(root: Path) -> DataSource:
-    """Load annotations and find the frames below a root folder; no frame is decoded.
+def load_epic(
+    root: Path, *, flow_index: str | None = None, missing: str = "error", evaluate: str = "val"
+) -> DataSource:
+    """Load annotations and find the frames below a root folder; no frame of a large data set is listed or decoded.
 
-    A domain may come without any frames (only two of three kitchens downloaded): it is refused when first read.
-    A domain with *some* of its videos missing is refused here, and not hours into a run.
+    A domain may come without any frames of a modality (only two of three kitchens downloaded, or no flow): that is
+    refused when first read. A domain with *some* of its videos missing is settled here, and not hours into a run.
+
+    Args:
+        root: the folder that holds annotations and frames.
+        flow_index: which flow frame goes with an RGB frame, a key of `FLOW_INDEX`; by default ``authors``, and for
+            raw frames what their numbers say.
+        missing: what becomes of a segment whose video lacks a modality: ``error``, or ``drop`` it.
+        evaluate: the test part of EPIC-100's adaptation challenge, ``val`` or ``test``.
 
     Raises:
         UserError: annotations missing or inconsistent, or videos missing.
     """
+    if missing not in MISSING:
+        raise unknown("missing", missing, MISSING)
     # Not resolve(): a link to a folder keeps its own name, which names the data set.
     root = Path(os.path.abspath(root.expanduser()))  # noqa: PTH100
-    table = read_annotations(root)
-    readers = _readers(root, table)
-    _check_videos(table, readers)
-    ids, names = _classes(table)
-    labels = {class_id: index for index, class_id in enumerate(ids)}
-    domains = {str(name): _domain(str(name), rows, readers, labels) for name, rows in table.groupby("domain")}
+    annotations = read_annotations(root, evaluate=evaluate)
+    footage = _find(root, annotations.table)
+    chosen = _flow_index(flow_index, footage)
+    settled = _settle_missing(annotations.table, footage, drop=missing == "drop")
+    readers = _readers(footage, FLOW_INDEX[chosen.name])
+    domains = _domains(settled.table, annotations, readers)
     small = all(_fits_in_memory(domain, readers) for domain in domains.values())
-    if small:
-        domains = {name: _kept(domain, readers) for name, domain in domains.items()}
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-") or "root"
-    digest = _digest(table, names, readers)
-    return DataSource(name=f"epic-{slug}", classes=names, domains=domains, digest=digest, in_memory=small)
+    return DataSource(
+        name=f"epic-{slug}",
+        classes=annotations.classes,
+        domains={name: _kept(domain, readers) for name, domain in domains.items()} if small else domains,
+        digest=data_digest(settled.table, classes=annotations.classes, readers=readers),
+        in_memory=small,
+        notes=(*chosen.notes, *settled.notes),
+    )
 
 
-def _readers(root: Path, table: pd.DataFrame) -> dict[str, JpegReader]:
-    videos = {video: f"{person}/{video}" for video, person in zip(table.video, table.participant, strict=True)}
-    flow = JpegReader(root / "flow", videos, tracks=("u", "v"), stride=2, mirror_negates=(0,))
-    return {"rgb": JpegReader(root / "rgb", videos), "flow": flow}
+def _find(root: Path, table: pd.DataFrame) -> dict[str, Footage]:
+    firsts = table.drop_duplicates("video").sort_values("video")
+    domains = table.groupby("video")["domain"].unique()
+    videos = {
+        video: Owner(person, tuple(sorted(domains[video])))
+        for video, person in zip(firsts["video"], firsts["participant"], strict=True)
+    }
+    footage = {modality: find_footage(root, modality, videos) for modality in ("rgb", "flow")}
+    if not any(found.places for found in footage.values()):
+        first = next(iter(videos))
+        raise UserError(f"no video of the annotations has frames. {footage['rgb'].absent[first]}")
+    return footage
 
 
-def _domain(name: str, rows: pd.DataFrame, readers: Mapping[str, JpegReader], labels: Mapping[int, int]) -> Domain:
-    splits = {split: tuple(_segments(part, labels)) for split, part in rows.groupby("split")}
-    return Domain(name=name, readers=readers, train=splits["train"], test=splits["test"])
+def _readers(footage: Mapping[str, Footage], flow: FrameIndex) -> dict[str, JpegReader]:
+    rgb, uv = footage["rgb"], footage["flow"]
+    return {
+        "rgb": JpegReader(rgb.places, absent=rgb.absent),
+        "flow": JpegReader(uv.places, channels=2, index=flow, mirror_negates=(0,), absent=uv.absent),
+    }
 
 
-def _fits_in_memory(domain: Domain, readers: Mapping[str, JpegReader]) -> bool:
-    """Whether a domain's frames, decoded, take at most `KEEP_BYTES`; many segments are not even measured."""
-    segments = (*domain.train, *domain.test)
-    if sum(s.stop - s.start for s in segments) > _KEEP_FRAMES or not _has_all_frames(segments, readers):
-        return False
-    return sum(decoded_bytes(r, segments, stride=r.stride) for r in readers.values()) <= KEEP_BYTES
+# --- which flow frame -------------------------------------------------------------------------------------------
 
 
-def _has_all_frames(segments: Sequence[Segment], readers: Mapping[str, JpegReader]) -> bool:
-    return all(has_frames(r.root / r.videos[s.video]) for r in readers.values() for s in segments)
+@dataclass(frozen=True)
+class _FlowChoice:
+    name: str
+    notes: tuple[str, ...] = ()
 
 
-def _kept(domain: Domain, readers: Mapping[str, JpegReader]) -> Domain:
-    return replace(domain, readers={m: KeptFrames(reader, stride=reader.stride) for m, reader in readers.items()})
+def _flow_index(given: str | None, footage: Mapping[str, Footage]) -> _FlowChoice:
+    """The index that was chosen, the authors', or for raw frames the one their numbers speak for."""
+    if given is not None and given not in FLOW_INDEX:
+        raise unknown("flow_index", given, FLOW_INDEX)
+    raw = sorted(footage["flow"].shared & footage["rgb"].shared)
+    if given is not None or not raw:
+        return _FlowChoice(given or "authors")
+    counted = raw[:_COUNTED_VIDEOS]
+    rgb, flow = (sum(_count(footage[m], video) for video in counted) for m in ("rgb", "flow"))
+    what = f"{flow} flow frames (x_) for {rgb} RGB frames (img_) in {len(counted)} of {len(raw)} raw videos"
+    name = next(
+        (n for n, low, high in (("same", 0.75, 1.25), ("authors", 0.4, 0.6)) if low <= flow / rgb <= high), None
+    )
+    if name is None or (name == "same" and len(raw) < len(footage["flow"].places)):
+        other = "" if name is None else ", but other videos lie in another layout"
+        raise UserError(f"found {what}{other}: say which flow frame goes with an RGB frame, flow_index=authors or same")
+    meaning = "flow frame n goes with RGB frame n" if name == "same" else "flow frame int(n/2) goes with RGB frame n"
+    return _FlowChoice(name, (f"flow_index={name}: {what}, so {meaning}",))
+
+
+def _count(footage: Footage, video: str) -> int:
+    return len(open_tracks(footage.places[video])[0].numbers)
+
+
+# --- missing frames ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Settled:
+    table: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def _settle_missing(table: pd.DataFrame, footage: Mapping[str, Footage], *, drop: bool) -> _Settled:
+    """Refuse or drop segments whose video lacks a modality that others of their domain have."""
+    notes = []
+    dropped = pd.Series(False, index=table.index)
+    for modality, found in footage.items():
+        lacks = table["video"].isin([*found.absent])
+        for domain, rows in table.groupby("domain"):
+            part = lacks[rows.index]
+            if part.all():
+                notes.append(f"domain {domain} has no {modality} frames here and can only be used without them")
+            elif part.any() and not drop:
+                raise _incomplete(rows, part, found)
+            elif part.any():
+                notes.append(_dropped(f"domain {domain}", rows, part, modality))
+                dropped |= lacks & (table["domain"] == domain)
+    return _Settled(table[~dropped].reset_index(drop=True), tuple(notes))
+
+
+def _incomplete(rows: pd.DataFrame, lacks: pd.Series[bool], found: Footage) -> UserError:
+    first = rows[lacks].sort_values("video", kind="stable").iloc[0]
+    videos, lacking = rows["video"].nunique(), rows["video"][lacks].nunique()
+    return UserError(
+        f"domain {first['domain']}: {lacking} of {videos} videos lack {found.modality} frames, such as that of segment "
+        f"{first['uid']}: {found.absent[first['video']]}, or leave out these {int(lacks.sum())} segments: missing=drop"
+    )
+
+
+def _dropped(where: str, rows: pd.DataFrame, lacks: pd.Series[bool], modality: str) -> str:
+    uids = rows["uid"][lacks].tolist()
+    shown = ", ".join(uids[:5]) + (", ..." if len(uids) > 5 else "")
+    return f"{where}: dropped {len(uids)} of {len(rows)} segments, whose videos lack {modality} frames: uid {shown}"
+
+
+# --- segments and domains ---------------------------------------------------------------------------------------
+
+
+def _domains(table: pd.DataFrame, annotations: Annotations, readers: Mapping[str, JpegReader]) -> dict[str, Domain]:
+    """Every domain of the annotations, even one that has lost all segments."""
+    labels = {class_id: index for index, class_id in enumerate(annotations.ids)}
+    domains = {}
+    for name in sorted(annotations.table["domain"].unique()):
+        rows = table[table["domain"] == name]
+        train, test = (tuple(_segments(rows[rows["split"] == split], labels)) for split in ("train", "test"))
+        domains[str(name)] = Domain(name=str(name), readers=readers, train=train, test=test)
+    return domains
 
 
 def _segments(rows: pd.DataFrame, labels: Mapping[int, int]) -> Iterator[Segment]:
     for row in rows.to_dict("records"):
         label = None if pd.isna(row["verb_class"]) else labels[row["verb_class"]]
-        yield Segment(uid=row["uid"], video=row["video"], start=row["start"], stop=row["stop"], label=label)
+        yield Segment(
+            uid=row["uid"],
+            video=row["video"],
+            start=row["start"],
+            stop=row["stop"],
+            label=label,
+            further=row["further"],
+        )
 
 
-def _classes(table: pd.DataFrame) -> tuple[list[int], tuple[str, ...]]:
-    """Class ids in increasing order, over all domains, and a name for each: its most frequent verb.
-
-    The authors' pickles keep the narrator's own verb ("pick-up", "get"): where classes 0 to 7 have several verbs
-    each and the canonical one among them, the canonical names are used.
-    """
-    labelled = table[table.verb_class.notna()]
-    ids = sorted(int(class_id) for class_id in labelled.verb_class.unique())
-    named = labelled[labelled.verb != ""]
-    counts = {class_id: named.verb[named.verb_class == class_id].value_counts() for class_id in ids}
-    epic = ids == list(range(len(VERBS))) and all(VERBS[c] in counts[c].index for c in ids)
-    if epic and any(len(verbs) > 1 for verbs in counts.values()):
-        return ids, VERBS
-    names = [_commonest(counts[c], fallback=f"class {c}") for c in ids]
-    return ids, tuple(n if names.count(n) == 1 else f"{n} ({c})" for c, n in zip(ids, names, strict=True))
+def _fits_in_memory(domain: Domain, readers: Mapping[str, JpegReader]) -> bool:
+    """Whether a domain's frames, decoded, take at most `KEEP_BYTES`; many segments are not even measured."""
+    segments = (*domain.train, *domain.test)
+    if sum(s.stop - s.start for s in segments) > _KEEP_FRAMES:
+        return False
+    if any(s.video in reader.absent for reader in readers.values() for s in segments):
+        return False
+    try:
+        return sum(decoded_bytes(r, segments, stride=r.index.stride) for r in readers.values()) <= KEEP_BYTES
+    except UserError:  # a damaged frame is whoever reads it's to report; the rest of the set must open
+        return False
 
 
-def _commonest(counts: pd.Series[int], *, fallback: str) -> str:
-    """The most frequent verb; of equally frequent ones the first in the alphabet."""
-    return min(((-count, str(verb)) for verb, count in counts.items()), default=(0, fallback))[1]
-
-
-def _check_videos(table: pd.DataFrame, readers: Mapping[str, JpegReader]) -> None:
-    """Refuse a root without frames, and a domain that has only part of its videos."""
-    found_any = False
-    for reader in readers.values():
-        for domain, videos in table.groupby("domain").video:
-            names = sorted(videos.unique())
-            missing = [n for n in names if not has_frames(reader.root / reader.videos[n])]
-            found_any |= len(missing) < len(names)
-            if missing and len(missing) < len(names):
-                path = reader.root / reader.videos[missing[0]]
-                raise UserError(
-                    f"domain {domain}: {len(missing)} of {len(names)} videos lack {reader.root.name} frames. "
-                    f"{missing_video(missing[0], path)}"
-                )
-    if not found_any:
-        path = readers["rgb"].root / readers["rgb"].videos[table.video[0]]
-        raise UserError(f"no video of the annotations has frames. {missing_video(table.video[0], path)}")
-
-
-def _digest(table: pd.DataFrame, classes: tuple[str, ...], readers: Mapping[str, JpegReader]) -> str:
-    """SHA-256 over the canonical segment table and the names and sizes of the frame files; no content is read."""
-    shown = table.drop(columns="verb")  # it counts only through the class names
-    found = hashlib.sha256("\t".join(classes).encode())
-    found.update(shown.to_csv(index=False, lineterminator="\n").encode())
-    for line in chain.from_iterable(_frame_lines(reader) for reader in readers.values()):
-        found.update(f"{line}\n".encode())
-    return found.hexdigest()
-
-
-def _frame_lines(reader: JpegReader) -> Iterator[str]:
-    for name in sorted(reader.videos):
-        path = reader.root / reader.videos[name]
-        yield f"{reader.root.name}/{reader.videos[name]}"
-        yield from inventory(path, reader.tracks)
+def _kept(domain: Domain, readers: Mapping[str, JpegReader]) -> Domain:
+    kept = {m: KeptFrames(r, stride=r.index.stride, shift=r.index.shift) for m, r in readers.items()}
+    return replace(domain, readers=kept)

@@ -17,18 +17,19 @@ class KeptFrames:
     Args:
         reader: what decodes.
         stride: RGB frames per stored frame, so that neighbouring numbers share one.
+        shift: RGB frame n is stored as ``(n + shift) // stride``.
     """
 
     kind: Kind = "video"
 
-    def __init__(self, reader: Reader, *, stride: int = 1) -> None:
+    def __init__(self, reader: Reader, *, stride: int = 1, shift: int = 0) -> None:
         self.channels, self.mirror_negates = reader.channels, reader.mirror_negates
-        self.reader, self._stride = reader, stride
+        self.reader, self._stride, self._shift = reader, stride, shift
         self._kept: dict[tuple[str, int], Frames] = {}
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
         """The frames at the given RGB frame numbers, `(T, H, W, C)`."""
-        keys = [(segment.video, int(number) // self._stride) for number in frames]
+        keys = [(segment.video, (int(number) + self._shift) // self._stride) for number in frames]
         missing = {key: int(n) for key, n in zip(keys, frames, strict=True) if key not in self._kept}
         if missing:
             decoded = self.reader.read(segment, np.array(list(missing.values()), dtype=np.int64))
@@ -47,5 +48,7 @@ class KeptFrames:
 def decoded_bytes(reader: Reader, segments: Iterable[Segment], *, stride: int = 1) -> int:
     """Bytes that all frames of some segments take when decoded, judged by the size of one."""
     segments = list(segments)
+    if not segments:
+        return 0
     one = reader.read(segments[0], np.array([segments[0].start], dtype=np.int64))
     return one.nbytes * sum((segment.stop - segment.start) // stride + 1 for segment in segments)
