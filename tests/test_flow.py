@@ -32,6 +32,25 @@ def test_shifted_texture_flows_by_the_shift(texture: NDArray[np.uint8], algorith
     np.testing.assert_allclose(np.median(flow, axis=(0, 1)), (dx, dy), atol=0.15)
 
 
+def textures(dx: float, dy: float, *, sigma: float = 2.5) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A periodic random texture, and the same moved by any fraction of a pixel: exact, by the Fourier shift theorem."""
+    fy, fx = np.fft.fftfreq(72)[:, None], np.fft.fftfreq(96)[None]
+    spectrum = np.fft.fft2(np.random.default_rng(0).standard_normal((72, 96)))
+    spectrum *= np.exp(-2 * (np.pi * sigma) ** 2 * (fx**2 + fy**2))
+    pair = [np.fft.ifft2(spectrum * np.exp(-2j * np.pi * (fx * x + fy * y))).real for x, y in ((0, 0), (dx, dy))]
+    first, second = (np.clip(np.round(128 + 45 * p / pair[0].std()), 0, 255).astype(np.uint8) for p in pair)
+    return first, second
+
+
+@pytest.mark.parametrize("algorithm", HERE)
+@pytest.mark.parametrize(("dx", "dy"), [(0.5, 0.25), (1.3, -0.7), (-2.75, 1.5), (4.4, -2.6)])
+def test_a_shift_by_fractions_of_a_pixel_is_right_to_a_tenth(algorithm: str, dx: float, dy: float) -> None:
+    flow = optical_flow(*textures(dx, dy), algorithm=algorithm)[12:-12, 12:-12]
+    error = np.linalg.norm(flow - np.array([dx, dy], dtype=np.float32), axis=2)
+    assert error.mean() < 0.1
+    np.testing.assert_allclose(np.median(flow, axis=(0, 1)), (dx, dy), atol=0.1)
+
+
 @pytest.mark.parametrize("algorithm", HERE)
 def test_mirrored_pictures_have_mirrored_flow_with_u_negated(texture: NDArray[np.uint8], algorithm: str) -> None:
     first, second = texture[10:82, 10:110], texture[8:80, 12:112]

@@ -1,13 +1,19 @@
 """Optical flow between two pictures, and its 8-bit form (paper, section 4.1; EPIC-Kitchens).
 
 EPIC-Kitchens ships flow as two 8-bit pictures, u (to the right) and v (downwards), computed by TV-L1 at
-stride 2 and dilation 3: flow frame k stands at RGB frame 2k and leads to RGB frame 2k + 3. The values in
-[-bound, bound] pixels are mapped linearly to [0, 255].
+stride 2, dilation 3 and bound 25: values in [-bound, bound] pixels are mapped linearly to [0, 255]. Here the dilation
+counts RGB frames: flow frame k stands at RGB frame 2k and leads to RGB frame 2k + 3. The tool that EPIC-Kitchens used,
+furnari-flow, counted it in strides until 2020 (its issues 1 and 2), so that a flow frame of the 2018 release seems to
+lead from 2k - 5 to 2k + 1: for as long a step as that, make the dilation 6.
+
+Accuracy (`tests/test_flow.py`): on a smooth texture moved by fractions of a pixel all three algorithms are right to
+0.1 pixels, on the average over the inner picture: Farneback 0.02, DIS 0.03 to 0.07, TV-L1 0.04 to 0.07.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,13 +46,27 @@ def optical_flow(first: Picture, second: Picture, *, algorithm: str = "dis") -> 
     Raises:
         UserError: unknown algorithm, or pictures whose shapes differ.
     """
-    if algorithm not in ALGORITHMS:
-        raise unknown("flow algorithm", algorithm, ALGORITHMS)
+    require_algorithm(algorithm)
     if first.shape != second.shape:
         raise UserError(
             f"optical flow of pictures of shapes {first.shape} and {second.shape}; resize them to one shape"
         )
     return ALGORITHMS[algorithm](_grey(first), _grey(second))
+
+
+def require_algorithm(algorithm: str) -> None:
+    """Refuse an algorithm that does not exist or is not installed, before any work is done with it.
+
+    Raises:
+        UserError: saying which there are, or what to install.
+    """
+    if algorithm not in ALGORITHMS:
+        raise unknown("flow algorithm", algorithm, ALGORITHMS)
+    if algorithm == "tvl1" and not hasattr(cv2, "optflow"):
+        raise UserError(
+            "flow algorithm 'tvl1' needs OpenCV's contributed modules, which are not installed; "
+            "install opencv-contrib-python-headless in place of other builds of OpenCV, or choose 'dis' or 'farneback'"
+        )
 
 
 def quantise_flow(flow: Flow, *, bound: float) -> Picture:
@@ -93,12 +113,7 @@ def _farneback(first: Picture, second: Picture) -> Flow:
 
 
 def _tvl1(first: Picture, second: Picture) -> Flow:
-    optflow = getattr(cv2, "optflow", None)
-    if optflow is None:
-        raise UserError(
-            "flow algorithm 'tvl1' needs OpenCV's contributed modules, which are not installed; "
-            "install opencv-contrib-python-headless in place of other builds of OpenCV, or choose 'dis' or 'farneback'"
-        )
+    optflow: Any = cv2.optflow
     return np.asarray(optflow.DualTVL1OpticalFlow_create().calc(first, second, None), dtype=np.float32)
 
 
