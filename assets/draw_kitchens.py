@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsada_lab.data.kitchens import load_kitchens
+from mmsada_lab.data.kitchens.dataset import load_kitchens
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 
 SCALE = 2

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from mmsada_lab.presets import build_config
 from mmsada_lab.data.batches import ClipRule, TrainingBatches
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.data.windows import WindowRule
@@ -24,6 +23,7 @@ from mmsada_lab.losses import total_loss
 from mmsada_lab.methods import MMSADA
 from mmsada_lab.models.backbones import build_backbone
 from mmsada_lab.models.network import LateFusionNetwork
+from mmsada_lab.presets import build_config
 
 
 def median_seconds(work: Callable[[], object], steps: int) -> float:

@@ -50,7 +50,7 @@ def import_videos(
     An interrupted import continues when the same command is given again; finished videos are skipped. A video that
     cannot be read is named with the reason, the others are imported, and the exit status is 1.
     """
-    from mmsada_lab.data.videos import import_videos as import_all
+    from mmsada_lab.data.videos.importing import import_videos as import_all
 
     report = import_all(
         source,
@@ -91,7 +91,7 @@ def split(
 
     Example: mmsada data split EPIC_train_action_labels.csv --to epic/segments.csv --domain D1=P08 --domain D2=P01
     """
-    from mmsada_lab.data.splits import build_split, parse_domains, parse_verbs, write_split
+    from mmsada_lab.data.epic.splits import build_split, parse_domains, parse_verbs, write_split
 
     table = build_split(
         annotations,
@@ -120,7 +120,7 @@ def check(
 
     Exit status 0: fit to train on, warnings aside; 1: there are errors.
     """
-    from mmsada_lab.data.doctor import check_data
+    from mmsada_lab.data.doctor.examination import check_data
 
     report = check_data(specification, fast=fast, jobs=jobs)
     typer.echo(report.as_text())
@@ -141,7 +141,7 @@ def show(
 
     Example: mmsada data show kitchens --uid D1_train_0000
     """
-    from mmsada_lab.data.show import show_segment
+    from mmsada_lab.data.show.segment import show_segment
 
     typer.echo(show_segment(specification, uid, to, windows=windows))
 
@@ -156,7 +156,7 @@ def export_kitchens(
 
     Example: mmsada data export-kitchens jpeg; then mmsada train --data epic:jpeg --source D2 --target D1
     """
-    from mmsada_lab.data.export import export_kitchens as export
-    from mmsada_lab.data.kitchens import Kitchens
+    from mmsada_lab.data.kitchens.dataset import Kitchens
+    from mmsada_lab.data.kitchens.export import export_kitchens as export
 
     typer.echo(f"epic:{export(destination, Kitchens(scale=scale) if scale is not None else None, tar=tar)}")

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.data.arrays.features import write_features
 from mmsada_lab.data.batches import TestClipLoader, TestClips, inputs_of
-from mmsada_lab.data.features import write_features
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.errors import UserError, unknown

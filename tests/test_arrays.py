@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmsada_lab.data import array_files, arrays
-from mmsada_lab.data.array_readers import layout_of
-from mmsada_lab.data.arrays import load_arrays
+from mmsada_lab.data.arrays import files as array_files
+from mmsada_lab.data.arrays import folder as arrays
+from mmsada_lab.data.arrays.folder import load_arrays
+from mmsada_lab.data.arrays.readers import layout_of
 from mmsada_lab.data.segments import DataSource, Segment
 from mmsada_lab.errors import UserError
 

@@ -220,7 +220,7 @@ class TestMistakes:
         [
             (["--method", "mmsda"], "error: unknown method 'mmsda'; choose"),
             (["--preset", "papper"], "Did you mean 'paper'?"),
-            (["--data", "tooy"], "error: unknown data 'tooy'; choose kitchens, epic, toy."),
+            (["--data", "tooy"], "error: unknown data 'tooy'; choose kitchens, epic, arrays, features, toy."),
             (["--data", "epic"], "epic needs a folder"),
             (["--data", "kitchens:apearance=1"], "Did you mean 'appearance'?"),
             (["--source", "X"], "error: unknown domain 'X'; choose A, B, C"),

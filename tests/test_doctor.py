@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmsada_lab.data import doctor, sources
-from mmsada_lab.data.doctor import check_data, examine
-from mmsada_lab.data.doctor_report import Finding, Report
-from mmsada_lab.data.export import export_kitchens
-from mmsada_lab.data.kitchens import Kitchens, load_kitchens
-from mmsada_lab.data.pickles import read_pickle_frame
+from mmsada_lab.data import sources
+from mmsada_lab.data.doctor import examination as doctor
+from mmsada_lab.data.doctor.examination import check_data, examine
+from mmsada_lab.data.doctor.report import Finding, Report
+from mmsada_lab.data.files.pickles import read_pickle_frame
+from mmsada_lab.data.kitchens.dataset import Kitchens, load_kitchens
+from mmsada_lab.data.kitchens.export import export_kitchens
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.errors import UserError

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 from tiny_epic import edited, from_files, picture, read, table, write_pickles, write_root
 
-from mmsada_lab.data import epic, frame_files
-from mmsada_lab.data.epic import load_epic
-from mmsada_lab.data.frame_digest import sample_sizes
-from mmsada_lab.data.jpeg_reader import FLOW_INDEX, JpegReader
+from mmsada_lab.data.epic import frame_files
+from mmsada_lab.data.epic import source as epic
+from mmsada_lab.data.epic.frame_digest import sample_sizes
+from mmsada_lab.data.epic.jpeg_reader import FLOW_INDEX, JpegReader
+from mmsada_lab.data.epic.source import load_epic
 from mmsada_lab.data.segments import DataSource, Segment
 from mmsada_lab.data.windows import WindowRule, test_centres, window_at
 from mmsada_lab.errors import UserError
@@ -260,7 +261,7 @@ def with_one_frame_each(root: Path, videos: pd.DataFrame, *, path: str) -> None:
 
 
 def test_authors_splits_load(real: Path, tmp_path: Path) -> None:
-    from mmsada_lab.data.annotations import read_annotations
+    from mmsada_lab.data.epic.annotations import read_annotations
 
     rows = read_annotations(real / "mmsada_splits").table
     (tmp_path / "annotations").symlink_to(real / "mmsada_splits")

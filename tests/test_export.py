@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 import simplejpeg
 
-from mmsada_lab.data import export
-from mmsada_lab.data.annotations import read_annotations
-from mmsada_lab.data.export import export_kitchens, timestamp
-from mmsada_lab.data.kitchens import Kitchens, load_kitchens
-from mmsada_lab.data.pickles import read_pickle_frame
+from mmsada_lab.data.epic.annotations import read_annotations
+from mmsada_lab.data.files.pickles import read_pickle_frame
+from mmsada_lab.data.kitchens import export
+from mmsada_lab.data.kitchens.dataset import Kitchens, load_kitchens
+from mmsada_lab.data.kitchens.export import export_kitchens, timestamp
 from mmsada_lab.data.segments import DataSource, Segment
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.data.windows import WindowRule, test_windows

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmsada_lab.data.features import load_features, write_features
+from mmsada_lab.data.arrays.features import load_features, write_features
 from mmsada_lab.data.segments import DataSource, Segment
 from mmsada_lab.errors import UserError
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from tiny_epic import FORMS, add_to_tar, colour, picture, video_files, write_folder, write_tar
 
-from mmsada_lab.data import frame_files, jpeg_reader, tar_index
-from mmsada_lab.data.frame_files import Place, Series
-from mmsada_lab.data.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
+from mmsada_lab.data.epic import frame_files, jpeg_reader, tar_index
+from mmsada_lab.data.epic.frame_files import Place, Series
+from mmsada_lab.data.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
 from mmsada_lab.data.segments import Frames, Segment
 from mmsada_lab.data.windows import WindowRule, window_at
 from mmsada_lab.errors import UserError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmsada_lab.data.kept_frames import KeptFrames, decoded_bytes
+from mmsada_lab.data.epic.kept_frames import KeptFrames, decoded_bytes
 from mmsada_lab.data.segments import Frames, Segment
 
 SEGMENT = Segment("0", "video", 3, 22)

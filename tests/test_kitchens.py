@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmsada_lab.data import kitchen_store, kitchens
-from mmsada_lab.data.kitchen_looks import draw_look
-from mmsada_lab.data.kitchen_scenes import render_segment
-from mmsada_lab.data.kitchens import FLOW_BOUND, Kitchens, class_counts, load_kitchens, plan_segments, render
+from mmsada_lab.data.kitchens import dataset as kitchens
+from mmsada_lab.data.kitchens import store as kitchen_store
+from mmsada_lab.data.kitchens.dataset import FLOW_BOUND, Kitchens, class_counts, load_kitchens, plan_segments, render
+from mmsada_lab.data.kitchens.looks import draw_look
+from mmsada_lab.data.kitchens.scenes import render_segment
 from mmsada_lab.data.segments import DataSource, Segment
 from mmsada_lab.data.windows import WindowRule, test_centres, training_centre, window_at
 from mmsada_lab.errors import UserError

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from tiny_epic import add_to_tar, edited, from_files, picture, table, video_files, write_folder, write_root, write_tar
 
-from mmsada_lab.data import frame_files
-from mmsada_lab.data.epic import load_epic
-from mmsada_lab.data.jpeg_reader import JpegReader
-from mmsada_lab.data.layouts import LAYOUTS, Footage, Owner, expand, find_footage
+from mmsada_lab.data.epic import frame_files
+from mmsada_lab.data.epic.jpeg_reader import JpegReader
+from mmsada_lab.data.epic.layouts import LAYOUTS, Footage, Owner, expand, find_footage
+from mmsada_lab.data.epic.source import load_epic
 from mmsada_lab.data.segments import DataSource, Segment
 from mmsada_lab.data.windows import WindowRule, window_at
 from mmsada_lab.errors import UserError

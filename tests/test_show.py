@@ -18,8 +18,8 @@ from PIL import Image, ImageSequence
 from toy import HEIGHT, WIDTH, toy_data
 
 from mmsada_lab.data.segments import DataSource, Domain, Segment
-from mmsada_lab.data.show import MOST_PICTURES, show_segment
-from mmsada_lab.data.show_pictures import SMALLEST, as_rgb, colour_flow, fitted
+from mmsada_lab.data.show.pictures import SMALLEST, as_rgb, colour_flow, fitted
+from mmsada_lab.data.show.segment import MOST_PICTURES, show_segment
 from mmsada_lab.data.windows import WindowRule, test_windows
 from mmsada_lab.errors import UserError
 

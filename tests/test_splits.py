@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mmsada_lab.data.annotations import read_annotations
-from mmsada_lab.data.splits import build_split, parse_domains, parse_verbs, write_split
+from mmsada_lab.data.epic.annotations import read_annotations
+from mmsada_lab.data.epic.splits import build_split, parse_domains, parse_verbs, write_split
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import KITCHENS, VERBS
 

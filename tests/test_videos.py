@@ -28,13 +28,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsada_lab.data import video_frames
 from mmsada_lab.data.flow import dequantise_flow
 from mmsada_lab.data.sources import load_data
-from mmsada_lab.data.video_decoding import UnreadableVideoError, hold, sample_video, survey
-from mmsada_lab.data.video_sources import Clip, list_source, safe_name, video_names
-from mmsada_lab.data.video_splits import draw_splits
-from mmsada_lab.data.videos import ImportReport, import_videos
+from mmsada_lab.data.videos import frames as video_frames
+from mmsada_lab.data.videos.decoding import UnreadableVideoError, hold, sample_video, survey
+from mmsada_lab.data.videos.importing import ImportReport, import_videos
+from mmsada_lab.data.videos.sources import Clip, list_source, safe_name, video_names
+from mmsada_lab.data.videos.splits import draw_splits
 from mmsada_lab.errors import UserError
 
 Pictures = Sequence[NDArray[np.uint8]]
@@ -608,7 +608,7 @@ def test_a_full_disk_is_said_and_what_is_finished_stays(tmp_path: Path, monkeypa
 KILLED = """
 import sys
 from pathlib import Path
-from mmsada_lab.data.videos import import_videos
+from mmsada_lab.data.videos.importing import import_videos
 if __name__ == "__main__":
     import_videos(Path(sys.argv[1]), Path(sys.argv[2]), algorithm="dis", height=64, jobs=2)
 """

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import simplejpeg
 
-from mmsada_lab.data.jpeg_reader import JpegReader
-from mmsada_lab.data.kept_frames import KeptFrames
+from mmsada_lab.data.epic.jpeg_reader import JpegReader
+from mmsada_lab.data.epic.kept_frames import KeptFrames
 from mmsada_lab.data.segments import DataSource, Reader
 
 RGB_FRAMES, FLOW_FRAMES = 40, 20

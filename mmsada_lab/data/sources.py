@@ -34,7 +34,7 @@ def load_data(specification: str) -> DataSource:
 
 
 def _open_kitchens(knobs: str) -> DataSource:
-    from mmsada_lab.data.kitchens import Kitchens, load_kitchens
+    from mmsada_lab.data.kitchens.dataset import Kitchens, load_kitchens
 
     types: dict[str, type[float]] = {f.name: int if f.name == "seed" else float for f in fields(Kitchens)}
     chosen: dict[str, Any] = {}
@@ -50,21 +50,21 @@ def _open_kitchens(knobs: str) -> DataSource:
 
 
 def _open_epic(rest: str) -> DataSource:
-    from mmsada_lab.data.epic import load_epic
+    from mmsada_lab.data.epic.source import load_epic
 
     root, options = _root_and_options("epic", rest, allowed=("flow_index", "missing", "evaluate"))
     return load_epic(root, **options)
 
 
 def _open_arrays(rest: str) -> DataSource:
-    from mmsada_lab.data.arrays import load_arrays
+    from mmsada_lab.data.arrays.folder import load_arrays
 
     root, options = _root_and_options("arrays", rest, allowed=("missing",))
     return load_arrays(root, **options)
 
 
 def _open_features(rest: str) -> DataSource:
-    from mmsada_lab.data.features import load_features
+    from mmsada_lab.data.arrays.features import load_features
 
     root, options = _root_and_options("features", rest, allowed=("missing", "evaluate"))
     return load_features(root, **options)

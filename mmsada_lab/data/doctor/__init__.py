@@ -1,0 +1,1 @@
+"""The doctor: reads a data set once and reports what is wrong with it."""

@@ -1,0 +1,1 @@
+"""Files of others, read with suspicion, and files of our own, written whole."""

@@ -1,0 +1,1 @@
+"""A page, or a moving picture, of one segment."""
