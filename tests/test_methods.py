@@ -171,8 +171,9 @@ class TestWhereEachTermReaches:
         ],
     )
     def test_parameters(self, name: str, term: str, parts: set[str]) -> None:
-        method = method_of(toy_config(name))
-        assert reached(method(batch_of(toy_config(name)), 0.5)[term], method) == parts
+        config = toy_config(name, dropout=0.0)  # so few features that dropout may leave a stream none
+        method = method_of(config)
+        assert reached(method(batch_of(config), 0.5)[term], method) == parts
 
     @pytest.mark.parametrize(
         ("name", "term", "sides"),
@@ -187,7 +188,7 @@ class TestWhereEachTermReaches:
     )
     def test_clips(self, name: str, term: str, sides: str) -> None:
         """Whose pixels move a term: of every modality, or not at all."""
-        config = toy_config(name)
+        config = toy_config(name, dropout=0.0)
         batch = batch_of(config, dtype=torch.float32)
         loss = method_of(config)(batch, 0.5)[term]
         pixels = [*batch.source.clips.values(), *batch.target.clips.values()]
