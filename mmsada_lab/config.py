@@ -95,6 +95,8 @@ class ExperimentConfig:
             (both formed from the same features, every source clip classified).
         correspondence_over: with more than two modalities, ``pairs`` (a head for every two of them) or ``all`` (one
             head over all of them, as Eq. 3 reads).
+        correspondence_terms: ``both`` terms of Eq. 3 (as the code) or only the one that is ``printed``, under which
+            non-corresponding clips cost nothing.
         positives: ``segment`` (windows drawn independently) or ``synchronous`` (same window, crop and flip).
         pretrain: first stage.
         adapt: second stage.
@@ -106,6 +108,7 @@ class ExperimentConfig:
         evaluate_every: steps between evaluations (and checkpoints), counted within a stage.
         averaged_evaluations: how many last evaluations the reported accuracy is the mean of (paper: 9).
         test_windows: equidistant windows per test segment (paper: 5).
+        window_average: what is averaged over them: ``probabilities`` (as the code) or ``logits``, before the softmax.
         log_every: steps a training record is the mean of.
         precision: ``no``, ``bf16`` or ``fp16`` (Accelerate's mixed precision).
     """
@@ -137,6 +140,7 @@ class ExperimentConfig:
     source_only_batch: str = "full"
     correspondence_batch: str = "half"
     correspondence_over: str = "pairs"
+    correspondence_terms: str = "both"
     positives: str = "segment"
     optimiser: str = "sgd"
     momentum: float = 0.9
@@ -146,6 +150,7 @@ class ExperimentConfig:
     evaluate_every: int = 50
     averaged_evaluations: int = 9
     test_windows: int = 5
+    window_average: str = "probabilities"
     log_every: int = 1
     precision: str = "no"
 
@@ -226,6 +231,8 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "source_only_batch": ("full", "half"),
     "correspondence_batch": ("half", "repair"),
     "correspondence_over": ("pairs", "all"),
+    "correspondence_terms": ("both", "printed"),
+    "window_average": ("probabilities", "logits"),
     "positives": ("segment", "synchronous"),
     "optimiser": ("sgd", "adam"),
     "reversal_schedule": ("ramp", "constant"),

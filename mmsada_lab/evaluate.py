@@ -5,7 +5,8 @@ Legend: `N` segments, `K` outputs, `F` feature width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +54,18 @@ def labels_of(segments: Iterable[Segment]) -> NDArray[np.int64]:
 
 
 @torch.no_grad()
-def predict(network: LateFusionNetwork, clips: TestClipLoader, *, device: torch.device) -> Predictions:
-    """Predict every segment: per window the softmax of the logits, then the *mean of probabilities* over windows.
+def predict(
+    network: LateFusionNetwork, clips: TestClipLoader, *, device: torch.device, average: str = "probabilities"
+) -> Predictions:
+    """Predict every segment from its windows.
 
     A modality's own prediction uses the same jointly trained weights and its logits alone (Table 3).
+
+    Args:
+        network: put into evaluation mode.
+        clips: what to predict.
+        device: where to compute.
+        average: ``probabilities``: the mean over windows of each one's softmax; ``logits``: the softmax of the mean.
     """
     network.eval()
     probabilities: dict[str, list[Tensor]] = {}
@@ -66,10 +75,16 @@ def predict(network: LateFusionNetwork, clips: TestClipLoader, *, device: torch.
         found = network.features({m: clip.to(device).flatten(0, 1) for m, clip in batch.items()})
         streams = network.stream_logits(found)
         for name, logits in {FUSED: fuse(streams), **streams}.items():
-            probabilities.setdefault(name, []).append(_window_mean(logits.softmax(dim=1), windows))
+            probabilities.setdefault(name, []).append(_window_probabilities(logits, windows, average))
         for modality, feature in found.items():
             features.setdefault(modality, []).append(_window_mean(feature, windows))
     return Predictions(_joined(probabilities), _joined(features))
+
+
+def _window_probabilities(logits: Tensor, windows: int, average: str) -> Tensor:
+    if average == "logits":
+        return _window_mean(logits, windows).softmax(dim=1)
+    return _window_mean(logits.softmax(dim=1), windows)
 
 
 def _window_mean(values: Tensor, windows: int) -> Tensor:
@@ -81,24 +96,22 @@ def _joined(parts: Mapping[str, Iterable[Tensor]]) -> dict[str, NDArray[np.float
     return {name: torch.cat(list(tensors)).numpy() for name, tensors in parts.items()}
 
 
-def predict_adapted(
-    network: LateFusionNetwork, clips: TestClipLoader, *, target_training: TestClipLoader, device: torch.device
-) -> Predictions:
-    """Predict with batch statistics re-estimated on the target's unlabelled training clips (AdaBN).
+@contextmanager
+def statistics_of(network: LateFusionNetwork, clips: TestClipLoader, *, device: torch.device) -> Iterator[None]:
+    """Within the context, batch statistics are those of the given clips (AdaBN); afterwards as before.
 
     Args:
-        network: left as it was.
-        clips: what to predict.
-        target_training: the target's training clips; they carry no label.
+        network: its weights stay as they are.
+        clips: training clips of the target; they carry no label.
         device: where to compute.
     """
 
     def forward_target() -> None:
-        for batch in target_training:
+        for batch in clips:
             network.features({m: clip.to(device).flatten(0, 1) for m, clip in batch.items()})
 
     with adapted_batchnorm(network, forward_target):
-        return predict(network, clips, device=device)
+        yield
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from mmsada_lab.data.batches import TestClipLoader, TestClips, TrainingBatch, Tr
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.evaluate import Predictions, accuracies, clip_rule, labels_of, predict, predict_adapted
+from mmsada_lab.evaluate import Predictions, accuracies, clip_rule, labels_of, predict, statistics_of
 from mmsada_lab.methods import METHODS
 from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_atomic, write_json
@@ -295,10 +295,10 @@ class Experiment:
         return {f"{stream}/{measure}": v for stream, measures in found.items() for measure, v in measures.items()}
 
     def _predict(self, clips: TestClipLoader) -> Predictions:
-        device = self.accelerator.device
-        if self.config.test_statistics == "running":
-            return predict(self.network, clips, device=device)
-        return predict_adapted(self.network, clips, target_training=self.target_training, device=device)
+        device, average = self.accelerator.device, self.config.window_average
+        adapted = self.config.test_statistics == "target"
+        with statistics_of(self.network, self.target_training, device=device) if adapted else nullcontext():
+            return predict(self.network, clips, device=device, average=average)
 
     def _average_statistics(self) -> None:
         """Processes see different clips; their running statistics are averaged before they are used."""

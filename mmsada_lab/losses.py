@@ -51,7 +51,7 @@ def domain_adversarial_loss(source_scores: Tensor, target_scores: Tensor) -> Ten
     return _binary_cross_entropy(torch.cat([source_scores, target_scores]), is_target)
 
 
-def correspondence_loss(scores: Tensor, corresponds: Tensor) -> Tensor:
+def correspondence_loss(scores: Tensor, corresponds: Tensor, *, printed: bool = False) -> Tensor:
     """Self-supervised loss: do the modalities correspond? (Eq. 3, both terms).
 
     The paper prints ``-c log C`` only, under which non-corresponding clips would cost nothing; this is the
@@ -60,17 +60,23 @@ def correspondence_loss(scores: Tensor, corresponds: Tensor) -> Tensor:
     Args:
         scores: `(B, 2)` logits of C, or `(B,)` logits of a sigmoid.
         corresponds: `(B,)` True where the modalities come from the same action segment.
+        printed: the printed term alone.
 
     Returns:
         Scalar: mean over the clips of both domains.
     """
+    if printed:
+        positives = scores[corresponds.to(scores.device)]
+        missing = len(scores) - len(positives)
+        costs = _binary_cross_entropy(positives, torch.ones(len(positives)), reduction="none")
+        return F.pad(costs, (0, missing)).mean()
     return _binary_cross_entropy(scores, corresponds)
 
 
-def _binary_cross_entropy(scores: Tensor, positive: Tensor) -> Tensor:
+def _binary_cross_entropy(scores: Tensor, positive: Tensor, *, reduction: str = "mean") -> Tensor:
     if scores.ndim == 1:
-        return F.binary_cross_entropy_with_logits(scores, positive.to(scores))
-    return F.cross_entropy(scores, positive.to(scores.device, torch.long))
+        return F.binary_cross_entropy_with_logits(scores, positive.to(scores), reduction=reduction)
+    return F.cross_entropy(scores, positive.to(scores.device, torch.long), reduction=reduction)
 
 
 MMD_BANDWIDTHS = tuple(9.7 * 2 ** (-8 + math.sqrt(2) * step) for step in range(12))

@@ -143,7 +143,8 @@ class MMSADA(Method):
         pairs = [self._pairs(features, batch.corresponds) for features, batch in domains]
         scores = [self.correspondence_head(features) for features, _ in pairs]
         answers = [c.repeat(len(s) // len(c)) for s, (_, c) in zip(scores, pairs, strict=True)]
-        return correspondence_loss(torch.cat(scores), torch.cat(answers))
+        printed = self.config.correspondence_terms == "printed"
+        return correspondence_loss(torch.cat(scores), torch.cat(answers), printed=printed)
 
     def _pairs(self, features: Features, corresponds: Tensor) -> tuple[Features, Tensor]:
         """Features to judge, and whether they correspond.

@@ -19,8 +19,7 @@ from mmsada_lab.data.batches import TestClipLoader, TestClips, inputs_of
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.evaluate import FUSED, Predictions, clip_rule, extract_features, labels_of, predict
-from mmsada_lab.models.batchnorm import adapted_batchnorm
+from mmsada_lab.evaluate import FUSED, Predictions, clip_rule, extract_features, labels_of, predict, statistics_of
 from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.runs import read_manifest
 
@@ -64,18 +63,14 @@ class Trained:
             yield
             return
         clips = self.clips(domain, domain.unlabelled().train or domain.test, windows=1)
-
-        def forward_target() -> None:
-            for batch in clips:
-                self.network.features({m: clip.to(self.device).flatten(0, 1) for m, clip in batch.items()})
-
-        with adapted_batchnorm(self.network, forward_target):
+        with statistics_of(self.network, clips, device=self.device):
             yield
 
     def predict(self, domain: Domain, segments: Sequence[Segment]) -> Predictions:
         """Predictions of segments of a domain."""
         with self.statistics_of(domain):
-            return predict(self.network, self.clips(domain, segments), device=self.device)
+            clips, average = self.clips(domain, segments), self.config.window_average
+            return predict(self.network, clips, device=self.device, average=average)
 
 
 def load_trained(run: Path, *, device: str = "auto") -> Trained:

@@ -24,6 +24,8 @@ OTHER: dict[str, Any] = {
     "window_span": "segment",
     "crops": "tsn",
     "correspondence_over": "all",
+    "correspondence_terms": "printed",
+    "window_average": "logits",
     "backbone": "other",
     "width": 3,
     "dropout": 0.25,

@@ -15,7 +15,7 @@ from toy import PaintedReader, toy_segments
 from mmsada_lab.data.batches import ClipRule, TestClipLoader, TestClips
 from mmsada_lab.data.segments import Domain, Segment
 from mmsada_lab.data.windows import WindowRule
-from mmsada_lab.evaluate import Predictions, accuracies, mean_class_accuracy, predict, predict_adapted, top1
+from mmsada_lab.evaluate import Predictions, accuracies, mean_class_accuracy, predict, statistics_of, top1
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork
 
@@ -71,6 +71,12 @@ class TestPredict:
         found = predict(lookup({"rgb": table}), windows_of([0, 1, 1]), device=CPU).probabilities["fused"]
         assert found.argmax(axis=1).tolist() == [1]
         np.testing.assert_allclose(found, [softmax(logits).mean(axis=0)], rtol=1e-5)
+
+    def test_logits_are_averaged_where_that_is_asked_for(self) -> None:
+        table = [[10.0, 0.0], [0.0, 4.0]]
+        loader = windows_of([0, 1, 1])
+        found = predict(lookup({"rgb": table}), loader, device=CPU, average="logits").probabilities["fused"]
+        np.testing.assert_allclose(found, [softmax(np.mean([table[row] for row in (0, 1, 1)], axis=0))], rtol=1e-5)
 
     def test_streams_are_fused_by_the_sum_of_logits_not_of_probabilities(self) -> None:
         """RGB is very sure of 0, flow as sure of 1 as two of its probabilities can be: their sum of logits says 0."""
@@ -232,15 +238,18 @@ def noisy(scale: float, shift: float) -> tuple[TestClipLoader, TestClipLoader]:
     return loaders[0], loaders[1]
 
 
+def adapted(network: LateFusionNetwork, clips: TestClipLoader, target_training: TestClipLoader) -> Predictions:
+    with statistics_of(network, target_training, device=CPU):
+        return predict(network, clips, device=CPU)
+
+
 class TestPredictAdapted:
     def test_a_change_of_brightness_and_contrast_is_no_change(self, network: LateFusionNetwork) -> None:
         """With the target's own statistics, an affine change of all pixels leaves every prediction as it was."""
         train, test = noisy(1, 0)
         changed_train, changed_test = noisy(2, 30)
-        plain = predict_adapted(network, test, target_training=train, device=CPU).probabilities["fused"]
-        changed = predict_adapted(network, changed_test, target_training=changed_train, device=CPU).probabilities[
-            "fused"
-        ]
+        plain = adapted(network, test, train).probabilities["fused"]
+        changed = adapted(network, changed_test, changed_train).probabilities["fused"]
         np.testing.assert_allclose(changed, plain, atol=1e-5)
         unadapted = [predict(network, clips, device=CPU).probabilities["fused"] for clips in (test, changed_test)]
         assert np.abs(unadapted[0] - unadapted[1]).max() > 0.01
@@ -248,7 +257,7 @@ class TestPredictAdapted:
     def test_the_network_is_left_as_it_was(self, network: LateFusionNetwork) -> None:
         train, test = noisy(2, 30)
         before, modes_before = state(network), modes(network)
-        predict_adapted(network, test, target_training=train, device=CPU)
+        adapted(network, test, train)
         for name, tensor in state(network).items():
             assert_close(tensor, before[name], rtol=0, atol=0)
         assert modes(network) == modes_before

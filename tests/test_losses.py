@@ -378,6 +378,27 @@ class TestTotal:
             total_loss(terms, self.weights)
 
 
+class TestCorrespondenceAsPrinted:
+    @given(seed=seeds, rows=batches)
+    @SHAPES
+    @LAW
+    def test_against_the_equation(self, outputs: int, seed: int, rows: int) -> None:
+        """sum of -c log C as a mean over all clips: a negative pair costs nothing, but counts in the mean."""
+        rng = np.random.default_rng(seed)
+        scores = rng.normal(size=(rows, 2) if outputs == 2 else rows)
+        corresponds = rng.random(rows) < 0.5
+        expected = -np.mean(corresponds * np.log(probability_of_one(scores)))
+        found = correspondence_loss(torch.from_numpy(scores), torch.from_numpy(corresponds), printed=True)
+        assert float(found) == pytest.approx(expected, abs=1e-9)
+
+    def test_without_positives_it_is_zero_and_can_be_differentiated(self) -> None:
+        scores = torch.randn(4, 2, requires_grad=True)
+        loss = correspondence_loss(scores, torch.zeros(4, dtype=torch.bool), printed=True)
+        loss.backward()
+        assert loss.item() == 0
+        assert (scores.grad == 0).all()
+
+
 class TestMaximumMeanDiscrepancy:
     def by_scikit_learn(self, source: Array, target: Array) -> float:
         """Biased MMD^2 with scikit-learn's kernel, gamma = 1 / g, summed over the released code's twelve g."""

@@ -137,6 +137,7 @@ class TestContract:
             {"discriminator_outputs": 1},
             {"outputs_per_class": 2},
             {"correspondence_batch": "half"},
+            {"correspondence_terms": "printed"},
             {"norm_group": 2},
             {"reversal_schedule": "constant"},
         ],
@@ -416,7 +417,8 @@ class TestCorrespondence:
             first = 100.0 * (clips is batch.target.clips)
             return {m: (first + torch.arange(B)).unsqueeze(1).expand(B, width) for m, width in widths.items()}
 
-        def spy(scores: Tensor, corresponds: Tensor) -> Tensor:
+        def spy(scores: Tensor, corresponds: Tensor, *, printed: bool) -> Tensor:
+            assert not printed
             seen.append(corresponds)
             return scores.sum()
 

@@ -43,7 +43,10 @@ TINY = {
     "test_windows": 2,
 }
 SMALL_DATA = "kitchens:scale=0.01"
-SMOKE: dict[str, dict[str, Any]] = {"05_mmsada": {"data": SMALL_DATA, "overrides": TINY, "device": "cpu"}}
+SMOKE: dict[str, dict[str, Any]] = {
+    "05_mmsada": {"data": SMALL_DATA, "overrides": TINY, "device": "cpu"},
+    "10_your_own_data": {"clips_per_site": 24, "overrides": TINY, "device": "cpu"},
+}
 """Parameters that make a notebook quick; one that is not listed runs as it is."""
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
