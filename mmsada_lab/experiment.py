@@ -28,6 +28,7 @@ from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.evaluate import Predictions, accuracies, clip_rule, labels_of, predict, statistics_of
+from mmsada_lab.first_stage import alone, first_stage_path, publish
 from mmsada_lab.methods import METHODS
 from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_atomic, write_json
@@ -43,6 +44,7 @@ def run_experiment(
     device: str = "auto",
     workers: int | None = None,
     show_progress: bool = True,
+    share_first_stage: bool = True,
 ) -> Path:
     """Train, evaluate and save one run; continue it if it was interrupted, skip it if it is finished.
 
@@ -52,6 +54,8 @@ def run_experiment(
         device: ``auto`` (an accelerator if there is one) or ``cpu``.
         workers: processes that read clips; None chooses (none for the embedded data).
         show_progress: draw a progress bar.
+        share_first_stage: keep the first stage below `runs_dir` for runs that differ in the second alone, and take it
+            from there if it is kept; the results are the same.
 
     Returns:
         The run folder, see `mmsada_lab.runs`.
@@ -70,7 +74,10 @@ def run_experiment(
         if manifest["status"] == "finished":
             return folder.path
     with _accelerator(config, device) as accelerator, _held(folder, accelerator):
-        Experiment(config, data, folder, accelerator=accelerator, workers=workers).run(show_progress=show_progress)
+        experiment = Experiment(config, data, folder, accelerator=accelerator, workers=workers)
+        if share_first_stage and accelerator.num_processes == 1 and config.pretrain.steps:
+            experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=data.digest)
+        experiment.run(show_progress=show_progress)
     return folder.path
 
 
@@ -169,6 +176,8 @@ class Experiment:
         self.network = self._build_network()
         self.method = METHODS[config.method](self.network, config, num_classes=len(data.classes)).to(accelerator.device)
         self.progress = Progress()
+        self.first_stage: Path | None = None  # where it is shared
+        self.reused = False
         # A target without test segments is predicted where it was trained; labels those segments may have stay unseen.
         self.evaluated = self.target.test or self.target.unlabelled().train
         self.labels = labels_of(self.evaluated)
@@ -207,7 +216,10 @@ class Experiment:
             for number in range(self.progress.stage, len(self.config.stages)):
                 if number != self.progress.stage:
                     self.progress.stage, self.progress.step = number, 0
-                self._run_stage(number, resumed=resumed, bar=bar)
+                if number == 0 and self.first_stage is not None:
+                    self._run_shared_stage(self.first_stage, resumed=resumed, bar=bar)
+                else:
+                    self._run_stage(number, resumed=resumed, bar=bar)
                 resumed = None
         if self.accelerator.is_main_process:
             self._finish()
@@ -215,6 +227,25 @@ class Experiment:
     def _total_steps(self) -> int:
         stages = self.config.stages[: self.progress.stage]
         return sum(stage.steps for _, stage in stages) + self.progress.step
+
+    def _run_shared_stage(self, shared: Path, *, resumed: dict[str, Any] | None, bar: tqdm[Any]) -> None:
+        """Take the first stage if another run has trained it; else train it, and give it to all."""
+        with alone(shared):
+            if not self._total_steps() and shared.exists():
+                self.reused = self._take(shared)
+                bar.update(self._total_steps())
+            self._run_stage(0, resumed=resumed, bar=bar)
+            if not self.reused:
+                publish(self.folder.checkpoint_path, shared)
+
+    def _take(self, shared: Path) -> bool:
+        initial = {name: tensor.clone() for name, tensor in self.method.state_dict().items()}
+        try:
+            self.progress, _ = load_checkpoint(shared, method=self.method, device=self.accelerator.device)
+        except UserError:  # damaged: the stage is trained again, and replaces it
+            self.method.load_state_dict(initial)
+            return False
+        return True
 
     def _run_stage(self, number: int, *, resumed: dict[str, Any] | None, bar: tqdm[Any]) -> None:
         name, stage = self.config.stages[number]
@@ -327,6 +358,7 @@ class Experiment:
             "device": _device_name(self.accelerator.device),
             "threads": torch.get_num_threads(),
             "processes": self.accelerator.num_processes,
+            "first_stage_reused": self.reused,
             "started": earlier.get("started", now()),
             **more,
         }

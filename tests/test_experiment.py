@@ -438,9 +438,9 @@ class TestLossesThatAreNotFinite:
     ) -> None:
         calls = []
 
-        def failing(*arguments: Any) -> torch.Tensor:
+        def failing(*arguments: Any, **options: Any) -> torch.Tensor:
             calls.append(None)
-            return loss(*arguments) * (math.nan if len(calls) == 10 else 1)
+            return loss(*arguments, **options) * (math.nan if len(calls) == 10 else 1)
 
         loss = methods.correspondence_loss
         with monkeypatch.context() as patch:

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 FLOORS = {
     "cli": 5, "data_cli": 5, "batch": 5, "demo": 5,                     # doors
     "experiment": 4, "trained": 4,                       # wires: a run, and what is done with a finished one
-    "train": 3, "evaluate": 3, "checkpoint": 3,          # loops, and where one continues
+    "train": 3, "evaluate": 3,                           # loops
+    "checkpoint": 3, "first_stage": 3,                   # where one continues
     "methods": 2,                                        # algorithms: where data, model and loss meet
     "data": 1, "models": 1, "losses": 1, "runs": 1,      # four neighbours
     "paper": 0, "config": 0, "presets": 0, "errors": 0,  # facts (standard library only)
