@@ -35,7 +35,14 @@ Data = Annotated[
         "skeletons, any arrays) or features:DIR. Options follow a comma: epic:ROOT,missing=drop",
     ),
 ]
-Preset = Annotated[str, typer.Option(help=f"Schedule and sizes: {', '.join(PRESETS)}. quick takes minutes on a CPU.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Schedule and sizes: {', '.join(PRESETS)}. By default quick (minutes on a CPU), or sensors for arrays and "
+        "features.",
+        show_default=False,
+    ),
+]
 Runs = Annotated[Path, typer.Option(help="Where run folders are written; finished runs are skipped, others continue.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one) or cpu.")]
 Overrides = Annotated[
@@ -68,7 +75,7 @@ def train(
     source: Annotated[str | None, typer.Option(help="Labelled domain, e.g. D2. Not for supervised_target.")] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "mmsada",
     data: Data = "kitchens",
-    preset: Preset = "quick",
+    preset: Preset = None,
     seed: Annotated[int, typer.Option(help="Of initialisation, sampling, augmentation and dropout.")] = 0,
     runs: Runs = Path("runs"),
     device: Device = "auto",
@@ -84,8 +91,9 @@ def train(
     from mmsada_lab.experiment import run_experiment
     from mmsada_lab.runs import read_manifest
 
+    preset, overrides = fill_in(data, preset, parse_overrides(override))
     config = build_config(
-        preset, source=source, target=target, method=method, data=data, seed=seed, overrides=parse_overrides(override)
+        preset, source=source, target=target, method=method, data=data, seed=seed, overrides=overrides
     )
     path = run_experiment(config, runs, device=device, workers=workers)
     result = read_manifest(path / "manifest.json")["result"]
@@ -103,7 +111,7 @@ def train(
 @app.command()
 def compare(
     data: Data = "kitchens",
-    preset: Preset = "quick",
+    preset: Preset = None,
     methods: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = ",".join(METHODS),
     domains: Annotated[str, typer.Option(help="Comma-separated; all of the data set by default.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
@@ -124,14 +132,8 @@ def compare(
     for note in opened.notes:
         typer.echo(f"note: {note}", err=True)
     names = domains.split(",") if domains else list(opened.domains)
-    configs = grid(
-        names,
-        methods=methods.split(","),
-        seeds=range(seeds),
-        data=data,
-        preset=preset,
-        overrides=parse_overrides(override),
-    )
+    preset, overrides = fill_in(data, preset, parse_overrides(override))
+    configs = grid(names, methods=methods.split(","), seeds=range(seeds), data=data, preset=preset, overrides=overrides)
     for config in configs:
         check_fit(config, opened)
     failures = run_grid(configs, runs, jobs=jobs, device=device)
@@ -253,6 +255,17 @@ def parse_overrides(items: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             overrides[key] = value
     return overrides
+
+
+def fill_in(data: str, preset: str | None, overrides: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The preset and, for arrays and features, the modalities that go without saying: all that the data have."""
+    if data.partition(":")[0] not in ("arrays", "features"):
+        return preset or "quick", overrides
+    if "modalities" not in overrides:
+        from mmsada_lab.data.sources import load_data, shared_modalities
+
+        overrides = {**overrides, "modalities": shared_modalities(load_data(data))}
+    return preset or "sensors", overrides
 
 
 def main() -> None:

@@ -6,10 +6,26 @@ import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmsada_lab.data.segments import DataSource
 from mmsada_lab.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from mmsada_lab.data.kitchens.dataset import Kitchens
+
+
+def shared_modalities(data: DataSource) -> tuple[str, ...]:
+    """The modalities that every domain of a data set has, in their order.
+
+    Raises:
+        UserError: if there is none.
+    """
+    first, *others = data.domains.values()
+    found = tuple(m for m in first.readers if all(m in domain.readers for domain in others))
+    if not found:
+        raise UserError(f"the domains of {data.name} have no modality in common")
+    return found
 
 
 def load_data(specification: str) -> DataSource:
@@ -33,8 +49,13 @@ def load_data(specification: str) -> DataSource:
     return DOORS[door](rest)
 
 
-def _open_kitchens(knobs: str) -> DataSource:
-    from mmsada_lab.data.kitchens.dataset import Kitchens, load_kitchens
+def parse_knobs(knobs: str) -> Kitchens:
+    """Read the knobs of the kitchens as a specification has them: ``appearance=0.5,motion=0``, or nothing.
+
+    Raises:
+        UserError: there is no such knob, or its value is no number in range.
+    """
+    from mmsada_lab.data.kitchens.dataset import Kitchens
 
     types: dict[str, type[float]] = {f.name: int if f.name == "seed" else float for f in fields(Kitchens)}
     chosen: dict[str, Any] = {}
@@ -46,7 +67,13 @@ def _open_kitchens(knobs: str) -> DataSource:
             chosen[name] = types[name](value)
         except (TypeError, ValueError):
             raise UserError(f"knob {name} of kitchens is {value!r}; give a number, as in {name}=0.5") from None
-    return load_kitchens(Kitchens(**chosen))
+    return Kitchens(**chosen)
+
+
+def _open_kitchens(knobs: str) -> DataSource:
+    from mmsada_lab.data.kitchens.dataset import load_kitchens
+
+    return load_kitchens(parse_knobs(knobs))
 
 
 def _open_epic(rest: str) -> DataSource:

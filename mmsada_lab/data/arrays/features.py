@@ -58,7 +58,7 @@ EVALUATE = ("val", "test")
 
 
 def load_features(root: Path, *, missing: str = "error", evaluate: str = "val") -> DataSource:
-    """Load a folder of features; of most files only headers and uids are read.
+    """Load a folder of features; of large files only headers and uids are read.
 
     Args:
         root: the folder.

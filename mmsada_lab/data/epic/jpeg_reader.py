@@ -39,6 +39,11 @@ FLOW_INDEX = {
 """Flow frame of RGB frame n: int(n/2) as in the released code, ceil(n/2), ceil(n/2)-1 as in PyKale, or n."""
 
 
+MOST_PIXELS_PER_BYTE = 512
+"""A Huffman code spends a bit or more on each block of 8 by 8 pixels. A picture that claims to have more pixels has a
+damaged header: to decode it anyway could fill the memory with grey before anybody noticed."""
+
+
 @dataclass(slots=True)
 class JpegReader:
     """A `Reader` over JPEG files.
@@ -103,7 +108,10 @@ def _decode_tracks(tracks: tuple[Track, ...], numbers: NDArray[np.int64], channe
                 pixels = np.empty((len(numbers), *size, channels), dtype=np.uint8)
             if size != pixels.shape[1:3]:
                 height, width = pixels.shape[1:3]
-                raise UserError(f"{name} is {size[1]}x{size[0]}, but the clip began with {width}x{height} frames")
+                raise UserError(
+                    f"{name} is {size[1]}x{size[0]}, but the clip began with {width}x{height} frames, "
+                    f"{tracks[0].label(int(tracks[0].locate(numbers[:1])[0]))}"
+                )
             if len(tracks) == 1 and channels == 3:
                 _decode(data, name, "RGB", out=pixels[row])
             else:
@@ -120,6 +128,8 @@ def _jpeg_size(data: bytes, name: str) -> tuple[int, int]:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
         raise _undecodable(name, error) from error
+    if height * width > MOST_PIXELS_PER_BYTE * len(data):
+        raise _undecodable(name, ValueError(f"{width}x{height} pixels in {len(data):,} bytes"))
     return height, width
 
 

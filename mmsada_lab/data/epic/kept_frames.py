@@ -35,7 +35,10 @@ class KeptFrames:
             decoded = self.reader.read(segment, np.array(list(missing.values()), dtype=np.int64))
             for key, frame in zip(missing, decoded, strict=True):
                 self._kept[key] = frame.copy()
-        return np.stack([self._kept[key] for key in keys])
+        clip = [self._kept[key] for key in keys]
+        if any(frame.shape != clip[0].shape for frame in clip):
+            return self.reader.read(segment, frames)  # which refuses them, and knows their files
+        return np.stack(clip)
 
     def extent(self, segment: Segment) -> tuple[int, int]:
         """As the reader that decodes has it."""

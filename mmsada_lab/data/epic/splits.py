@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,6 +23,7 @@ _VERB_FILES = {"uid": "EPIC_verb_classes.csv", "narration_id": "EPIC_100_verb_cl
 _COLUMNS = {"uid": "uid", "participant": "participant_id", "video": "video_id"}
 _COLUMNS |= {"start": "start_frame", "stop": "stop_frame", "verb": "verb", "verb_class": "verb_class"}
 _DRAWS = 16
+_MOST_NAMED, _NEAR = 30, 5
 _KEPT = ("narration", "start_timestamp", "stop_timestamp", "noun", "noun_class")
 
 
@@ -83,12 +86,14 @@ def write_split(table: pd.DataFrame, path: Path, *, overwrite: bool = False) -> 
 
     Args:
         table: what `build_split` returned.
-        path: the file, or a folder that shall have it as `segments.csv`.
+        path: a name in ``.csv``, or a folder that shall have it as `segments.csv`.
         overwrite: whether a file that is there may be replaced.
     """
-    file = path / CSV_NAME if path.is_dir() else path
+    file = path if path.suffix.lower() == ".csv" and not path.is_dir() else path / CSV_NAME
     if file.exists() and not overwrite:
-        raise UserError(f"{file} is there already; choose another place, or allow it to be overwritten")
+        raise UserError(
+            f"{file} is there already; choose another place, or replace it with overwrite=True (--overwrite)"
+        )
     write_whole(file, table.to_csv(index=False, lineterminator="\n").encode())
     return file
 
@@ -107,7 +112,9 @@ def parse_domains(items: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def parse_verbs(text: str) -> tuple[str, ...] | int | None:
-    """Verbs as written on a command line: ``take,put``, ``first-8``, or nothing for all."""
+    """Verbs as written on a command line: ``take,put``, ``first-8``, or ``all``."""
+    if text == "all":
+        return None
     if text.startswith("first-"):
         count = text.removeprefix("first-")
         if not count.isdecimal() or int(count) < 1:
@@ -146,11 +153,27 @@ def _of_domains(table: pd.DataFrame, domains: Mapping[str, str | Sequence[str]],
         for kitchen in (kitchens,) if isinstance(kitchens, str) else kitchens:
             rows = table[_belongs(table, kitchen)]
             if rows.empty and whole:
-                raise unknown("kitchen", kitchen, sorted(table["participant"].unique()))
+                raise _unknown_kitchen(kitchen, sorted(table["participant"].unique()))
             parts.append(rows.assign(domain=name))
     found = pd.concat(parts, ignore_index=True)
     refuse_rows(found, found["uid"].duplicated(keep=False), "segments that belong to two domains")
     return found
+
+
+def _unknown_kitchen(found: str, kitchens: Sequence[str]) -> UserError:
+    """Names a kitchen whose number is right (``P8``, ``p08``) before one that only looks alike."""
+    number = re.fullmatch(r"[Pp]?(\d+)", found)
+    meant = f"P{int(number[1]):02d}" if number else ""
+    if meant in kitchens:
+        return UserError(f"unknown kitchen {found!r}; did you mean {meant}?")
+    return unknown("kitchen", found, kitchens)
+
+
+def _unknown_verb(found: str, verbs: Sequence[str]) -> UserError:
+    if len(verbs) <= _MOST_NAMED:
+        return unknown("verb", found, verbs)
+    near = difflib.get_close_matches(found, verbs, n=_NEAR) or verbs[:_NEAR]
+    return UserError(f"unknown verb {found!r}; choose some of the {len(verbs)} there are, such as {', '.join(near)}")
 
 
 def _belongs(table: pd.DataFrame, kitchen: str) -> pd.Series[bool]:
@@ -184,7 +207,7 @@ def _chosen_classes(
     for verb in verbs:
         class_id = numbers.get(verb, sorted_into.get(verb))
         if class_id is None:
-            raise unknown("verb", verb, numbers)
+            raise _unknown_verb(verb, list(numbers))
         chosen.setdefault(class_id, listed.get(class_id) or verb)
     return chosen
 

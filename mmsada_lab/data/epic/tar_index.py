@@ -26,6 +26,7 @@ from mmsada_lab.data.kitchens.store import cache_root
 from mmsada_lab.errors import UserError
 
 _BLOCK = 512
+_LONGEST_END = 2**20  # bytes of zeros after the last member: GNU tar rounds up to 10 kB, other programs to 1 MB at most
 _PICTURE = re.compile(r"(.*?)(\d{1,18})(\.jpe?g)", re.IGNORECASE | re.DOTALL)
 
 
@@ -150,7 +151,7 @@ def _members(tar: Path) -> list[tuple[str, int, int, str]]:
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 found = [(m.name, m.offset_data, m.size, _kind(m)) for m in archive if not m.isdir()]
                 # `tarfile` takes a damaged header for the end.
-                _check_end(os.pread(file.fileno(), _BLOCK, archive.offset), archive.offset)
+                _check_end(file.fileno(), archive.offset)
                 return found
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"{tar} is not a whole, uncompressed tar ({error}); copy or pack it again") from error
@@ -162,9 +163,13 @@ def _kind(member: tarfile.TarInfo) -> str:
     return "a link" if member.issym() or member.islnk() else "not a file"
 
 
-def _check_end(header: bytes, offset: int) -> None:
-    """A tar ends in blocks of zeros; one that does not is what an interrupted copy leaves behind."""
-    if len(header) < _BLOCK or any(header):
+def _check_end(descriptor: int, offset: int) -> None:
+    """A tar ends in blocks of zeros; one that does not is what an interrupted copy leaves behind.
+
+    Nor are zeros the end if anything follows them: that is a hole, as a download in parts leaves it.
+    """
+    tail = os.pread(descriptor, _LONGEST_END + 1, offset)
+    if not _BLOCK <= len(tail) <= _LONGEST_END or any(tail):
         raise tarfile.ReadError(f"damaged or cut off at byte {offset}")
 
 
@@ -185,12 +190,14 @@ def _scan_plain(descriptor: int, end: int, name: str) -> list[tuple[str, int, in
                 found.append((member_name, offset + _BLOCK, size, ""))
             offset += _BLOCK + -(-size // _BLOCK) * _BLOCK
             bar.update(offset - bar.n)
-    _check_end(header, offset)
+    _check_end(descriptor, offset)
     return found
 
 
 def _plain_member(header: bytes, offset: int) -> tuple[str, int] | None:
-    """Name (empty for a folder) and size; None where the header is damaged or of a kind of its own."""
+    """Name (empty for a folder) and size; None where the header is damaged, cut or of a kind of its own."""
+    if len(header) < _BLOCK:
+        return None
     try:
         size, checksum = int(header[124:136].strip(b" \0"), 8), int(header[148:156].strip(b" \0"), 8)
     except ValueError:
