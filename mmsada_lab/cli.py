@@ -38,8 +38,8 @@ Data = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(
-        help=f"Schedule and sizes: {', '.join(PRESETS)}. By default quick (minutes on a CPU), or sensors for arrays and "
-        "features.",
+        help=f"Schedule and sizes: {', '.join(PRESETS)}. By default quick (minutes on a CPU); for arrays and features "
+        "sensors.",
         show_default=False,
     ),
 ]

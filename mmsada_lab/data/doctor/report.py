@@ -130,7 +130,8 @@ def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 def message_and_fix(problem: str, *, otherwise: str = "") -> tuple[str, str]:
     """What an error says was found, and after its last semicolon what to do, as errors are written here."""
     head, _, tail = problem.rpartition("; ")
-    return (head, tail) if head and tail[:1].islower() else (problem, otherwise)
+    told = head and tail[:1].islower() and not tail.startswith("found ")
+    return (head, tail) if told else (problem, otherwise)
 
 
 def _plain(value: Any) -> Any:

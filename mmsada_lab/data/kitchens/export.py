@@ -99,13 +99,25 @@ def _claim(destination: Path, facts: dict[str, Any]) -> None:
         found = mark.read_text(errors="replace")
         if found != text:
             raise UserError(
-                f"{destination} holds another export ({' '.join(found.split())}); give another folder, or remove it"
+                f"{destination} holds another export ({_difference(found, facts)}); give another folder, or remove it"
             )
         return
     others = sorted(path.name for path in destination.iterdir())
     if others:
         raise UserError(f"{destination} holds {', '.join(others[:3])} and no {MARK}; give a new or an empty folder")
     write_whole(mark, text.encode())
+
+
+def _difference(mark: str, facts: dict[str, Any]) -> str:
+    """How the export that a mark describes differs from one of these facts."""
+    try:
+        found = dict(json.loads(mark))
+    except (TypeError, ValueError):
+        return f"its {MARK} cannot be read"
+    changed = [name for name, value in facts.items() if found.get(name) != value]
+    # the digest follows from the knobs, unless another version of the generator made the kitchens
+    shown = [name for name in changed if name != "digest"] or changed
+    return "; ".join(f'"{name}": {json.dumps(found.get(name))}, now {json.dumps(facts[name])}' for name in shown)
 
 
 def _write_videos(destination: Path, data: DataSource, *, tar: bool, quality: int) -> None:

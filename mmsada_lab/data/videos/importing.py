@@ -108,6 +108,8 @@ def import_videos(
     settings = Settings(algorithm, _bound(bound, height), dilation, height, _rate(fps), quality)
     if not 0 <= test_fraction < 1:
         raise UserError(f"test_fraction = {test_fraction!r}; choose a number from 0 up to 1, exclusive")
+    if seed < 0:
+        raise UserError(f"seed = {seed!r}; choose 0 or a positive whole number")
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs = {jobs!r}; choose a positive whole number")
     source, destination = source.expanduser().absolute(), destination.expanduser().absolute()
@@ -196,7 +198,7 @@ def _finished(destination: Path, orders: Sequence[Order], *, overwrite: bool) ->
         if changed:
             raise UserError(
                 f"{destination} was imported with other settings: {', '.join(changed)} (video {record.video}); "
-                "choose another folder, or overwrite=True to make its videos again"
+                "choose another folder, or make its videos again with overwrite=True (--overwrite)"
             )
     return {o.video: r for o in orders if (r := records.get(o.video)) and r.settings == wanted and r.holds_for(o)}
 

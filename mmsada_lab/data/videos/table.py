@@ -73,7 +73,7 @@ def notes_on(clips: Sequence[Clip], records: Mapping[str, Record]) -> Iterator[s
     rates = sorted({Fraction(record.fps) for record in used.values()})
     if len(rates) > 1:
         shown = f"{float(rates[0]):g} to {float(rates[-1]):g}"
-        yield f"frame rates differ, {shown} a second: a window lasts unequally long; give fps to import all at one rate"
+        yield f"frame rates differ, {shown} a second: a window lasts unequally long; give all one rate (--fps)"
     small = sorted(name for name, r in used.items() if r.source_height < r.settings["height"])
     if small:
         yield f"{len(small)} of {len(used)} videos are lower than their frames and were enlarged, such as {small[0]}"

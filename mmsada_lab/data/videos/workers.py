@@ -74,7 +74,7 @@ def _in_processes(orders: Sequence[Order], jobs: int) -> Iterator[Record | Refus
         except BrokenProcessPool as error:
             raise UserError(
                 "a process that decodes videos ended early (killed, out of memory, or a file that crashes FFmpeg); "
-                "finished videos are kept: run again with jobs=1 to see which file it is. In a script, call "
+                "finished videos are kept: run again with jobs=1 (--jobs 1) to see which file it is. In a script, call "
                 "import_videos below `if __name__ == '__main__':`"
             ) from error
 
