@@ -127,7 +127,7 @@ def import_videos(
             raise UserError(f"nothing could be imported from {source}; refused {len(refused)}, such as {shown}")
         clips = draw_splits(clips, test_fraction=test_fraction, seed=seed)
         write_text(destination / TABLE, table_text(clips, records))
-    notes = (*notes_on(clips, records), *_leftovers(destination, records))
+    notes = (*listing.notes, *notes_on(clips, records), *_leftovers(destination, records))
     return ImportReport(destination, tuple(sorted(made)), tuple(sorted(done)), refused, count_clips(clips), notes)
 
 

@@ -75,11 +75,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Everything a source asks for: its segments, the folder their paths start from, what cannot be meant."""
+    """Everything a source asks for: its segments, the folder their paths start from, what cannot be meant.
+
+    Files beside the videos that are none by their suffix are passed over with a note.
+    """
 
     root: Path
     clips: tuple[Clip, ...]
     refused: tuple[Refusal, ...]
+    notes: tuple[str, ...] = ()
 
 
 def list_source(source: Path) -> Listing:
@@ -119,11 +123,14 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _list_folder(root: Path) -> Listing:
-    found, refused = list[tuple[str, str, str]](), list[Refusal]()
+    found, refused, others = list[tuple[str, str, str]](), list[Refusal](), Counter[str]()
     for domain in _visible(root):
         for label in _visible(domain) if domain.is_dir() else [domain]:
             for path in _visible(label) if label.is_dir() else [label]:
                 where = path.relative_to(root).as_posix()
+                if path.is_file() and path.suffix[1:].lower() not in SUFFIXES:
+                    others[path.suffix.lower() or path.name] += 1
+                    continue
                 reason = _misplaced(path, depth=where.count("/"))
                 if reason:
                     refused.append(Refusal(where, reason))
@@ -136,14 +143,18 @@ def _list_folder(root: Path) -> Listing:
         Clip(names[w], names[w], w, domains[d], "" if label.casefold() in UNLABELLED else label.strip())
         for w, d, label in found
     )
-    return Listing(root, tuple(clips), tuple(refused))
+    return Listing(root, tuple(clips), tuple(refused), tuple(_passed_over(others)))
+
+
+def _passed_over(others: Counter[str]) -> Iterator[str]:
+    if others:
+        shown = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
+        yield f"passed over {others.total()} files that are no videos by their names: {shown}"
 
 
 def _misplaced(path: Path, *, depth: int) -> str:
     if path.is_dir():
         return "it is a folder inside a label's folder; put its videos there, or give a CSV"
-    if path.suffix[1:].lower() not in SUFFIXES:
-        return f"its suffix {path.suffix!r} is not that of a video"
     return "" if depth == 2 else "it lies outside a label's folder; put it into DOMAIN/LABEL or DOMAIN/unlabelled"
 
 
