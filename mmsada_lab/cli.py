@@ -152,16 +152,25 @@ def results(
     matrix: Annotated[
         bool, typer.Option("--matrix", help="A row per method, a column per pair, as in the paper.")
     ] = False,
-    stream: Annotated[str, typer.Option(help="Of --matrix: fused, rgb, flow, ...")] = "fused",
+    stream: Annotated[
+        str, typer.Option(help="Of --matrix, --difference and --selection: fused, rgb, flow, ...")
+    ] = "fused",
     difference: Annotated[
         str,
         typer.Option(metavar="A,B", help="Print A - B in points with a 95 % interval, paired over pairs and seeds."),
     ] = "",
+    selection: Annotated[
+        bool,
+        typer.Option(
+            "--selection", help="Print what each label-free rule of choosing a checkpoint would have cost, per method."
+        ),
+    ] = False,
 ) -> None:
     """Print what the runs in a folder reached: top-1 and mean class accuracy on the target's test segments.
 
     Example: mmsada results runs --format md
     """
+    from mmsada_lab.analysis.selection import selection_summary, selection_table
     from mmsada_lab.analysis.tables import pair_matrix, paired_difference, results_table
     from mmsada_lab.runs import load_runs
 
@@ -169,6 +178,9 @@ def results(
     if difference:
         better, _, baseline = difference.partition(",")
         typer.echo(f"{better} - {baseline}, {stream}: {paired_difference(frame, better, baseline, stream=stream)}")
+        return
+    if selection:
+        typer.echo(_formatted(selection_summary(selection_table(frame, stream=stream)), format))
         return
     table = pair_matrix(frame, stream=stream).reset_index(names="method") if matrix else results_table(frame)
     typer.echo(_formatted(table, format))

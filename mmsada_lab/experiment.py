@@ -21,13 +21,14 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from mmsada_lab import validators
 from mmsada_lab.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmsada_lab.config import ExperimentConfig, Stage
 from mmsada_lab.data.batches import TestClipLoader, TestClips, TrainingBatch, TrainingBatches, inputs_of
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.evaluate import Predictions, accuracies, clip_rule, labels_of, predict, statistics_of
+from mmsada_lab.evaluate import FUSED, Predictions, accuracies, clip_rule, labels_of, predict, statistics_of
 from mmsada_lab.first_stage import alone, first_stage_path, publish
 from mmsada_lab.methods import METHODS
 from mmsada_lab.models.network import LateFusionNetwork, build_network
@@ -182,6 +183,8 @@ class Experiment:
         self.evaluated = self.target.test or self.target.unlabelled().train
         self.labels = labels_of(self.evaluated)
         self.test_clips = self._test_clips(self.target, self.evaluated)
+        self.source_evaluated = self.source.test or self.source.train
+        self.source_clips = self._test_clips(self.source, self.source_evaluated)
         self.target_training = self._test_clips(self.target, self.target.unlabelled().train, windows=1)
 
     def _build_network(self) -> LateFusionNetwork:
@@ -323,7 +326,20 @@ class Experiment:
             self.progress.kept.append((step, dict(predictions.probabilities)))
             self.progress.kept = self.progress.kept[-self.config.averaged_evaluations :]
         found = accuracies(predictions, self.labels)
-        return {f"{stream}/{measure}": v for stream, measures in found.items() for measure, v in measures.items()}
+        values = {f"{stream}/{measure}": v for stream, measures in found.items() for measure, v in measures.items()}
+        return {**values, **(self._validator_scores(predictions) if final_stage else {})}
+
+    def _validator_scores(self, target: Predictions) -> dict[str, float]:
+        """Scores of this checkpoint that need no target label, see `mmsada_lab.validators`."""
+        source, device = self._predict(self.source_clips), self.accelerator.device
+        scores = validators.score_target(target.probabilities[FUSED])
+        scores["domain_closeness"] = validators.domain_closeness(source.features, target.features)
+        if self.source.test and (found := accuracies(source, labels_of(self.source_evaluated))):
+            scores["source_accuracy"] = found[FUSED]["top1"]
+        features = {m: torch.from_numpy(feature).to(device) for m, feature in target.features.items()}
+        if (accuracy := self.method.correspondence_accuracy(features)) is not None:
+            scores["correspondence"] = accuracy
+        return {f"validator/{name}": value for name, value in scores.items()}
 
     def _predict(self, clips: TestClipLoader) -> Predictions:
         device, average = self.accelerator.device, self.config.window_average
@@ -372,8 +388,7 @@ class Experiment:
         uids = np.array([segment.uid for segment in self.evaluated])
         steps = np.array([step for step, _ in kept])
         write_arrays(path / "predictions.npz", {"uid": uids, "label": self.labels, "steps": steps, **arrays})
-        source_test = self.source.test or self.source.train
-        source = self._predict(self._test_clips(self.source, source_test))
+        source = self._predict(self.source_clips)
         write_arrays(path / "features.npz", self._feature_arrays(source, self._predict(self.test_clips)))
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         write_atomic(path / "model.safetensors", lambda file: file.write(safetensors_bytes(weights)))
@@ -381,7 +396,7 @@ class Experiment:
             "selection": f"mean of the last {len(kept)} evaluations, {self.config.evaluate_every} steps apart",
             "evaluations": len(kept),
             "target": self._mean_accuracies(),
-            "source_last": accuracies(source, labels_of(source_test)) if self.source.test else {},
+            "source_last": accuracies(source, labels_of(self.source_evaluated)) if self.source.test else {},
         }
         self._write_manifest("finished", ended=now(), training_seconds=round(self.progress.seconds, 2), result=result)
         self.folder.checkpoint_path.unlink(missing_ok=True)
@@ -392,7 +407,7 @@ class Experiment:
         return {s: {m: float(np.mean([one[s][m] for one in found])) for m in measures} for s in streams}
 
     def _feature_arrays(self, source: Predictions, target: Predictions) -> dict[str, np.ndarray[Any, Any]]:
-        segments = [*(self.source.test or self.source.train), *self.evaluated]
+        segments = [*self.source_evaluated, *self.evaluated]
         sides = ["source"] * (len(segments) - len(self.evaluated)) + ["target"] * len(self.evaluated)
         arrays = {f"f_{m}": np.concatenate([source.features[m], target.features[m]]) for m in self.config.modalities}
         uids = np.array([s.uid for s in segments])
@@ -407,7 +422,7 @@ def _fit_standardise(network: LateFusionNetwork, source_training: TestClipLoader
 
 
 def _shown_accuracy(values: dict[str, float]) -> str:
-    return f"target top-1 {values['fused/top1']:.1f} %" if values else "target unlabelled"
+    return f"target top-1 {values['fused/top1']:.1f} %" if "fused/top1" in values else "target unlabelled"
 
 
 def _default_workers(data: DataSource) -> int:

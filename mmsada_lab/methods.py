@@ -68,6 +68,14 @@ class Method(nn.Module):
         fused = fuse(self.network.stream_logits(source))
         return classification_loss(fused, batch.labels, corresponds=batch.corresponds, num_classes=self.num_classes)
 
+    def correspondence_accuracy(self, features: Features) -> float | None:
+        """How often a trained correspondence head is right, in percent; None for methods that have none.
+
+        Args:
+            features: `(N, F)` by modality, of segments of one domain.
+        """
+        return None
+
     def both_domains(self, batch: TrainingBatch) -> tuple[Features, Features]:
         """Features of source and target. The domains pass apart, so that batch statistics never mix them."""
         target = batch.require_target()
@@ -146,6 +154,17 @@ class MMSADA(Method):
         printed = self.config.correspondence_terms == "printed"
         return correspondence_loss(torch.cat(scores), torch.cat(answers), printed=printed)
 
+    @torch.no_grad()
+    def correspondence_accuracy(self, features: Features) -> float | None:
+        """Each segment is judged once as it is, and once with its other modalities from its neighbours."""
+        count = len(next(iter(features.values())))
+        if "correspondence" not in self.terms or count < len(features):
+            return None
+        scores = torch.cat([self.correspondence_head(features), self.correspondence_head(_rolled(features))])
+        says = scores > 0 if scores.ndim == 1 else scores.argmax(dim=1) == 1
+        answers = torch.arange(len(says), device=says.device) < len(says) // 2
+        return 100 * float((says == answers).float().mean())
+
     def _pairs(self, features: Features, corresponds: Tensor) -> tuple[Features, Tensor]:
         """Features to judge, and whether they correspond.
 
@@ -154,9 +173,14 @@ class MMSADA(Method):
         """
         if self.config.correspondence_batch == "half":
             return features, corresponds
-        rolled = {m: feature.roll(-k, dims=0) for k, (m, feature) in enumerate(features.items())}
+        rolled = _rolled(features)
         paired = {m: torch.cat([features[m], rolled[m]]) for m in features}
         return paired, torch.cat([corresponds, torch.zeros_like(corresponds)])
+
+
+def _rolled(features: Features) -> Features:
+    """Modality 0 as it is, modality 1 of the next clip, modality 2 of the one after: no two of the same clip."""
+    return {m: feature.roll(-k, dims=0) for k, (m, feature) in enumerate(features.items())}
 
 
 class MMD(Method):

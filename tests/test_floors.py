@@ -21,7 +21,7 @@ FLOORS = {
     "train": 3, "evaluate": 3,                           # loops
     "checkpoint": 3, "first_stage": 3,                   # where one continues
     "methods": 2,                                        # algorithms: where data, model and loss meet
-    "data": 1, "models": 1, "losses": 1, "runs": 1,      # four neighbours
+    "data": 1, "models": 1, "losses": 1, "runs": 1, "validators": 1,  # neighbours
     "paper": 0, "config": 0, "presets": 0, "errors": 0,  # facts (standard library only)
 }  # fmt: skip
 TOWER = {"analysis": {"runs", "config", "paper", "errors"}}  # beside the floors: looks at finished runs

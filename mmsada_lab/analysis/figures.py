@@ -84,6 +84,8 @@ def accuracy_curves(history: pd.DataFrame, *, averaged: int = 0, measure: str = 
     evaluations = _of_kind(history, "evaluation")
     streams = evaluations["name"].str.split("/", n=1, expand=True)
     chosen = evaluations.assign(name=streams[0])[streams[1] == measure]
+    if chosen.empty:
+        raise UserError("the target of this run has no labelled test segments, so there is no accuracy to draw")
     curves = _over_runs(chosen)
     last = sorted(curves.loc[curves["stage"] == curves["stage"].iloc[-1], "total_step"].unique())
     return curves.assign(averaged=curves["total_step"].isin(last[len(last) - min(averaged, len(last)) :]))
