@@ -15,6 +15,7 @@ from mmsada_lab.config import METHODS
 from mmsada_lab.data_cli import data_app
 from mmsada_lab.errors import UserError
 from mmsada_lab.presets import PRESETS, build_config
+from mmsada_lab.recipes import RECIPES, find_recipe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,6 +185,60 @@ def results(
         return
     table = pair_matrix(frame, stream=stream).reset_index(names="method") if matrix else results_table(frame)
     typer.echo(_formatted(table, format))
+
+
+@app.command()
+def reproduce(
+    recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(RECIPES)}, or all.")],
+    data: Data = "kitchens",
+    preset: Preset = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at once; they share the cores.")] = 1,
+    runs: Runs = Path("runs/reproduce"),
+    out: Annotated[Path, typer.Option(help="Where the reports are written.")] = Path("runs/reports"),
+    device: Device = "auto",
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Train nothing; report on the runs that are finished.")
+    ] = False,
+    override: Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Make a table or figure of the paper on a data set: train what is missing, write CSV, Markdown and a page.
+
+    Example: mmsada reproduce table1 --data kitchens --preset quick --seeds 5 --jobs 2
+
+    Recipes share their runs, and an interrupted one continues when the same command is given again.
+    """
+    from mmsada_lab.reproduce import reproduce as make
+
+    preset, overrides = fill_in(data, preset, parse_overrides(override))
+    names = list(RECIPES) if recipe == "all" else [recipe]
+    shared: dict[str, Any] = {"data": data, "preset": preset, "seeds": range(seeds), "overrides": overrides}
+    shared |= {"runs_dir": runs, "out": out, "jobs": jobs, "device": device, "train": not report_only}
+    failed = 0
+    for name in names:
+        files, failures = make(find_recipe(name), **shared)
+        for config, message in failures:
+            typer.echo(f"failed: {config.method} {config.pair} seed {config.seed}: {message}", err=True)
+        typer.echo("\n".join(map(str, files)))
+        failed += len(failures)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gap(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    format: Annotated[TableFormat, typer.Option(help="text, md (Markdown), csv or json.")] = TableFormat.text,
+    permutations: Annotated[int, typer.Option(min=19, help="Of the null distribution.")] = 200,
+    at_least: Annotated[int, typer.Option(min=2, help="Segments a side, or a class, must have.")] = 10,
+) -> None:
+    """Print how far apart a run's features of source and target are: proxy A-distance, MMD, Fréchet, CORAL, with nulls.
+
+    Example: mmsada gap runs/kitchens/mmsada/D1-D3/seed0-0123456789
+    """
+    from mmsada_lab.analysis.gap import run_gap
+
+    typer.echo(_formatted(run_gap(run, permutations=permutations, at_least=at_least).round(4), format))
 
 
 @app.command()

@@ -170,7 +170,7 @@ def load_runs(runs_dir: Path) -> pd.DataFrame:
     Returns:
         Columns data, method, source, target, seed, preset, digest, setting (the digest but for the seed), stream, top1,
         mean_class (percent), evaluations (how many the accuracies are the mean of), selection, training_seconds,
-        device, path.
+        device, version (of this package), path.
     """
     rows = [row for path in find_runs(runs_dir) for row in _result_rows(path)]
     if not rows:
@@ -191,7 +191,8 @@ def _result_rows(path: Path) -> list[Record]:
         "evaluations": result["evaluations"],
         "selection": result["selection"],
     }
-    shared |= {"training_seconds": manifest["training_seconds"], "device": manifest["device"], "path": str(path)}
+    shared |= {"training_seconds": manifest["training_seconds"], "device": manifest["device"]}
+    shared |= {"version": manifest.get("versions", {}).get("mmsada_lab", "unknown"), "path": str(path)}
     return [{**shared, "stream": stream, **values} for stream, values in result["target"].items()]
 
 

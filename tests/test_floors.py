@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # A unit is a top-level module or folder. It may import units of lower floors; units of one floor never import each
 # other, except where BESIDE says so. Inside a folder, its own modules import each other freely.
 FLOORS = {
-    "cli": 5, "data_cli": 5, "batch": 5, "demo": 5,                     # doors
+    "cli": 5, "data_cli": 5, "batch": 5, "demo": 5, "reproduce": 5, "recipes": 5,                     # doors
     "experiment": 4, "trained": 4,                       # wires: a run, and what is done with a finished one
     "train": 3, "evaluate": 3,                           # loops
     "checkpoint": 3, "first_stage": 3,                   # where one continues
@@ -25,11 +25,15 @@ FLOORS = {
     "paper": 0, "config": 0, "presets": 0, "errors": 0,  # facts (standard library only)
 }  # fmt: skip
 TOWER = {"analysis": {"runs", "config", "paper", "errors"}}  # beside the floors: looks at finished runs
-TOWER_USERS = {"cli", "batch", "demo"}  # doors may open on the tower
+TOWER_USERS = {"cli", "batch", "demo", "reproduce"}  # doors may open on the tower
 BESIDE = {
     ("cli", "batch"),
     ("cli", "data_cli"),
     ("cli", "demo"),
+    ("cli", "recipes"),
+    ("cli", "reproduce"),
+    ("reproduce", "batch"),
+    ("reproduce", "recipes"),
     ("demo", "batch"),
     ("config", "errors"),
     ("config", "paper"),
@@ -47,6 +51,8 @@ TORCH_FREE = {
     "batch",
     "cli",
     "data_cli",
+    "recipes",
+    "reproduce",
 }  # while being imported; "" is __init__
 TORCH = {"torch", "accelerate", "safetensors.torch"}
 UNITS = FLOORS.keys() | TOWER.keys()

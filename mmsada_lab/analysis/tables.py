@@ -151,6 +151,16 @@ def paired_difference(
             f"{better} and {baseline} share {difference.shape[1]} pairs and {difference.shape[0]} seeds; "
             "an interval needs two of each"
         )
+    return interval_of(difference, resamples=resamples)
+
+
+def interval_of(difference: pd.DataFrame, *, resamples: int = 10_000) -> PairedDifference:
+    """Mean of paired differences and the interval of a bootstrap over pairs, then seeds.
+
+    Args:
+        difference: points, `(seeds, pairs)`, at least two of each and none missing.
+        resamples: of the bootstrap.
+    """
     table = difference.to_numpy().T
     rng = np.random.default_rng(0)
     count, seeds = table.shape

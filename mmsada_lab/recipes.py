@@ -1,0 +1,139 @@
+"""The paper's tables and figures as recipes: which runs each one needs, and the report it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.errors import unknown
+from mmsada_lab.paper import PAPER_ROWS, VARIANTS, PaperRow
+from mmsada_lab.presets import build_config
+
+LAMBDA_D = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+"""Values of lambda_d in the sweep of Fig. 6 (the paper does not print its own)."""
+
+ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "MM-SADA": ("mmsada", {}),
+    "16 outputs for 8 classes": ("mmsada", {"outputs_per_class": 2}),
+    "target's batch statistics at test": ("mmsada", {"test_statistics": "target"}),
+    "reversal constant, no ramp": ("mmsada", {"reversal_schedule": "constant"}),
+    "13 crop offsets of TSN": ("mmsada", {"crops": "tsn"}),
+    "dropout before every head": ("mmsada", {"dropout_on": "features"}),
+    "synchronous positives": ("mmsada", {"positives": "synchronous"}),
+    "half-and-half correspondence batch": ("mmsada", {"correspondence_batch": "half"}),
+    "Eq. 3 as printed": ("mmsada", {"correspondence_terms": "printed"}),
+    "sigmoid heads (Eqs. 2 and 3)": ("mmsada", {"discriminator_outputs": 1}),
+    "mean of logits over windows": ("mmsada", {"window_average": "logits"}),
+    "Source-only": ("source_only", {}),
+    "source-only, half the source clips": ("source_only", {"source_only_batch": "half"}),
+}
+"""What is changed -> method and overrides: the switches where paper and released code differ."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a report: runs of one setting over all pairs and seeds.
+
+    Attributes:
+        title: what the report calls it.
+        method: key of `METHODS`.
+        overrides: what it changes in the preset.
+        stream: whose accuracy it shows.
+        paper: the paper's row beside it, if there is one.
+    """
+
+    title: str
+    method: str
+    overrides: tuple[tuple[str, Any], ...] = ()
+    stream: str = "fused"
+    paper: PaperRow | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A table or figure: its lines, and the line the others are compared with."""
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    baseline: str = "Source-only"
+
+
+def _of_table(number: int) -> tuple[Row, ...]:
+    rows = []
+    for row in PAPER_ROWS:
+        if row.table == number:
+            stream = "" if row.stream == "fused" else f", {row.stream} stream"
+            variant = f", {row.variant}" if row.variant else ""
+            title = f"{METHODS[row.method].title}{variant}{stream}"
+            rows.append(Row(title, row.method, tuple(VARIANTS[row.variant].items()), row.stream, row))
+    return tuple(rows)
+
+
+def _sweep() -> tuple[Row, ...]:
+    # The reversal's weight relative to classification's is lambda_d: 0.2 is 1 in every preset.
+    swept = [Row(f"MM-SADA, λd = {v:g}", "mmsada", (("reversal_coefficient", 0.2 * v),)) for v in LAMBDA_D]
+    return (Row("Source-only", "source_only"), *swept)
+
+
+_CURVES = (Row("Source-only", "source_only"), Row("MM-SADA", "mmsada"))
+_SPACES = (_CURVES[0], Row("Self-supervised only", "self_supervised_only"), _CURVES[1])
+
+RECIPES: dict[str, Recipe] = {
+    "table1": Recipe("table1", "Table 1: MM-SADA and the baselines", _of_table(1)),
+    "table2": Recipe("table2", "Table 2: what each loss contributes", _of_table(2)),
+    "table3": Recipe("table3", "Table 3: every stream on its own", _of_table(3), baseline="Source-only, rgb stream"),
+    "table4": Recipe("table4", "Table 4: what corresponds", _of_table(4), baseline="Self-supervised only"),
+    "fig4": Recipe("fig4", "Fig. 4: classes and segments of the domains", ()),
+    "fig5": Recipe("fig5", "Fig. 5: accuracy on the target during training", _CURVES),
+    "fig6": Recipe("fig6", "Fig. 6: accuracy over λd", _sweep()),
+    "fig7": Recipe("fig7", "Fig. 7: feature space of each stream", _SPACES),
+    "ablations": Recipe(
+        "ablations",
+        "Where paper and released code differ",
+        tuple(Row(title, method, tuple(changes.items())) for title, (method, changes) in ABLATIONS.items()),
+        baseline="MM-SADA",
+    ),
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """A recipe by name, or `UserError` with the names there are."""
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name]
+
+
+def row_configs(
+    row: Row,
+    *,
+    data: str,
+    preset: str,
+    domains: Sequence[str],
+    seeds: Iterable[int],
+    overrides: Mapping[str, Any] | None = None,
+) -> list[ExperimentConfig]:
+    """Configurations of one line: every ordered pair of domains with every seed (supervised target: every domain).
+
+    Args:
+        row: the line; what it changes wins over `overrides`.
+        data: data specification.
+        preset: key of `PRESETS`.
+        domains: names.
+        seeds: seeds.
+        overrides: for all lines.
+    """
+    supervised = row.method == "supervised_target"
+    pairs = [(None, domain) for domain in domains] if supervised else list(permutations(domains, 2))
+    changes = {**(overrides or {}), **dict(row.overrides)}
+    shared: dict[str, Any] = {"method": row.method, "data": data, "overrides": changes}
+    return [build_config(preset, source=s, target=t, seed=seed, **shared) for seed in seeds for s, t in pairs]
+
+
+def recipe_configs(recipe: Recipe, **grid: Any) -> list[ExperimentConfig]:
+    """Every run a recipe needs, each once; arguments as for `row_configs`."""
+    found = {config.digest: config for row in recipe.rows for config in row_configs(row, **grid)}
+    return sorted(found.values(), key=lambda config: config.seed)

@@ -1,0 +1,239 @@
+"""Recipes ask for the runs the paper's tables need; reports say what runs hold, to the last digit."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from toy import SMALL, toy_data
+
+from mmsada_lab.analysis.paper_figures import (
+    class_shares,
+    draw_class_shares,
+    draw_sweep,
+    draw_target_curves,
+    sweep_means,
+    target_curves,
+)
+from mmsada_lab.analysis.report import PAPER_LINE, Line, circumstances, laid_out, markdown, page, report_table
+from mmsada_lab.analysis.tables import MEAN
+from mmsada_lab.config import METHODS
+from mmsada_lab.errors import UserError
+from mmsada_lab.paper import PAIRS
+from mmsada_lab.recipes import ABLATIONS, LAMBDA_D, RECIPES, find_recipe, recipe_configs, row_configs
+from mmsada_lab.reproduce import reproduce
+from mmsada_lab.runs import load_runs
+
+GRID = {"data": "kitchens", "preset": "quick", "domains": ("D1", "D2", "D3"), "seeds": (0, 1)}
+
+
+class TestRecipes:
+    def test_runs_of_every_recipe(self) -> None:
+        """Six pairs and two seeds a line; supervised target has three runs a seed; lines of one setting share them."""
+        counts = {name: len(recipe_configs(recipe, **GRID)) for name, recipe in RECIPES.items()}
+        assert counts == {
+            "table1": 2 * (5 * 6 + 3),
+            "table2": 2 * 6 * 6,
+            "table3": 2 * 3 * 6,
+            "table4": 2 * 2 * 6,
+            "fig4": 0,
+            "fig5": 2 * 2 * 6,
+            "fig6": 2 * 6 * (1 + len(LAMBDA_D)),
+            "fig7": 2 * 3 * 6,
+            "ablations": 2 * 6 * len(ABLATIONS),
+        }
+
+    def test_recipes_share_their_runs(self) -> None:
+        def digests(name: str) -> set[str]:
+            return {config.digest for config in recipe_configs(RECIPES[name], **GRID)}
+
+        assert digests("table3") < digests("table2")
+        assert digests("fig5") < digests("table1")
+        assert digests("fig7") < digests("table2")
+        assert len(digests("fig6") & digests("table1")) == 2 * 2 * 6, "λd = 1 and source-only"
+
+    def test_lambda_d_is_what_lines_say(self) -> None:
+        for row in RECIPES["fig6"].rows[1:]:
+            (config, *_) = row_configs(row, **GRID)
+            assert config.lambda_d == pytest.approx(float(row.title.rpartition("= ")[2]))
+        halved = next(row for row in RECIPES["table2"].rows if row.title == "MM-SADA, lambda_d=0.5")
+        assert row_configs(halved, **GRID)[0].lambda_d == pytest.approx(0.5)
+
+    @pytest.mark.parametrize("preset", ["quick", "sensors", "paper", "released"])
+    def test_every_ablation_changes_something_in_some_preset(self, preset: str) -> None:
+        rows = RECIPES["ablations"].rows
+        digests = {row.title: row_configs(row, **{**GRID, "preset": preset})[0].digest for row in rows}
+        same = {title for title, digest in digests.items() if list(digests.values()).count(digest) > 1}
+        allowed = {
+            "quick": set(),
+            "sensors": set(),
+            "paper": {"MM-SADA", "half-and-half correspondence batch"},
+            "released": {"MM-SADA", "half-and-half correspondence batch", "16 outputs for 8 classes"},
+        }
+        assert same == allowed[preset]
+
+    def test_titles_are_unique_and_baselines_exist(self) -> None:
+        for recipe in RECIPES.values():
+            titles = [row.title for row in recipe.rows]
+            assert len(set(titles)) == len(titles)
+            assert not titles or recipe.baseline in titles
+            assert {row.method for row in recipe.rows} <= METHODS.keys()
+
+    def test_unknown(self) -> None:
+        with pytest.raises(UserError, match=r"unknown recipe 'tabel1'.*Did you mean 'table1'"):
+            find_recipe("tabel1")
+
+
+def made_runs(**top1: dict[str, list[float]]) -> pd.DataFrame:
+    """Runs as `load_runs` gives them: by method, then pair, a list over seeds."""
+    rows = []
+    for method, pairs in top1.items():
+        for pair, values in pairs.items():
+            for seed, value in enumerate(values):
+                rows.append({"method": method, "source": pair[:2], "target": pair[2:], "seed": seed, "top1": value})
+    shared = {"data": "toy", "preset": "quick", "stream": "fused", "selection": "last", "training_seconds": 36.0}
+    frame = pd.DataFrame(rows).assign(**shared, device="cpu", version="1", digest=lambda f: f["method"])
+    return frame.assign(path=[str(number) for number in range(len(frame))])
+
+
+RUNS = made_runs(
+    source_only={"D2D1": [40.0, 50.0, 60.0], "D1D2": [10.0, 20.0, 30.0]},
+    mmsada={"D2D1": [45.0, 55.0, 68.0], "D1D2": [19.0, 24.0, 35.0]},
+    mmd={"D2D1": [1.0]},
+    supervised_target={"D1D1": [90.0, 91.0, 92.0], "D2D2": [80.0, 82.0, 84.0]},
+)
+LINES = [
+    Line("Source-only", frozenset({"source_only"}), paper={"D2→D1": 42.5, MEAN: 45.5}),
+    *(Line(name, frozenset({name})) for name in ("mmsada", "mmd", "supervised_target")),
+]
+
+
+class TestReportTable:
+    TABLE = report_table(RUNS, LINES, baseline="Source-only").set_index(["row", "pair"])
+
+    def test_cells(self) -> None:
+        assert self.TABLE.loc[("Source-only", "D2→D1"), ["seeds", "top1", "sd", "paper"]].tolist() == [3, 50, 10, 42.5]
+        assert list(self.TABLE.index.unique("pair")) == ["D2→D1", "D1→D2", MEAN], "the paper's order"
+
+    def test_the_mean_is_over_pairs_within_seeds(self) -> None:
+        mean = self.TABLE.loc[("Source-only", MEAN)]
+        assert (mean["top1"], mean["sd"], mean["paper"]) == (35, np.std([25, 35, 45], ddof=1), 45.5)
+
+    def test_differences_are_paired(self) -> None:
+        mean = self.TABLE.loc[("mmsada", MEAN)]
+        assert mean["difference"] == pytest.approx(np.mean([5, 5, 8, 9, 4, 5]))
+        assert 4 < mean["low"] < mean["difference"] < mean["high"] < 9
+        assert np.isnan(self.TABLE.loc[("Source-only", MEAN), "difference"]), "not with itself"
+
+    def test_what_is_missing_stays_missing(self) -> None:
+        one = self.TABLE.loc[("mmd", "D2→D1")]
+        assert (one["seeds"], one["top1"]) == (1, 1)
+        assert np.isnan(one["sd"])
+        assert np.isnan(self.TABLE.loc[("mmd", MEAN), "top1"]), "no mean of some of the pairs"
+        assert np.isnan(self.TABLE.loc[("mmd", MEAN), "difference"])
+
+    def test_supervised_target_stands_under_every_pair_of_its_target(self) -> None:
+        assert self.TABLE.loc[("supervised_target", "D2→D1"), "top1"] == 91
+        assert self.TABLE.loc[("supervised_target", "D1→D2"), "top1"] == 82
+
+    def test_laid_out(self) -> None:
+        shown = laid_out(self.TABLE.reset_index(), baseline="Source-only").set_index("")
+        assert shown.loc["Source-only", "D2→D1"] == "50.0 ± 10.0"
+        assert shown.loc[PAPER_LINE, ["seeds", "D2→D1", "D1→D2", MEAN]].tolist() == ["1", "42.5", "–", "45.5"]
+        assert shown.loc["mmsada", "− Source-only [95 %]"].startswith("+6.0 [")
+        assert shown.loc["mmd", ["seeds", MEAN]].tolist() == ["0-1", "–"]
+
+
+class TestPages:
+    def test_circumstances(self) -> None:
+        text = " ".join(circumstances(RUNS))
+        assert "19 runs on toy, preset quick" in text
+        assert "0.2 hours of training on cpu" in text
+        assert "CAUTION" not in text
+        assert "CAUTION" in " ".join(circumstances(RUNS.assign(version=["1", "2"] * 9 + ["1"])))
+
+    def test_a_page_is_closed_escaped_and_offline(self) -> None:
+        table = laid_out(TestReportTable.TABLE.reset_index(), baseline="Source-only")
+        figure = draw_sweep(pd.DataFrame({"value": [0, 1], "top1": [1, 2], "sd": [0.1, 0.2], "seeds": 3}), name="λd")
+        text = page("<b>Table & 1", [table], [figure, figure], ["a < b"])
+        stack: list[str] = []
+
+        class Closed(HTMLParser):
+            def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+                assert not [value for name, value in attrs if name == "src"]
+                stack.extend([tag] if tag not in ("meta", "br") else [])
+
+            def handle_endtag(self, tag: str) -> None:
+                assert stack.pop() == tag
+
+        Closed().feed(text)
+        assert not stack
+        assert "&lt;b&gt;Table &amp; 1" in text
+        assert text.count("Plotly.newPlot(") >= 2
+
+    def test_markdown_has_a_cell_for_each_column(self) -> None:
+        table = laid_out(TestReportTable.TABLE.reset_index(), baseline="Source-only")
+        lines = [line for line in markdown("T", [table], ["n"]).splitlines() if line.startswith("|")]
+        assert {line.count("|") for line in lines} == {len(table.columns) + 1}
+
+
+class TestFigures:
+    def test_class_shares(self) -> None:
+        shares = class_shares({"A": [1, 3], "B": [5, 5]}, ["x", "y"])
+        assert shares["share"].tolist() == [25, 75, 50, 50]
+        figure = draw_class_shares(shares)
+        assert [list(trace.x) for trace in figure.data] == [[25, 50], [75, 50]]
+        assert figure.layout.barmode == "stack"
+
+    def test_sweep(self) -> None:
+        table = report_table(RUNS, LINES, baseline="Source-only")
+        means = sweep_means(table, {"supervised_target": 2.0, "mmsada": 0.5, "mmd": 1.0})
+        assert means["value"].tolist() == [0.5, 2.0], "a value without a mean is left out"
+        figure = draw_sweep(means, name="λd", baseline=35.0)
+        assert list(figure.data[0].error_y.array) == pytest.approx(means["sd"].tolist())
+        assert figure.layout.shapes[0].y0 == 35
+
+
+@pytest.mark.usefixtures("toy_door")
+class TestReproduce:
+    def test_a_figure_from_runs_to_page(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mmsada_lab.reproduce.run_grid", in_this_process)
+        shared = {"data": "toy", "preset": "quick", "seeds": [0, 1], "overrides": SMALL, "device": "cpu"}
+        places = {"runs_dir": tmp_path / "runs", "out": tmp_path / "reports"}
+        files, failures = reproduce(RECIPES["fig5"], **shared, **places)
+        assert not failures
+        assert [path.suffix for path in files] == [".csv", ".md", ".html"]
+        assert all(path.stat().st_size for path in files)
+        runs = load_runs(tmp_path / "runs")
+        assert len(runs.drop_duplicates("path")) == 2 * 2 * 6
+        curves = target_curves(runs, dict(zip(runs.digest, runs.method, strict=True)))
+        assert set(curves["seeds"]) == {2}
+        assert len(draw_target_curves(curves).data) == 6 * 2 * 2, "a line and a band for each pair and method"
+        again, _ = reproduce(RECIPES["fig5"], **shared, **places, train=False)
+        assert again == files
+
+    def test_classes_need_no_run(self, tmp_path: Path) -> None:
+        shared = {"data": "toy", "preset": "quick", "seeds": [0], "runs_dir": tmp_path / "runs", "out": tmp_path}
+        (path,), _ = reproduce(RECIPES["fig4"], **shared)
+        assert f"A ({len(toy_data().domain('A').train)} segments)" in path.read_text()
+
+    def test_nothing_finished(self, tmp_path: Path) -> None:
+        shared = {"data": "toy", "preset": "quick", "seeds": [0], "runs_dir": tmp_path / "runs", "out": tmp_path}
+        with pytest.raises(UserError, match="train something first"):
+            reproduce(RECIPES["table1"], **shared, train=False)
+
+
+def in_this_process(configs, runs_dir, **_):
+    from mmsada_lab.experiment import run_experiment
+
+    for config in configs:
+        run_experiment(config, runs_dir, device="cpu", workers=0, show_progress=False)
+    return []
+
+
+def test_pairs_of_the_paper_come_first() -> None:
+    table = report_table(RUNS, LINES, baseline="Source-only")
+    assert [p for p in map(str, PAIRS) if p in set(table["pair"])] == list(table["pair"].unique())[:-1]
