@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +22,8 @@ from mmsada_lab.recipes import RECIPES, find_recipe
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mmsada_lab.batch import Failure
 
 app = typer.Typer(
     help="Multi-modal domain adaptation for fine-grained action recognition (MM-SADA, CVPR 2020).",
@@ -46,6 +51,11 @@ Preset = Annotated[
 ]
 Runs = Annotated[Path, typer.Option(help="Where run folders are written; finished runs are skipped, others continue.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one) or cpu.")]
+JobsAtOnce = Annotated[int, typer.Option("--jobs", min=1, help="Processes at once; they share the cores.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler whose workers train; processes here by default."),
+]
 Overrides = Annotated[
     list[str],
     typer.Option(
@@ -116,9 +126,10 @@ def compare(
     methods: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = ",".join(METHODS),
     domains: Annotated[str, typer.Option(help="Comma-separated; all of the data set by default.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes at once; they share the cores.")] = 1,
+    jobs: JobsAtOnce = 1,
     runs: Runs = Path("runs"),
     device: Device = "auto",
+    scheduler: Scheduler = None,
     override: Overrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train every method on every pair of domains with several seeds, and print the table.
@@ -137,11 +148,52 @@ def compare(
     configs = grid(names, methods=methods.split(","), seeds=range(seeds), data=data, preset=preset, overrides=overrides)
     for config in configs:
         check_fit(config, opened)
-    failures = run_grid(configs, runs, jobs=jobs, device=device)
-    for config, message in failures:
-        typer.echo(f"failed: {config.method} {config.pair} seed {config.seed}: {message}", err=True)
+    failures = run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler)
+    _show_failures(failures)
     if len(failures) < len(configs):
         results(runs, format=TableFormat.text, matrix=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def batch(
+    grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="What to run; see the README.")],
+    jobs: JobsAtOnce = 1,
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    scheduler: Scheduler = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the jobs, what is finished, and an estimate of the time.")
+    ] = False,
+) -> None:
+    """Train the runs of a grid: methods, pairs, seeds and swept options, on this machine or on a cluster.
+
+    Example: mmsada batch GRID.yaml --jobs 2 --dry-run
+
+    Finished runs are skipped, interrupted ones continue; a failed run does not stop the others.
+    """
+    from mmsada_lab.batch import run_grid
+    from mmsada_lab.data.sources import load_data
+    from mmsada_lab.experiment import check_fit
+    from mmsada_lab.grids.grid import load_grid
+    from mmsada_lab.grids.plans import plan, total_seconds
+
+    wanted = load_grid(grid)
+    opened = load_data(wanted.data)
+    preset, overrides = fill_in(wanted.data, wanted.preset, dict(wanted.overrides))
+    configs = replace(wanted, preset=preset, overrides=overrides).configs(list(opened.domains))
+    for config in configs:
+        check_fit(config, opened)
+    if dry_run:
+        table = plan(configs, runs, device=device, notebooks=wanted.notebook is not None)
+        seconds = total_seconds(table, jobs=jobs)
+        typer.echo(_formatted(table, TableFormat.text, digits=0))
+        known = f"about {seconds / 60:.0f} minutes with {jobs} jobs" if isfinite(seconds) else "time unknown yet"
+        typer.echo(f"{len(table)} runs, {known}")
+        return
+    failures = run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler, notebook=wanted.notebook)
+    _show_failures(failures)
     if failures:
         raise typer.Exit(1)
 
@@ -193,10 +245,11 @@ def reproduce(
     data: Data = "kitchens",
     preset: Preset = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes at once; they share the cores.")] = 1,
+    jobs: JobsAtOnce = 1,
     runs: Runs = Path("runs/reproduce"),
     out: Annotated[Path, typer.Option(help="Where the reports are written.")] = Path("runs/reports"),
     device: Device = "auto",
+    scheduler: Scheduler = None,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Train nothing; report on the runs that are finished.")
     ] = False,
@@ -214,11 +267,11 @@ def reproduce(
     names = list(RECIPES) if recipe == "all" else [recipe]
     shared: dict[str, Any] = {"data": data, "preset": preset, "seeds": range(seeds), "overrides": overrides}
     shared |= {"runs_dir": runs, "out": out, "jobs": jobs, "device": device, "train": not report_only}
+    shared["scheduler"] = scheduler
     failed = 0
     for name in names:
         files, failures = make(find_recipe(name), **shared)
-        for config, message in failures:
-            typer.echo(f"failed: {config.method} {config.pair} seed {config.seed}: {message}", err=True)
+        _show_failures(failures)
         typer.echo("\n".join(map(str, files)))
         failed += len(failures)
     if failed:
@@ -238,7 +291,10 @@ def gap(
     """
     from mmsada_lab.analysis.gap import run_gap
 
-    typer.echo(_formatted(run_gap(run, permutations=permutations, at_least=at_least).round(4), format))
+    table = run_gap(run, permutations=permutations, at_least=at_least)
+    typer.echo(_formatted(table.drop(columns="note"), format, digits=3))
+    for note in dict.fromkeys(filter(None, table["note"])):
+        typer.echo(f"note: {note}", err=True)
 
 
 @app.command()
@@ -298,16 +354,24 @@ def demo(
     typer.echo(run_demo(runs))
 
 
-def _formatted(table: pd.DataFrame, style: TableFormat) -> str:
+def _show_failures(failures: Sequence[Failure]) -> None:
+    from mmsada_lab.batch import Busy
+
+    for failure in failures:
+        config, kind = failure.config, "left alone" if isinstance(failure, Busy) else "failed"
+        typer.echo(f"{kind}: {config.method} {config.pair} seed {config.seed}: {failure.message}", err=True)
+
+
+def _formatted(table: pd.DataFrame, style: TableFormat, *, digits: int = 1) -> str:
     if style is TableFormat.csv:
         return table.to_csv(index=False).rstrip()
     if style is TableFormat.json:
         return table.to_json(orient="records", force_ascii=False, indent=1)
-    rounded = table.round(1)
+    rounded = table.round(digits).astype(object).where(table.notna(), "")
     if style is TableFormat.md:
-        lines = [list(table.columns), ["---"] * len(table.columns), *rounded.fillna("").to_numpy().tolist()]
+        lines = [list(table.columns), ["---"] * len(table.columns), *rounded.to_numpy().tolist()]
         return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-    return str(rounded.fillna("").to_string(index=False))
+    return str(rounded.to_string(index=False))
 
 
 def parse_overrides(items: list[str]) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mmsada_lab.batch import run_grid
-from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.batch import Failure, run_grid
 from mmsada_lab.errors import UserError
 from mmsada_lab.recipes import Recipe, Row, recipe_configs, row_configs
 from mmsada_lab.runs import load_runs, read_arrays, write_atomic
@@ -31,9 +30,10 @@ def reproduce(
     out: Path,
     jobs: int = 1,
     device: str = "auto",
+    scheduler: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     train: bool = True,
-) -> tuple[list[Path], list[tuple[ExperimentConfig, str]]]:
+) -> tuple[list[Path], list[Failure]]:
     """Make a table or figure of the paper on any data set; runs that are finished are not made again.
 
     Args:
@@ -45,6 +45,7 @@ def reproduce(
         out: folder of the reports.
         jobs: processes at once.
         device: ``auto`` or ``cpu``.
+        scheduler: address of a Dask scheduler, ``tcp://host:port``; worker processes of this machine if None.
         overrides: changes of the preset for every run.
         train: whether to make missing runs; otherwise the report is of what is there.
 
@@ -61,9 +62,10 @@ def reproduce(
         "seeds": seeds,
         "overrides": overrides,
     }
-    configs, failures = recipe_configs(recipe, **grid), []
+    configs = recipe_configs(recipe, **grid)
+    failures: list[Failure] = []
     if train and configs:
-        failures = run_grid(configs, runs_dir, jobs=jobs, device=device)
+        failures = run_grid(configs, runs_dir, jobs=jobs, device=device, scheduler=scheduler)
     lines = [(row, frozenset(c.digest for c in row_configs(row, **grid))) for row in recipe.rows]
     return _write(recipe, lines, opened, runs_dir=runs_dir, out=out), failures
 

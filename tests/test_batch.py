@@ -1,24 +1,33 @@
-"""Grids of runs: which, that a failure stays alone, and that they run in processes of their own."""
+"""Batches without a scheduler: what would run and in which order, damaged folders, claims, what a worker does."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
+import json
+import shutil
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import psutil
+import numpy as np
 import pytest
-from toy import SMALL, run_toy
+from filelock import FileLock
+from toy import SMALL, open_toy, run_toy, toy_config
 
 from mmsada_lab import batch
-from mmsada_lab.batch import grid, run_grid
-from mmsada_lab.config import METHODS
+from mmsada_lab.batch import Busy, Failure, grid, run_grid
+from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.data import sources
 from mmsada_lab.errors import UserError
-from mmsada_lab.runs import load_runs
+from mmsada_lab.grids import clusters, jobs
+from mmsada_lab.grids.claims import claimed
+from mmsada_lab.grids.damage import damage_of, quarantine_damaged
+from mmsada_lab.grids.jobs import Job, attend, notebook_parameters, read_notebook
+from mmsada_lab.grids.plans import plan, tasks_of, total_seconds
+from mmsada_lab.presets import build_config
+from mmsada_lab.runs import find_runs, write_json
+
+pytestmark = pytest.mark.usefixtures("toy_door")
 
 
 def toy_grid(*domains: str, methods: tuple[str, ...] = ("source_only",), seeds: int = 1, **overrides: object) -> list:
@@ -44,49 +53,294 @@ class TestGrid:
             toy_grid("A", "B", methods=("mmsda",))
 
 
-def test_runs_in_processes_of_their_own_and_a_failure_stays_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Domain X does not exist."""
-    monkeypatch.setattr(batch, "_run_one", run_toy)
-    configs = toy_grid("A", "B") + toy_grid("A", "X")[:1]
-    failures = run_grid(configs, tmp_path, jobs=2, device="cpu")
-    assert [(str(config.pair), message.partition(";")[0]) for config, message in failures] == [
-        ("A→X", "unknown domain 'X'")
-    ]
-    assert set(load_runs(tmp_path)["source"]) == {"A", "B"}
-    assert "1 failed" in capfd.readouterr().err
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two finished runs and one that stopped after 9 of its 12 steps."""
+    runs = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sources.DOORS, "toy", open_toy)
+        for seed in (0, 1):
+            run_toy(toy_config(seed=seed), runs, "cpu")
+        from mmsada_lab import experiment
+
+        evaluate = experiment.Experiment._evaluate
+        seen = []
+
+        def stop(self: experiment.Experiment, **kwargs: object) -> dict[str, float]:
+            seen.append(1)
+            if len(seen) == 5:  # after steps 3 and 5, and 3 and 6
+                raise KeyboardInterrupt
+            return evaluate(self, **kwargs)
+
+        patch.setattr(experiment.Experiment, "_evaluate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy_config(seed=2), runs, "cpu")
+    return runs
 
 
-PARENT = """
-import multiprocessing, os, time
-from concurrent.futures import ProcessPoolExecutor
-from mmsada_lab.batch import _start_worker
-
-if __name__ == "__main__":
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker, initargs=(1,)) as pool:
-        print(pool.submit(os.getpid).result(), flush=True)
-        time.sleep(120)
-"""
+@pytest.fixture
+def runs(trained: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(trained, tmp_path / "runs"))
 
 
-def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
-    (tmp_path / "parent.py").write_text(PARENT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(batch.__file__).parents[1])}
-    command = [sys.executable, tmp_path / "parent.py"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
-        assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        os.kill(parent.pid, signal.SIGKILL)
-    until = time.monotonic() + 30
-    while _lives(worker) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not _lives(worker)
+def folder_of(runs: Path, config: ExperimentConfig) -> Path:
+    (task,) = tasks_of([config], runs)
+    return task.folder
 
 
-def _lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+class TestPlan:
+    configs = tuple(toy_config(seed=seed) for seed in range(4))
+
+    def test_states_shares_and_times(self, runs: Path) -> None:
+        swept = [toy_config(seed=3, reversal_coefficient=c) for c in (0.1, 0.5)]
+        table = plan([*self.configs, *swept], runs, device="cpu").set_index("digest")
+        state = dict(zip(table["seed"], table["state"], strict=True))
+        assert state == {0: "finished", 1: "finished", 2: "to continue", 3: "to do"}
+        assert dict(zip(table["seed"], table["done"].round(), strict=True)) == {0: 100, 1: 100, 2: 92, 3: 0}
+        third = table[table["seed"] == 3]
+        assert list(third["first_stage"]) == ["trained", "shared", "shared"]
+        assert set(third["setting"]) == {f"reversal_coefficient={c}" for c in (0.2, 0.1, 0.5)}
+        manifests = [json.loads((folder_of(runs, c) / "manifest.json").read_text()) for c in self.configs[:2]]
+        pace = np.mean([manifest["training_seconds"] for manifest in manifests]) / 12
+        assert list(third["seconds"]) == pytest.approx([12 * pace, 7 * pace, 7 * pace])
+        left = table[table["seed"] == 2]["seconds"].item()
+        assert left == pytest.approx(pace)
+        assert total_seconds(table, jobs=2) == pytest.approx((27 * pace) / 2)
+        assert total_seconds(table, jobs=100) == pytest.approx(12 * pace)
+
+    def test_nothing_has_run_and_nothing_is_known(self, tmp_path: Path) -> None:
+        table = plan(self.configs, tmp_path / "none")
+        assert set(table["state"]) == {"to do"}
+        assert table["seconds"].isna().all()
+        assert np.isnan(total_seconds(table, jobs=2))
+        assert not (tmp_path / "none").exists()
+
+    def test_all_is_finished(self, runs: Path) -> None:
+        table = plan(self.configs[:2], runs)
+        assert total_seconds(table, jobs=2) == 0
+        assert set(plan(self.configs[:2], runs, notebooks=True)["state"]) == {"notebook to do"}
+
+    def test_of_runs_that_share_a_first_stage_one_goes_ahead(self, tmp_path: Path) -> None:
+        sweep = [toy_config(seed=s, reversal_coefficient=c) for s in (0, 1) for c in (0.1, 0.2, 0.3)]
+        table = plan(sweep, tmp_path)
+        assert list(table["seed"]) == [0, 1, 0, 0, 1, 1]
+        assert list(table["first_stage"]) == ["trained"] * 2 + ["shared"] * 4
+
+    def test_other_data_are_no_finished_run(self, runs: Path, behind_the_door: Callable[..., None]) -> None:
+        behind_the_door(replace(open_toy(""), digest="other"))
+        with pytest.raises(UserError, match=r"the data of .* have changed"):
+            plan(self.configs[:1], runs)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+class TestQuarantine:
+    @pytest.mark.parametrize(
+        ("name", "damage"),
+        [
+            ("manifest.json", cut),
+            ("manifest.json", lambda path: path.write_text("{}")),
+            ("manifest.json", lambda path: path.write_text('{"status": "finished"')),
+            ("predictions.npz", Path.unlink),
+            ("predictions.npz", cut),
+            ("predictions.npz", flip),
+            ("features.npz", cut),
+            ("history.jsonl", cut),
+            ("model.safetensors", cut),
+            ("model.safetensors", lambda path: path.write_bytes(b"\xff" * 100)),
+        ],
+    )
+    def test_a_damaged_run_is_put_aside(self, runs: Path, name: str, damage: Callable[[Path], object]) -> None:
+        config = toy_config(seed=0)
+        folder = folder_of(runs, config)
+        assert quarantine_damaged(runs, [config]) == []
+        damage(folder / name)
+        assert (damage_of(folder) or "").startswith(name)
+        assert set(plan([config], runs)["state"]) == {"damaged"}
+        aside = folder.with_name(f"{folder.name}.damaged-1")
+        assert quarantine_damaged(runs, [config, toy_config(seed=1)]) == [aside]
+        assert not folder.exists()
+        assert aside not in find_runs(runs)
+        assert set(plan([config], runs)["state"]) == {"to do"}
+
+    def test_numbers_go_on(self, runs: Path) -> None:
+        config = toy_config(seed=0)
+        folder = folder_of(runs, config)
+        for number in (1, 2):
+            folder.mkdir(exist_ok=True)
+            (folder / "manifest.json").write_text("none")
+            assert quarantine_damaged(runs, [config]) == [folder.with_name(f"{folder.name}.damaged-{number}")]
+
+    def test_a_result_without_its_numbers(self, runs: Path) -> None:
+        folder = folder_of(runs, toy_config(seed=0))
+        manifest = json.loads((folder / "manifest.json").read_text())
+        write_json(folder / "manifest.json", {k: v for k, v in manifest.items() if k != "result"})
+        assert damage_of(folder) == "manifest.json: 'result'"
+
+    def test_a_checkpoint_that_cannot_be_read(self, runs: Path) -> None:
+        config = toy_config(seed=2)
+        folder = folder_of(runs, config)
+        assert quarantine_damaged(runs, [config]) == []
+        flip(folder / "checkpoint.pt")
+        assert len(quarantine_damaged(runs, [config])) == 1
+
+    def test_a_run_that_is_being_trained_is_left_alone(self, runs: Path) -> None:
+        config = toy_config(seed=0)
+        folder = folder_of(runs, config)
+        (folder / "manifest.json").write_text("half")
+        with FileLock(folder / ".lock"):
+            assert quarantine_damaged(runs, [config]) == []
+        assert folder.exists()
+
+    def test_a_batch_says_so_and_runs_it_anew(
+        self, runs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        config = toy_config(seed=0)
+        cut(folder_of(runs, config) / "predictions.npz")
+        asked = []
+        monkeypatch.setattr(batch, "_workers", lambda *_, **__: claimed(runs / "elsewhere", []))
+        monkeypatch.setattr(batch._Batch, "run", lambda self, _: asked.extend(job.config for job in self.waiting) or [])
+        assert run_grid([config, toy_config(seed=1)], runs, jobs=1, device="cpu") == []
+        assert asked == [config]
+        assert "damaged, put aside and run again: " in capfd.readouterr().err
+
+
+class TestClaims:
+    def test_two_batches_want_one_run(self, tmp_path: Path) -> None:
+        with (
+            claimed(tmp_path, ["a", "b"]) as claim,
+            pytest.raises(UserError, match=r"another batch \(process \d+ on .* is at 1 of these runs"),
+            claimed(tmp_path, ["b", "c"]),
+        ):
+            pass
+        assert not claim.exists()
+
+    def test_the_claim_of_a_batch_that_died_is_void(self, tmp_path: Path) -> None:
+        dead = tmp_path / ".batches" / "elsewhere-1.json"
+        dead.parent.mkdir()
+        write_json(dead, {"digests": ["a"]})
+        dead.with_suffix(".held").touch()
+        with claimed(tmp_path, ["a"]) as claim:
+            assert json.loads(claim.read_text())["digests"] == ["a"]
+        assert not dead.exists()
+
+    def test_other_runs_are_free(self, tmp_path: Path) -> None:
+        other = tmp_path / ".batches" / "elsewhere-1.json"
+        with claimed(tmp_path, ["z"]):
+            write_json(other, {"digests": ["a"]})
+            with FileLock(other.with_suffix(".held")), claimed(tmp_path / "further", ["a"]):
+                assert other.exists()
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(UserError, match="cannot write to the runs folder"):
+            run_grid([toy_config()], tmp_path / "file" / "runs", jobs=1)
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job whose start nobody is told of."""
+    monkeypatch.setattr(jobs, "_announce", lambda _: "1")
+    config, claim = toy_config(), tmp_path / "claim.json"
+    claim.touch()
+    return Job(config, tmp_path, tmp_path / "run", "cpu", claim, patience=0.1)
+
+
+class TestJob:
+    def test_another_process_is_training(self, job: Job) -> None:
+        job.folder.mkdir()
+        with FileLock(job.folder / ".lock"):
+            outcome = attend(job, run_toy)
+        assert outcome == ("busy", f"another process is training {job.folder}; it is left to that one")
+
+    def test_a_worker_with_another_disk(self, job: Job) -> None:
+        job.claim.unlink()
+        state, message = attend(job, run_toy)
+        assert state == "failed"
+        assert "the runs folder must lie on a file system that all workers and this machine share" in message
+
+    def test_the_traceback_is_kept_until_the_run_finishes(self, job: Job) -> None:
+        def fall(*_: object) -> None:
+            raise OSError("the disk is full")
+
+        with pytest.raises(OSError, match="the disk is full"):
+            attend(job, fall)
+        assert "fall" in (job.folder / jobs.ERROR_FILE).read_text()
+        assert attend(job, lambda *_: None) == ("finished", "")
+        assert not (job.folder / jobs.ERROR_FILE).exists()
+
+    def test_a_gpu_for_each_worker(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        attend(replace(job, gpus=("GPU-a", "GPU-b")), lambda *_: None)
+        assert jobs.os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+
+    def test_gpus_by_number_or_as_they_were_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import torch
+
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        for count, expected in ((0, ()), (2, ("0", "1"))):
+            monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+            assert clusters.visible_gpus() == expected
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+        assert clusters.visible_gpus() == ("3", "5")
+
+    def test_a_busy_run_is_a_failure_one_can_tell_apart(self) -> None:
+        config, message = busy = Busy(toy_config(), "busy")
+        assert (config, message) == (busy.config, busy.message)
+        assert isinstance(busy, Failure)
+        assert not isinstance(Failure(config, message), Busy)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        toy_config(),
+        toy_config("supervised_target"),
+        toy_config("adabn", seed=3),
+        toy_config(modalities=["rgb"], width=5),
+        toy_config(modalities=["rgb", "depth", "flow"], pretrain__weights__adversarial=0.5, adapt__learning_rate=1.0),
+        build_config("released", source="D1", target="D2", overrides={"dropout": 0}),
+    ],
+)
+def test_a_notebook_builds_the_same_configuration(config: ExperimentConfig) -> None:
+    given = notebook_parameters(config)
+    assert build_config(given.pop("preset"), **given) == config
+    assert json.loads(json.dumps(given)) == given
+
+
+def test_a_configuration_no_preset_leads_to() -> None:
+    config = toy_config()
+    odd = replace(config, adapt=replace(config.adapt, weights={"classification": 1.0}))
+    with pytest.raises(UserError, match="is not made from preset quick"):
+        notebook_parameters(odd)
+
+
+def test_the_notebook_of_this_checkout_takes_the_parameters() -> None:
+    assert "run_experiment" in read_notebook("05_mmsada.ipynb")
+
+
+def test_a_notebook_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no notebook"):
+        read_notebook("06_none.ipynb")
+    (tmp_path / "a.ipynb").write_text("{}")
+    with pytest.raises(UserError, match=r"a\.ipynb (is not a readable notebook|does not take)"):
+        read_notebook(tmp_path / "a.ipynb")
+    (tmp_path / "a.ipynb").write_text("text")
+    with pytest.raises(UserError, match=r"a\.ipynb is not a readable notebook"):
+        run_grid([toy_config()], tmp_path / "runs", jobs=1, notebook=tmp_path / "a.ipynb")
+
+
+def test_nothing_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run to make"):
+        run_grid([], tmp_path, jobs=1)
+    with pytest.raises(UserError, match="jobs is 0"):
+        run_grid([toy_config()], tmp_path, jobs=0)

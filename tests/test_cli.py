@@ -55,15 +55,21 @@ def training(runs: Path, *words: str, source: str = "A", target: str = "B") -> l
 
 
 def in_turn(
-    configs: list[ExperimentConfig], runs: Path, *, jobs: int, device: str
-) -> list[tuple[ExperimentConfig, str]]:
+    configs: list[ExperimentConfig],
+    runs: Path,
+    *,
+    jobs: int,
+    device: str,
+    scheduler: str | None = None,
+    notebook: object = None,
+) -> list[batch.Failure]:
     """`run_grid` without processes."""
     failures = []
     for config in configs:
         try:
             run_toy(config, runs, device)
         except UserError as error:
-            failures.append((config, str(error)))
+            failures.append(batch.Failure(config, str(error)))
     return failures
 
 
@@ -183,7 +189,9 @@ class TestCompare:
     def test_all_domains_by_default(self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []
         monkeypatch.setattr(
-            batch, "run_grid", lambda configs, *_, **__: asked.extend(configs) or [(c, "no") for c in configs]
+            batch,
+            "run_grid",
+            lambda configs, *_, **__: asked.extend(configs) or [batch.Failure(c, "no") for c in configs],
         )
         assert mmsada(*self.options, "--runs", tmp_path, *SMALL_OPTIONS).code == 1
         assert {str(config.pair) for config in asked} == {"A→B", "B→A", "A→C", "C→A", "B→C", "C→B", "A→A", "B→B", "C→C"}
@@ -194,7 +202,10 @@ class TestCompare:
         monkeypatch.setattr(
             batch,
             "run_grid",
-            lambda configs, *args, **kwargs: [(configs[0], "the disk is full"), *in_turn(configs[1:], *args, **kwargs)],
+            lambda configs, *args, **kwargs: [
+                batch.Failure(configs[0], "the disk is full"),
+                *in_turn(configs[1:], *args, **kwargs),
+            ],
         )
         said = mmsada(*self.options, "--domains", "A,B", "--runs", tmp_path, *SMALL_OPTIONS)
         assert said.code == 1
@@ -206,6 +217,70 @@ class TestCompare:
         said = mmsada(*self.options, "--domains", "A,X", "--runs", tmp_path / "runs", *SMALL_OPTIONS)
         assert (said.code, said.err) == (2, "error: unknown domain 'X'; choose A, B, C.\n")
         assert not (tmp_path / "runs").exists()
+
+
+class TestBatch:
+    GRID = f"data: toy\nmethods: [source_only, mmsada]\npairs: [A-B]\nseeds: 2\noverrides: {json.dumps(SMALL)}\n"
+
+    def test_dry_run_shows_the_jobs_and_trains_nothing(self, mmsada: Mmsada, tmp_path: Path) -> None:
+        (tmp_path / "GRID.yaml").write_text(self.GRID)
+        said = mmsada("batch", tmp_path / "GRID.yaml", "--runs", tmp_path / "runs", "--dry-run")
+        assert said.code == 0
+        assert said.out.count("to do") == 4
+        assert "4 runs, time unknown yet" in said.out
+        assert not list(tmp_path.rglob("manifest.json"))
+
+    def test_a_grid_is_run(self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(batch, "run_grid", in_turn)
+        (tmp_path / "GRID.yaml").write_text(self.GRID)
+        asked = ("batch", tmp_path / "GRID.yaml", "--runs", tmp_path / "runs", "--device", "cpu")
+        assert mmsada(*asked).code == 0
+        assert len(find_runs(tmp_path / "runs")) == 4
+        assert mmsada(*asked, "--dry-run").out.count("finished") == 4
+
+    def test_failures_decide_the_exit_status(
+        self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kinds = (batch.Busy, batch.Failure)
+        monkeypatch.setattr(
+            batch,
+            "run_grid",
+            lambda configs, *_, **__: [kind(c, "why") for kind, c in zip(kinds, configs, strict=False)],
+        )
+        (tmp_path / "GRID.yaml").write_text(self.GRID)
+        said = mmsada("batch", tmp_path / "GRID.yaml", "--runs", tmp_path / "runs")
+        assert said.code == 1
+        assert "left alone: source_only A→B seed 0: why" in said.err
+        assert "failed: " in said.err
+
+    def test_an_unknown_key(self, mmsada: Mmsada, tmp_path: Path) -> None:
+        (tmp_path / "GRID.yaml").write_text(self.GRID.replace("seeds", "seedz"))
+        said = mmsada("batch", tmp_path / "GRID.yaml")
+        assert said.code == 2
+        assert "seedz" in said.err
+        assert "seeds" in said.err
+
+
+class TestReproduce:
+    def test_a_report_of_what_is_there(self, mmsada: Mmsada, compared: Path, tmp_path: Path) -> None:
+        options = ["--data", "toy", "--seeds", "2", "--runs", compared, "--out", tmp_path, *SMALL_OPTIONS]
+        said = mmsada("reproduce", "table1", *options, "--report-only")
+        assert said.code == 0, said.err
+        assert [Path(line).name for line in said.out.splitlines()] == ["table1.csv", "table1.md", "table1.html"]
+        assert "| Source-only | 2 |" in (tmp_path / "table1.md").read_text()
+
+    def test_unknown_recipe(self, mmsada: Mmsada) -> None:
+        said = mmsada("reproduce", "table9")
+        assert said.code == 2
+        assert "unknown recipe 'table9'" in said.err
+
+    def test_gap_and_selection_of_runs(self, mmsada: Mmsada, compared: Path) -> None:
+        said = mmsada("gap", find_runs(compared)[0], "--permutations", "19", "--at-least", "5")
+        assert said.code == 0, said.err
+        assert "a_distance" in said.out
+        said = mmsada("results", compared, "--selection")
+        assert said.code == 0, said.err
+        assert "oracle" in said.out
 
 
 class TestMistakes:

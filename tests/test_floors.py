@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # A unit is a top-level module or folder. It may import units of lower floors; units of one floor never import each
 # other, except where BESIDE says so. Inside a folder, its own modules import each other freely.
 FLOORS = {
-    "cli": 5, "data_cli": 5, "batch": 5, "demo": 5, "reproduce": 5, "recipes": 5,                     # doors
+    "cli": 5, "data_cli": 5, "batch": 5, "grids": 5,     # doors
+    "demo": 5, "reproduce": 5, "recipes": 5,
     "experiment": 4, "trained": 4,                       # wires: a run, and what is done with a finished one
     "train": 3, "evaluate": 3,                           # loops
     "checkpoint": 3, "first_stage": 3,                   # where one continues
@@ -35,6 +36,9 @@ BESIDE = {
     ("reproduce", "batch"),
     ("reproduce", "recipes"),
     ("demo", "batch"),
+    ("cli", "grids"),
+    ("batch", "grids"),
+    ("grids", "demo"),
     ("config", "errors"),
     ("config", "paper"),
     ("presets", "config"),
@@ -51,6 +55,7 @@ TORCH_FREE = {
     "batch",
     "cli",
     "data_cli",
+    "grids",
     "recipes",
     "reproduce",
 }  # while being imported; "" is __init__

@@ -15,7 +15,6 @@ from mmsada_lab.analysis.tables import MEAN, interval_of
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import PAIRS, DomainPair
 
-
 PAPER_LINE = "the paper's, on EPIC-Kitchens"
 """What the line of printed figures is called."""
 

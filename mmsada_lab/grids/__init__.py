@@ -1,0 +1,1 @@
+"""Grids of runs: what is asked for, what is there already, where it runs and how."""
