@@ -137,8 +137,8 @@ def compare(
     Example: mmsada compare --data kitchens --preset quick --seeds 3 --jobs 2 --runs runs/compare
     """
     from mmsada_lab.batch import grid, run_grid
+    from mmsada_lab.checks import check_fit
     from mmsada_lab.data.sources import load_data
-    from mmsada_lab.experiment import check_fit
 
     opened = load_data(data)
     for note in opened.notes:
@@ -174,8 +174,8 @@ def batch(
     Finished runs are skipped, interrupted ones continue; a failed run does not stop the others.
     """
     from mmsada_lab.batch import run_grid
+    from mmsada_lab.checks import check_fit
     from mmsada_lab.data.sources import load_data
-    from mmsada_lab.experiment import check_fit
     from mmsada_lab.grids.grid import load_grid
     from mmsada_lab.grids.plans import plan, total_seconds
 

@@ -19,7 +19,7 @@ FLOORS = {
     "cli": 5, "data_cli": 5, "batch": 5, "grids": 5,     # doors
     "demo": 5, "reproduce": 5, "recipes": 5,
     "experiment": 4, "trained": 4,                       # wires: a run, and what is done with a finished one
-    "train": 3, "evaluate": 3,                           # loops
+    "train": 3, "evaluate": 3, "checks": 3,              # loops, and what they need
     "checkpoint": 3, "first_stage": 3,                   # where one continues
     "methods": 2,                                        # algorithms: where data, model and loss meet
     "data": 1, "models": 1, "losses": 1, "runs": 1, "validators": 1,  # neighbours
