@@ -15,6 +15,7 @@ import pytest
 import torch
 import toy
 
+from mmsada_lab import cli
 from mmsada_lab.data import sources
 from mmsada_lab.data.segments import DataSource
 
@@ -48,3 +49,16 @@ def behind_the_door(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setitem(sources.DOORS, "toy", lambda _: data)
 
     return put
+
+
+@pytest.fixture
+def mmsada(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> toy.Mmsada:
+    """The command, in this process."""
+
+    def call(*words: str | Path) -> toy.Said:
+        monkeypatch.setattr("sys.argv", ["mmsada", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return toy.Said(end.value.code or 0, *capsys.readouterr())
+
+    return call

@@ -7,13 +7,11 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
-from toy import SMALL, open_toy, run_toy
+from toy import SMALL, Mmsada, Said, open_toy, run_toy
 
 from mmsada_lab import __version__, batch, cli
 from mmsada_lab.analysis.tables import results_table
@@ -25,28 +23,6 @@ from mmsada_lab.runs import find_runs, load_runs, read_manifest
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 SMALL_OPTIONS = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Mmsada = Callable[..., Said]
-
-
-@pytest.fixture
-def mmsada(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mmsada:
-    """The command, in this process."""
-
-    def call(*words: str | Path) -> Said:
-        monkeypatch.setattr("sys.argv", ["mmsada", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return Said(end.value.code or 0, *capsys.readouterr())
-
-    return call
 
 
 def training(runs: Path, *words: str, source: str = "A", target: str = "B") -> list[str | Path]:

@@ -10,17 +10,17 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from toy import SMALL
+from toy import SMALL, Mmsada, Said
 
 from mmsada_lab import cli
 from mmsada_lab.config import ExperimentConfig
@@ -38,32 +38,6 @@ COMMANDS = {command.name or command.callback.__name__: command.callback for comm
 QUICK = ["--device", "cpu", "--workers", "0"]
 QUICK += [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
 IMPORT = ["--algorithm", "dis", "--height", "16", "--jobs", "1"]
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
-
-
-Mmsada = Callable[..., Said]
-
-
-@pytest.fixture
-def mmsada(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mmsada:
-    """The command, in this process."""
-
-    def call(*words: str | Path) -> Said:
-        monkeypatch.setattr("sys.argv", ["mmsada", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return Said(end.value.code or 0, *capsys.readouterr())
-
-    return call
 
 
 def in_a_process(*words: str | Path) -> Said:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +121,22 @@ def relabelled(
     old = data.domain(domain)
     changed = replace(old, **{part: tuple(replace(s, label=label(s)) for s in getattr(old, part))})
     return replace(data, domains={**data.domains, domain: changed})
+
+
+class Said(NamedTuple):
+    """What a command left: its exit status, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+Mmsada = Callable[..., Said]
+"""The `mmsada` command as a function of its words; the fixture of that name gives one."""
 
 
 SMALL = {
