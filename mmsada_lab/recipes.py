@@ -15,6 +15,9 @@ from mmsada_lab.presets import build_config
 LAMBDA_D = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 """Values of lambda_d in the sweep of Fig. 6 (the paper does not print its own)."""
 
+LAMBDA_C = (0.0, 1.0, 2.5, 5.0, 10.0)
+"""Values of lambda_c, in both stages; the paper's is 5, chosen by accuracy on the source."""
+
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "MM-SADA": ("mmsada", {}),
     "16 outputs for 8 classes": ("mmsada", {"outputs_per_class": 2}),
@@ -43,6 +46,7 @@ class Row:
         overrides: what it changes in the preset.
         stream: whose accuracy it shows.
         paper: the paper's row beside it, if there is one.
+        value: of the option that the recipe sweeps, if it does.
     """
 
     title: str
@@ -50,16 +54,18 @@ class Row:
     overrides: tuple[tuple[str, Any], ...] = ()
     stream: str = "fused"
     paper: PaperRow | None = None
+    value: float | None = None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A table or figure: its lines, and the line the others are compared with."""
+    """A table or figure: its lines, the line the others are compared with, and the option that is swept, if any."""
 
     name: str
     title: str
     rows: tuple[Row, ...]
     baseline: str = "Source-only"
+    swept: str = ""
 
 
 def _of_table(number: int) -> tuple[Row, ...]:
@@ -73,10 +79,18 @@ def _of_table(number: int) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _sweep() -> tuple[Row, ...]:
-    # The reversal's weight relative to classification's is lambda_d: 0.2 is 1 in every preset.
-    swept = [Row(f"MM-SADA, λd = {v:g}", "mmsada", (("reversal_coefficient", 0.2 * v),)) for v in LAMBDA_D]
-    return (Row("Source-only", "source_only"), *swept)
+def _sweep(name: str, values: Iterable[float], changes: Mapping[str, float]) -> tuple[Row, ...]:
+    """Source-only, then MM-SADA at each value; `changes`: field -> what the value is multiplied with."""
+    rows = [Row("Source-only", "source_only")]
+    for value in values:
+        overrides = tuple((key, factor * value) for key, factor in changes.items())
+        rows.append(Row(f"MM-SADA, {name} = {value:g}", "mmsada", overrides, value=value))
+    return tuple(rows)
+
+
+# Classification weighs 1, then 0.2, in every preset: these make the paper's lambda the swept value in both stages.
+_OF_LAMBDA_D = {"reversal_coefficient": 0.2}
+_OF_LAMBDA_C = {"pretrain.weights.correspondence": 1.0, "adapt.weights.correspondence": 0.2}
 
 
 _CURVES = (Row("Source-only", "source_only"), Row("MM-SADA", "mmsada"))
@@ -89,7 +103,8 @@ RECIPES: dict[str, Recipe] = {
     "table4": Recipe("table4", "Table 4: what corresponds", _of_table(4), baseline="Self-supervised only"),
     "fig4": Recipe("fig4", "Fig. 4: classes and segments of the domains", ()),
     "fig5": Recipe("fig5", "Fig. 5: accuracy on the target during training", _CURVES),
-    "fig6": Recipe("fig6", "Fig. 6: accuracy over λd", _sweep()),
+    "fig6": Recipe("fig6", "Fig. 6: accuracy over λd", _sweep("λd", LAMBDA_D, _OF_LAMBDA_D), swept="λd"),
+    "lambda_c": Recipe("lambda_c", "Accuracy over λc", _sweep("λc", LAMBDA_C, _OF_LAMBDA_C), swept="λc"),
     "fig7": Recipe("fig7", "Fig. 7: feature space of each stream", _SPACES),
     "ablations": Recipe(
         "ablations",

@@ -85,7 +85,7 @@ def _write(
         raise UserError(f"none of the runs of {recipe.name} in {runs_dir} is finished")
     table = report_table(runs, [_line(row, digests) for row, digests in lines], baseline=recipe.baseline)
     shown, notes = laid_out(table, baseline=recipe.baseline), circumstances(runs)
-    figures = _FIGURES.get(recipe.name, _no_figure)(runs, lines, table)
+    figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, lines)
     files = {
         "csv": table.to_csv(index=False, float_format="%.4f"),
         "md": markdown(recipe.title, [shown], notes),
@@ -113,28 +113,29 @@ def _save(path: Path, text: str) -> Path:
 _Lines = Sequence[tuple[Row, frozenset[str]]]
 
 
-def _no_figure(runs: pd.DataFrame, lines: _Lines, table: pd.DataFrame) -> list[go.Figure]:
+def _no_figure(runs: pd.DataFrame, lines: _Lines) -> list[go.Figure]:
     return []
 
 
-def _curves(runs: pd.DataFrame, lines: _Lines, table: pd.DataFrame) -> list[go.Figure]:
+def _curves(runs: pd.DataFrame, lines: _Lines) -> list[go.Figure]:
     from mmsada_lab.analysis.paper_figures import draw_target_curves, target_curves
 
     titles = {digest: row.title for row, digests in lines for digest in digests}
     return [draw_target_curves(target_curves(runs, titles))]
 
 
-def _sweep(runs: pd.DataFrame, lines: _Lines, table: pd.DataFrame) -> list[go.Figure]:
+def _sweep(recipe: Recipe, table: pd.DataFrame) -> list[go.Figure]:
     from mmsada_lab.analysis.paper_figures import draw_sweep, sweep_means
     from mmsada_lab.analysis.tables import MEAN
 
-    values = {row.title: float(dict(row.overrides)["reversal_coefficient"]) / 0.2 for row, _ in lines if row.overrides}
-    baseline = table.loc[(table["row"] == lines[0][0].title) & (table["pair"] == MEAN), "top1"].iloc[0]
+    values = {row.title: row.value for row in recipe.rows if row.value is not None}
+    baseline = table.loc[(table["row"] == recipe.baseline) & (table["pair"] == MEAN), "top1"].iloc[0]
     shown = None if pd.isna(baseline) else float(baseline)
-    return [draw_sweep(sweep_means(table, values), name="λd", baseline=shown, title="Robustness to λd")]
+    title = f"Robustness to {recipe.swept}"
+    return [draw_sweep(sweep_means(table, values), name=recipe.swept, baseline=shown, title=title)]
 
 
-def _spaces(runs: pd.DataFrame, lines: _Lines, table: pd.DataFrame) -> list[go.Figure]:
+def _spaces(runs: pd.DataFrame, lines: _Lines) -> list[go.Figure]:
     """Embeddings of every line's first run, streams side by side."""
     from mmsada_lab.analysis.embedding import draw_embedding, joint_embedding
 
@@ -151,7 +152,7 @@ def _spaces(runs: pd.DataFrame, lines: _Lines, table: pd.DataFrame) -> list[go.F
     return figures
 
 
-_FIGURES = {"fig5": _curves, "fig6": _sweep, "fig7": _spaces}
+_FIGURES = {"fig5": _curves, "fig7": _spaces}
 
 
 def _class_figure(data: DataSource) -> go.Figure:

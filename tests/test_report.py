@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import PAIRS
-from mmsada_lab.recipes import ABLATIONS, LAMBDA_D, RECIPES, find_recipe, recipe_configs, row_configs
+from mmsada_lab.recipes import ABLATIONS, LAMBDA_C, LAMBDA_D, RECIPES, find_recipe, recipe_configs, row_configs
 from mmsada_lab.reproduce import reproduce
 from mmsada_lab.runs import load_runs
 
@@ -42,6 +43,7 @@ class TestRecipes:
             "fig4": 0,
             "fig5": 2 * 2 * 6,
             "fig6": 2 * 6 * (1 + len(LAMBDA_D)),
+            "lambda_c": 2 * 6 * (1 + len(LAMBDA_C)),
             "fig7": 2 * 3 * 6,
             "ablations": 2 * 6 * len(ABLATIONS),
         }
@@ -59,8 +61,23 @@ class TestRecipes:
         for row in RECIPES["fig6"].rows[1:]:
             (config, *_) = row_configs(row, **GRID)
             assert config.lambda_d == pytest.approx(float(row.title.rpartition("= ")[2]))
+            assert config.lambda_d == pytest.approx(row.value)
         halved = next(row for row in RECIPES["table2"].rows if row.title == "MM-SADA, lambda_d=0.5")
         assert row_configs(halved, **GRID)[0].lambda_d == pytest.approx(0.5)
+
+    @pytest.mark.parametrize("preset", ["quick", "sensors", "paper", "released"])
+    def test_lambda_c_is_what_lines_say_in_both_stages(self, preset: str) -> None:
+        rows = RECIPES["lambda_c"].rows[1:]
+        assert [row.value for row in rows] == list(LAMBDA_C)
+        for row in rows:
+            (config, *_) = row_configs(row, **{**GRID, "preset": preset})
+            weights = [stage.weights for _, stage in config.stages]
+            ratios = [each["correspondence"] / each["classification"] for each in weights]
+            assert [config.lambda_c, *ratios] == pytest.approx([row.value] * 3)
+        assert len({c.digest for row in rows for c in row_configs(row, **GRID)} & self.of_table1()) == 2 * 6, "λc = 5"
+
+    def of_table1(self) -> set[str]:
+        return {config.digest for config in recipe_configs(RECIPES["table1"], **GRID)}
 
     @pytest.mark.parametrize("preset", ["quick", "sensors", "paper", "released"])
     def test_every_ablation_changes_something_in_some_preset(self, preset: str) -> None:
@@ -214,6 +231,23 @@ class TestReproduce:
         assert len(draw_target_curves(curves).data) == 6 * 2 * 2, "a line and a band for each pair and method"
         again, _ = reproduce(RECIPES["fig5"], **shared, **places, train=False)
         assert again == files
+
+    @pytest.mark.parametrize("name", ["fig6", "lambda_c"])
+    def test_a_sweep_has_a_point_for_each_value(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mmsada_lab.reproduce.run_grid", in_this_process)
+        drawn: list[object] = []
+        monkeypatch.setattr("mmsada_lab.analysis.report.page", lambda *given: drawn.extend(given[2]) or "")
+        recipe = replace(RECIPES[name], rows=tuple(RECIPES[name].rows[k] for k in (0, 2, 1)))
+        shared = {"data": "toy", "preset": "quick", "seeds": [0], "overrides": SMALL, "device": "cpu"}
+        reproduce(recipe, **shared, runs_dir=tmp_path / "runs", out=tmp_path)
+        (figure,) = drawn
+        assert list(figure.data[0].x) == [recipe.rows[2].value, recipe.rows[1].value]
+        assert figure.layout.xaxis.title.text == recipe.swept
+        assert figure.layout.shapes[0].y0 == pytest.approx(
+            load_runs(tmp_path / "runs").query("method == 'source_only' and stream == 'fused'")["top1"].mean()
+        )
 
     def test_classes_need_no_run(self, tmp_path: Path) -> None:
         shared = {"data": "toy", "preset": "quick", "seeds": [0], "runs_dir": tmp_path / "runs", "out": tmp_path}
