@@ -17,6 +17,7 @@ from mmsada_lab import __version__
 from mmsada_lab.config import METHODS
 from mmsada_lab.data_cli import data_app
 from mmsada_lab.errors import UserError
+from mmsada_lab.grids.grid import NOTEBOOK
 from mmsada_lab.presets import PRESETS, build_config
 from mmsada_lab.recipes import RECIPES, find_recipe
 
@@ -55,6 +56,13 @@ JobsAtOnce = Annotated[int, typer.Option("--jobs", min=1, help="Processes at onc
 Scheduler = Annotated[
     str | None,
     typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler whose workers train; processes here by default."),
+]
+Notebooks = Annotated[
+    bool,
+    typer.Option(
+        "--notebooks",
+        help=f"Train by executing {NOTEBOOK} for each run, kept in the run's folder; slower, for its figures.",
+    ),
 ]
 Overrides = Annotated[
     list[str],
@@ -130,6 +138,7 @@ def compare(
     runs: Runs = Path("runs"),
     device: Device = "auto",
     scheduler: Scheduler = None,
+    notebooks: Notebooks = False,
     override: Overrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train every method on every pair of domains with several seeds, and print the table.
@@ -148,7 +157,8 @@ def compare(
     configs = grid(names, methods=methods.split(","), seeds=range(seeds), data=data, preset=preset, overrides=overrides)
     for config in configs:
         check_fit(config, opened)
-    failures = run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler)
+    notebook = NOTEBOOK if notebooks else None
+    failures = run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
     _show_failures(failures)
     if len(failures) < len(configs):
         results(runs, format=TableFormat.text, matrix=True)
@@ -250,6 +260,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Where the reports are written.")] = Path("runs/reports"),
     device: Device = "auto",
     scheduler: Scheduler = None,
+    notebooks: Notebooks = False,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Train nothing; report on the runs that are finished.")
     ] = False,
@@ -267,7 +278,7 @@ def reproduce(
     names = list(RECIPES) if recipe == "all" else [recipe]
     shared: dict[str, Any] = {"data": data, "preset": preset, "seeds": range(seeds), "overrides": overrides}
     shared |= {"runs_dir": runs, "out": out, "jobs": jobs, "device": device, "train": not report_only}
-    shared["scheduler"] = scheduler
+    shared |= {"scheduler": scheduler, "notebook": NOTEBOOK if notebooks else None}
     failed = 0
     for name in names:
         files, failures = make(find_recipe(name), **shared)

@@ -71,11 +71,11 @@ def run_experiment(
         for note in data.notes:
             tqdm.write(f"note: {note}", file=sys.stderr)
     folder = RunFolder(Path(runs_dir), config, data_name=data.name)
-    if (manifest := folder.manifest()) is not None:
-        _require_same_data(manifest, data, folder.path)
-        if manifest["status"] == "finished":
-            return folder.path
+    if _is_finished(folder, data):
+        return folder.path
     with _accelerator(config, device) as accelerator, _held(folder, accelerator):
+        if _is_finished(folder, data):  # by another process, since
+            return folder.path
         experiment = Experiment(config, data, folder, accelerator=accelerator, workers=workers)
         if share_first_stage and accelerator.num_processes == 1 and config.pretrain.steps:
             experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=data.digest)
@@ -83,12 +83,17 @@ def run_experiment(
     return folder.path
 
 
-def _require_same_data(manifest: dict[str, Any], data: DataSource, path: Path) -> None:
+def _is_finished(folder: RunFolder, data: DataSource) -> bool:
+    """Whether there is nothing left to do; a run of other data is refused."""
+    manifest = folder.manifest()
+    if manifest is None:
+        return False
     if manifest["data_digest"] != data.digest:
         raise UserError(
-            f"the data of {path} have changed (digest {manifest['data_digest']}, now {data.digest}); "
+            f"the data of {folder.path} have changed (digest {manifest['data_digest']}, now {data.digest}); "
             "give another runs folder or move that run away"
         )
+    return bool(manifest["status"] == "finished")
 
 
 @contextmanager

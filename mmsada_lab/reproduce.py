@@ -31,6 +31,7 @@ def reproduce(
     jobs: int = 1,
     device: str = "auto",
     scheduler: str | None = None,
+    notebook: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     train: bool = True,
 ) -> tuple[list[Path], list[Failure]]:
@@ -46,6 +47,7 @@ def reproduce(
         jobs: processes at once.
         device: ``auto`` or ``cpu``.
         scheduler: address of a Dask scheduler, ``tcp://host:port``; worker processes of this machine if None.
+        notebook: to execute for each run and keep with it, see `run_grid`; None trains without one.
         overrides: changes of the preset for every run.
         train: whether to make missing runs; otherwise the report is of what is there.
 
@@ -65,7 +67,7 @@ def reproduce(
     configs = recipe_configs(recipe, **grid)
     failures: list[Failure] = []
     if train and configs:
-        failures = run_grid(configs, runs_dir, jobs=jobs, device=device, scheduler=scheduler)
+        failures = run_grid(configs, runs_dir, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
     lines = [(row, frozenset(c.digest for c in row_configs(row, **grid))) for row in recipe.rows]
     return _write(recipe, lines, opened, runs_dir=runs_dir, out=out), failures
 

@@ -245,6 +245,30 @@ class TestReproduce:
         assert [Path(line).name for line in said.out.splitlines()] == ["table1.csv", "table1.md", "table1.html"]
         assert "| Source-only | 2 |" in (tmp_path / "table1.md").read_text()
 
+    @pytest.mark.parametrize(("words", "notebook"), [([], None), (["--notebooks"], "05_mmsada.ipynb")])
+    @pytest.mark.parametrize("verb", ["compare", "reproduce"])
+    def test_runs_by_notebook(
+        self, verb: str, words: list[str], notebook: str | None, mmsada: Mmsada, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[object] = []
+
+        def refuse(configs, *_, notebook, **__):
+            asked.append(notebook)
+            return [batch.Failure(config, "not today") for config in configs]
+
+        monkeypatch.setattr("mmsada_lab.batch.run_grid", refuse)
+        monkeypatch.setattr("mmsada_lab.reproduce.run_grid", refuse)
+        mmsada(
+            *([verb, "table4"] if verb == "reproduce" else [verb]),
+            "--data",
+            "toy",
+            "--seeds",
+            "1",
+            *words,
+            *SMALL_OPTIONS,
+        )
+        assert asked == [notebook]
+
     def test_unknown_recipe(self, mmsada: Mmsada) -> None:
         said = mmsada("reproduce", "table9")
         assert said.code == 2

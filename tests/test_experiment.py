@@ -584,3 +584,18 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     manifest = read_manifest(path / "manifest.json")
     assert (manifest["status"], manifest["processes"]) == ("finished", 2)
     assert load_history(path)["total_step"].max() == 12
+
+
+@pytest.mark.usefixtures("toy_door")
+def test_a_run_that_another_process_finished_meanwhile_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, made = RunFolder.locked, {}
+
+    def late(folder: RunFolder):
+        monkeypatch.setattr(RunFolder, "locked", locked)
+        made["files"] = snapshot(run(folder.config, tmp_path))
+        return locked(folder)
+
+    monkeypatch.setattr(RunFolder, "locked", late)
+    assert snapshot(run(toy_config("source_only"), tmp_path)) == made["files"]

@@ -65,12 +65,13 @@ def configs() -> list[ExperimentConfig]:
 
 
 def main() -> None:
-    """Run the batch in the folder given."""
+    """Run the batch in the folder given, on the scheduler given or on this machine."""
     import troubled_runs
 
+    runs, *scheduler = sys.argv[1:]
     sources.DOORS["toy"] = toy.open_toy
     batch._run_one = troubled_runs.slowly
-    print(batch.run_grid(configs(), Path(sys.argv[1]), jobs=2, device="cpu"))
+    print(batch.run_grid(configs(), Path(runs), jobs=2, device="cpu", scheduler=scheduler[0] if scheduler else None))
 
 
 if __name__ == "__main__":
