@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format lab clean
+.PHONY: help install demo test lint format lab gallery clean
 
 help:  ## show this page
 	@echo "Multi-modal domain adaptation for action recognition. Start with 'make demo', then 'make lab'."
@@ -50,6 +50,9 @@ format: $(STAMP)  ## let ruff repair what it can
 lab: $(STAMP)  ## open the notebooks in JupyterLab, on this machine only
 	$(BIN)/jupyter lab notebooks --ip 127.0.0.1
 
+gallery: $(STAMP)  ## execute every notebook and make pages of them, with an index (runs/gallery/index.html)
+	$(BIN)/mmsada gallery
+
 clean:  ## remove the virtual environment, caches and the demo's runs
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis runs/demo
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis runs/demo runs/gallery
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

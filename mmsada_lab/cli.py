@@ -17,7 +17,7 @@ from mmsada_lab import __version__
 from mmsada_lab.config import METHODS
 from mmsada_lab.data_cli import data_app
 from mmsada_lab.errors import UserError
-from mmsada_lab.grids.grid import NOTEBOOK
+from mmsada_lab.notebooks import RUN_NOTEBOOK
 from mmsada_lab.presets import PRESETS, build_config
 from mmsada_lab.recipes import RECIPES, find_recipe
 
@@ -61,7 +61,7 @@ Notebooks = Annotated[
     bool,
     typer.Option(
         "--notebooks",
-        help=f"Train by executing {NOTEBOOK} for each run, kept in the run's folder; slower, for its figures.",
+        help=f"Train by executing {RUN_NOTEBOOK} for each run, kept in the run's folder; slower, for its figures.",
     ),
 ]
 Overrides = Annotated[
@@ -157,7 +157,7 @@ def compare(
     configs = grid(names, methods=methods.split(","), seeds=range(seeds), data=data, preset=preset, overrides=overrides)
     for config in configs:
         check_fit(config, opened)
-    notebook = NOTEBOOK if notebooks else None
+    notebook = RUN_NOTEBOOK if notebooks else None
     failures = run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
     _show_failures(failures)
     if len(failures) < len(configs):
@@ -278,7 +278,7 @@ def reproduce(
     names = list(RECIPES) if recipe == "all" else [recipe]
     shared: dict[str, Any] = {"data": data, "preset": preset, "seeds": range(seeds), "overrides": overrides}
     shared |= {"runs_dir": runs, "out": out, "jobs": jobs, "device": device, "train": not report_only}
-    shared |= {"scheduler": scheduler, "notebook": NOTEBOOK if notebooks else None}
+    shared |= {"scheduler": scheduler, "notebook": RUN_NOTEBOOK if notebooks else None}
     failed = 0
     for name in names:
         files, failures = make(find_recipe(name), **shared)
@@ -363,6 +363,27 @@ def demo(
     from mmsada_lab.demo import run_demo
 
     typer.echo(run_demo(runs))
+
+
+@app.command()
+def gallery(
+    to: Annotated[Path, typer.Option(help="Folder of the pages, their index and what the notebooks train.")] = Path(
+        "runs/gallery"
+    ),
+    notebooks: Annotated[str, typer.Option(help="Comma-separated, e.g. 00_quickstart; all by default.")] = "",
+) -> None:
+    """Execute every notebook and make a page of it, with an index; the pages need no network.
+
+    Example: mmsada gallery --notebooks 03_adversarial_alignment,05_mmsada
+    """
+    from mmsada_lab.gallery import make_gallery
+
+    made = make_gallery(to, notebooks=notebooks.split(",") if notebooks else ())
+    for name, error in made.failures.items():
+        typer.echo(f"failed: {name}: {error}", err=True)
+    typer.echo(made.index)
+    if made.failures:
+        raise typer.Exit(1)
 
 
 def _show_failures(failures: Sequence[Failure]) -> None:

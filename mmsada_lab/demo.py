@@ -8,24 +8,20 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
 from mmsada_lab.config import METHODS, ExperimentConfig
-from mmsada_lab.errors import UserError
+from mmsada_lab.notebooks import RUN_NOTEBOOK, execute_notebook, find_notebook, require_packages, write_page
 from mmsada_lab.presets import build_config
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NOTEBOOK = "05_mmsada.ipynb"
 SHOWN = ("source_only", "adabn", "mmsada")
 SOURCE, TARGET = "D1", "D3"  # where source-only is farthest from supervised target
-FIGURE = "application/vnd.plotly.v1+json"
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass(frozen=True)
@@ -78,8 +74,8 @@ def run_demo(
         UserError: without a checkout (the notebook is not in the installed package) or without the notebook
             packages; or if a notebook fails, with its message.
     """
-    notebook = find_notebook(NOTEBOOK)
-    _require_packages()
+    notebook = find_notebook(RUN_NOTEBOOK)
+    require_packages()
     chosen: dict[str, Any] = {"data": data, "preset": preset, "source": SOURCE, "target": TARGET, "seed": 0}
     chosen["overrides"] = dict(overrides or {})
     configs = {method: build_config(**chosen, method=method) for method in methods}
@@ -102,72 +98,6 @@ def run_demo(
     pages = tuple(path.with_suffix(".html") for path in executed.values())
     table = results_table(pd.concat([load_runs(folder) for folder in folders.values()]))
     return Demo(runs_dir, tuple(executed.values()), pages, table)
-
-
-def find_notebook(name: str) -> Path:
-    """The path of a notebook of this checkout.
-
-    Raises:
-        UserError: if the package does not lie in a checkout.
-    """
-    path = Path(__file__).parents[1] / "notebooks" / name
-    if not path.is_file():
-        raise UserError(
-            f"no notebook {path}: the installed package does not hold the notebooks; run this from a checkout "
-            "installed with pip install -e '.[notebooks]'"
-        )
-    return path
-
-
-def _require_packages() -> None:
-    if missing := [name for name in ("papermill", "ipykernel", "nbconvert") if find_spec(name) is None]:
-        raise UserError(f"{', '.join(missing)} not installed; run pip install -e '.[notebooks]' in the checkout")
-
-
-def execute_notebook(notebook: Path, executed: Path, *, parameters: Mapping[str, Any]) -> None:
-    """Execute a notebook with other parameters; the copy is saved as it grows.
-
-    Raises:
-        UserError: if a cell fails, with that cell's error; the copy holds the rest.
-    """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    quiet = {"progress_bar": False, "extra_arguments": ["--log-level=ERROR"]}  # the kernel's remarks on its ports
-    try:
-        papermill.execute_notebook(notebook, executed, parameters=dict(parameters), **quiet)
-    except PapermillExecutionError as error:
-        raise UserError(f"{error.ename}: {error.evalue} (in {executed})") from error
-
-
-def write_page(notebook: Path, page: Path) -> None:
-    """Convert an executed notebook to one HTML file whose figures work without a network.
-
-    Plotly.js is put into the page once; equations are set by MathJax where there is a network, and stay TeX where
-    there is none. Widgets (progress bars) are left out.
-    """
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    content.metadata.pop("widgets", None)
-    first = True
-    for cell in content.cells:
-        cell.outputs = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
-        for output in cell.outputs:
-            if FIGURE in output.get("data", {}):
-                output.data = {"text/html": _figure_html(output.data[FIGURE], with_library=first)}
-                first = False
-    exporter = HTMLExporter(require_js_url="", embed_images=True)  # type: ignore[no-untyped-call]
-    body, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": page.stem}})
-    page.write_text(body.replace('<script src=""></script>', ""), encoding="utf-8")
-
-
-def _figure_html(figure: Mapping[str, Any], *, with_library: bool) -> str:
-    from plotly.io import to_html
-
-    drawn = {"data": figure["data"], "layout": figure["layout"]}
-    return str(to_html(drawn, include_plotlyjs=with_library, full_html=False, validate=False))
 
 
 @contextmanager

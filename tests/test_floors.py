@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 FLOORS = {
     "cli": 5, "data_cli": 5, "batch": 5, "grids": 5,     # doors
     "demo": 5, "reproduce": 5, "recipes": 5,
+    "notebooks": 5, "gallery": 5, "reference": 5,
     "experiment": 4, "trained": 4,                       # wires: a run, and what is done with a finished one
     "train": 3, "evaluate": 3, "checks": 3,              # loops, and what they need
     "checkpoint": 3, "first_stage": 3,                   # where one continues
@@ -38,7 +39,13 @@ BESIDE = {
     ("demo", "batch"),
     ("cli", "grids"),
     ("batch", "grids"),
-    ("grids", "demo"),
+    ("grids", "notebooks"),
+    ("demo", "notebooks"),
+    ("cli", "notebooks"),
+    ("cli", "gallery"),
+    ("gallery", "notebooks"),
+    ("cli", "reference"),
+    ("reference", "notebooks"),
     ("config", "errors"),
     ("config", "paper"),
     ("presets", "config"),
@@ -58,6 +65,7 @@ TORCH_FREE = {
     "grids",
     "recipes",
     "reproduce",
+    "notebooks",
 }  # while being imported; "" is __init__
 TORCH = {"torch", "accelerate", "safetensors.torch"}
 UNITS = FLOORS.keys() | TOWER.keys()

@@ -10,7 +10,8 @@ import pytest
 
 from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
-from mmsada_lab.grids.grid import NOTEBOOK, Grid, has_effect, load_grid
+from mmsada_lab.grids.grid import Grid, has_effect, load_grid
+from mmsada_lab.notebooks import RUN_NOTEBOOK
 from mmsada_lab.presets import override_keys
 
 DOMAINS = ("D1", "D2", "D3")
@@ -116,7 +117,7 @@ class TestWords:
         assert grid.overrides == expected
         assert len(grid.configs(["no", "on", "Y"])) == 12
 
-    @pytest.mark.parametrize(("word", "notebook"), [("true", NOTEBOOK), ("false", None), ("my.ipynb", "my.ipynb")])
+    @pytest.mark.parametrize(("word", "notebook"), [("true", RUN_NOTEBOOK), ("false", None), ("my.ipynb", "my.ipynb")])
     def test_notebook(self, tmp_path: Path, word: str, notebook: str | None) -> None:
         assert loaded(tmp_path, f"methods: [adabn]\nseeds: 1\nnotebook: {word}").notebook == notebook
 

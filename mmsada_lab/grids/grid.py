@@ -11,12 +11,12 @@ from typing import Any
 from mmsada_lab.config import METHODS, ExperimentConfig
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.grids.grid_file import read_grid_file
+from mmsada_lab.notebooks import RUN_NOTEBOOK
 from mmsada_lab.presets import build_config, override_keys
 
 DomainChoice = tuple[str | None, str]
 """Source (None for supervised target) and target."""
 
-NOTEBOOK = "05_mmsada.ipynb"
 TERM_OF = {
     "reversal_coefficient": ("adversarial", "discrepancy"),
     "reversal_schedule": ("adversarial", "discrepancy"),
@@ -234,7 +234,7 @@ def _text(key: str, value: object) -> str:
 
 def _notebook(value: object) -> str | None:
     if isinstance(value, bool):
-        return NOTEBOOK if value else None
+        return RUN_NOTEBOOK if value else None
     return _text("notebook", value)
 
 

@@ -144,7 +144,7 @@ def _wait_until_free(job: Job) -> None:
 
 def _execute(job: Job, notebook: str) -> None:
     """Execute the notebook beside the run's folder's file, so that this is always a whole one."""
-    from mmsada_lab.demo import execute_notebook
+    from mmsada_lab.notebooks import execute_notebook
 
     kept = job.folder / EXECUTED
     with tempfile.TemporaryDirectory(prefix="mmsada-") as scratch:
@@ -197,7 +197,7 @@ def read_notebook(notebook: str | Path) -> str:
     """
     import papermill
 
-    from mmsada_lab.demo import find_notebook
+    from mmsada_lab.notebooks import find_notebook
 
     path = Path(notebook) if Path(notebook).is_file() else find_notebook(str(notebook))
     text = path.read_text(encoding="utf-8")

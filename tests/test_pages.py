@@ -1,0 +1,116 @@
+"""Pages of notebooks: equations and figures need no network; the gallery goes on after a failure."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+
+from mmsada_lab import gallery, notebooks
+from mmsada_lab.errors import UserError
+from mmsada_lab.gallery import make_gallery
+from mmsada_lab.notebooks import Equations, write_page
+
+MATHML = "{http://www.w3.org/1998/Math/MathML}"
+FIRST = "# The {0}\n\n**Is `it` & so?**\n\nText.\n\n*Time and device:* a second\non any machine.\n\nMore."
+
+
+def write_notebook(path: Path, *sources: str, code: str = "x = 1") -> Path:
+    new = nbformat.v4
+    cells = [*map(new.new_markdown_cell, sources), new.new_code_cell('runs_dir: str = "runs"  # where\n' + code)]
+    cells[-1].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(
+        new.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}}), path
+    )
+    return path
+
+
+class TestEquations:
+    def test_marks_and_back(self) -> None:
+        equations = Equations()
+        marked = equations.taken_from("Of $a_b$ and\n$$\n\\sum_m\nx^m\n$$\n")
+        assert "$" not in marked
+        back = equations.put_back(marked)
+        first, second = (ElementTree.fromstring(each) for each in re.findall(r"<math.*?</math>", back))
+        assert (first.get("display"), second.get("display")) == ("inline", "block")
+        assert [part.text for part in first.iter() if part.text] == ["a", "b"]
+        assert first.find(f".//{MATHML}msub") is not None
+
+    @pytest.mark.parametrize(
+        "markdown",
+        ["`$x$`", "```\n$x$ and $$y$$\n```", "costs $5", r"an escaped \$x$", "$ x$ y $", "no equation"],
+    )
+    def test_what_is_none(self, markdown: str) -> None:
+        equations = Equations()
+        assert equations.taken_from(markdown) == markdown
+        assert equations.found == []
+
+    def test_code_between_equations(self) -> None:
+        equations = Equations()
+        marked = equations.taken_from("$a$ `$b$` $c$")
+        assert "`$b$`" in marked
+        assert len(equations.found) == 2
+        assert marked.index("0⟧") < marked.index("`") < marked.index("1⟧")
+
+    def test_no_markup_inside_attributes(self) -> None:
+        equations = Equations()
+        mark = equations.taken_from("$a$")
+        assert (
+            equations.put_back(f'<h2 id="The-{mark}">The {mark}</h2>') == f'<h2 id="The-">The {equations.found[0]}</h2>'
+        )
+
+
+def test_a_page_shows_equations_where_they_were(tmp_path: Path) -> None:
+    source = "## The loss $L_y$\n\n| term | weight |\n|---|---|\n| $L_d$ | $\\lambda_d$ |\n\n> remark $L_c$"
+    write_page(write_notebook(tmp_path / "00_it.ipynb", source), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "⟦" not in page
+    assert page.count("<math ") == 4
+    assert re.search(r"<td[^>]*><math .*?</math></td>\s*<td[^>]*><math ", page)
+    assert re.search(r"<blockquote>\s*<p>remark <math ", page)
+    assert not re.search(r"<(script|link)[^>]*(src|href)=\"http", page)
+
+
+class TestGallery:
+    @pytest.fixture(autouse=True)
+    def checkout(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two notebooks; the first fails."""
+        folder = tmp_path / "notebooks"
+        folder.mkdir()
+        write_notebook(folder / "00_one.ipynb", FIRST.format("one"), code="raise ValueError('the lamp fell over')")
+        write_notebook(folder / "01_two.ipynb", FIRST.format("two"), code="print(runs_dir)")
+        found = sorted(folder.iterdir())
+        monkeypatch.setattr(gallery, "find_notebooks", lambda: found)
+
+    def test_one_failure_does_not_stop_the_others(self, tmp_path: Path) -> None:
+        made = make_gallery(tmp_path / "gallery", parameters={"01_two": {"runs_dir": "elsewhere"}})
+        assert made.failures.keys() == {"00_one"}
+        assert made.failures["00_one"].startswith("ValueError: the lamp fell over (in ")
+        assert [page.name for page in made.pages] == ["00_one.html", "01_two.html"]
+        assert "the lamp fell over" in made.pages[0].read_text()
+        assert "elsewhere" in made.pages[1].read_text()
+        index = made.index.read_text()
+        assert re.findall(r'<a href="(.*?)"', index) == ["00_one.html", "01_two.html"]
+        assert index.count("stopped by an error") == 1
+        assert (
+            '<h2><span>01</span> The two</h2><p>Is it &amp; so?</p><p class="time">a second on any machine.</p>'
+            in index
+        )
+
+    def test_chosen_ones(self, tmp_path: Path) -> None:
+        made = make_gallery(tmp_path / "gallery", notebooks=["01_two"])
+        assert [page.name for page in made.pages] == ["01_two.html"]
+        assert str(tmp_path / "gallery" / "runs") in made.pages[0].read_text(), "it trains in the gallery's folder"
+
+    def test_an_unknown_one(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"unknown notebook '01_tow'.*Did you mean '01_two'"):
+            make_gallery(tmp_path / "gallery", notebooks=["01_tow"])
+        assert not (tmp_path / "gallery").exists()
+
+
+def test_notebooks_of_this_checkout() -> None:
+    assert notebooks.RUN_NOTEBOOK in [path.name for path in notebooks.find_notebooks()]
