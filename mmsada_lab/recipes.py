@@ -59,13 +59,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A table or figure: its lines, the line the others are compared with, and the option that is swept, if any."""
+    """A table or figure.
+
+    Attributes:
+        name: what it is asked for by.
+        title: heading of its report.
+        rows: its lines.
+        baseline: title of the line the others are compared with.
+        swept: the option whose values its lines are, if it is a sweep.
+        selection: whether its report also tells what rules of selection would have cost; one setting per method.
+    """
 
     name: str
     title: str
     rows: tuple[Row, ...]
     baseline: str = "Source-only"
     swept: str = ""
+    selection: bool = False
 
 
 def _of_table(number: int) -> tuple[Row, ...]:
@@ -97,7 +107,7 @@ _CURVES = (Row("Source-only", "source_only"), Row("MM-SADA", "mmsada"))
 _SPACES = (_CURVES[0], Row("Self-supervised only", "self_supervised_only"), _CURVES[1])
 
 RECIPES: dict[str, Recipe] = {
-    "table1": Recipe("table1", "Table 1: MM-SADA and the baselines", _of_table(1)),
+    "table1": Recipe("table1", "Table 1: MM-SADA and the baselines", _of_table(1), selection=True),
     "table2": Recipe("table2", "Table 2: what each loss contributes", _of_table(2)),
     "table3": Recipe("table3", "Table 3: every stream on its own", _of_table(3), baseline="Source-only, rgb stream"),
     "table4": Recipe("table4", "Table 4: what corresponds", _of_table(4), baseline="Self-supervised only"),

@@ -79,21 +79,29 @@ def _write(
 
     if not lines:
         figures, notes = [_class_figure(data)], [f"training segments of {data.name} per class and domain"]
-        return [_save(out / f"{recipe.name}.html", page(recipe.title, [], figures, notes))]
+        return [_save(out / f"{recipe.name}.html", page(recipe.title, {}, figures, notes))]
     runs = load_runs(runs_dir)
     wanted = frozenset().union(*(digests for _, digests in lines))
     runs = runs[runs["digest"].isin(wanted)]
     if runs.empty:
         raise UserError(f"none of the runs of {recipe.name} in {runs_dir} is finished")
     table = report_table(runs, [_line(row, digests) for row, digests in lines], baseline=recipe.baseline)
-    shown, notes = laid_out(table, baseline=recipe.baseline), circumstances(runs)
+    tables, notes = {"": laid_out(table, baseline=recipe.baseline)}, circumstances(runs)
+    if recipe.selection:
+        tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
     figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, lines)
     files = {
         "csv": table.to_csv(index=False, float_format="%.4f"),
-        "md": markdown(recipe.title, [shown], notes),
-        "html": page(recipe.title, [shown], figures, notes),
+        "md": markdown(recipe.title, tables, notes),
+        "html": page(recipe.title, tables, figures, notes),
     }
     return [_save(out / f"{recipe.name}.{suffix}", text) for suffix, text in files.items()]
+
+
+def _selection(runs: pd.DataFrame) -> pd.DataFrame:
+    from mmsada_lab.analysis.selection import selection_lines, selection_summary, selection_table
+
+    return selection_lines(selection_summary(selection_table(runs)))
 
 
 def _line(row: Row, digests: frozenset[str]) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -162,6 +163,9 @@ class TestReportTable:
         assert shown.loc[PAPER_LINE, ["seeds", "D2→D1", "D1→D2", MEAN]].tolist() == ["1", "42.5", "–", "45.5"]
         assert shown.loc["mmsada", "− Source-only [95 %]"].startswith("+6.0 [")
         assert shown.loc["mmd", ["seeds", MEAN]].tolist() == ["0-1", "–"]
+        compared = shown["− Source-only [95 %]"]
+        assert compared["mmd"] == "too few runs"
+        assert compared["Source-only"] == compared[PAPER_LINE] == ""
 
 
 class TestPages:
@@ -175,7 +179,7 @@ class TestPages:
     def test_a_page_is_closed_escaped_and_offline(self) -> None:
         table = laid_out(TestReportTable.TABLE.reset_index(), baseline="Source-only")
         figure = draw_sweep(pd.DataFrame({"value": [0, 1], "top1": [1, 2], "sd": [0.1, 0.2], "seeds": 3}), name="λd")
-        text = page("<b>Table & 1", [table], [figure, figure], ["a < b"])
+        text = page("<b>Table & 1", {"": table}, [figure, figure], ["a < b"])
         stack: list[str] = []
 
         class Closed(HTMLParser):
@@ -193,8 +197,16 @@ class TestPages:
 
     def test_markdown_has_a_cell_for_each_column(self) -> None:
         table = laid_out(TestReportTable.TABLE.reset_index(), baseline="Source-only")
-        lines = [line for line in markdown("T", [table], ["n"]).splitlines() if line.startswith("|")]
+        lines = [line for line in markdown("T", {"": table}, ["n"]).splitlines() if line.startswith("|")]
         assert {line.count("|") for line in lines} == {len(table.columns) + 1}
+
+    def test_tables_stand_under_their_headings(self) -> None:
+        tables = {"": pd.DataFrame({"a": [1]}), "Second & last": pd.DataFrame({"b": [2]})}
+        assert re.findall(r"^(#+ .*|\| [ab] \|)$", markdown("T", tables, []), re.M) == [
+            "# T", "| a |", "## Second & last", "| b |",
+        ]  # fmt: skip
+        headings = re.findall(r"<h2>(.*?)</h2>|<th>(.)</th>", page("T", tables, [], []))
+        assert headings == [("", "a"), ("Second &amp; last", ""), ("", "b")]
 
 
 class TestFigures:
@@ -231,6 +243,21 @@ class TestReproduce:
         assert len(draw_target_curves(curves).data) == 6 * 2 * 2, "a line and a band for each pair and method"
         again, _ = reproduce(RECIPES["fig5"], **shared, **places, train=False)
         assert again == files
+
+    def test_a_report_that_tells_what_rules_of_selection_would_have_cost(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mmsada_lab.reproduce.run_grid", in_this_process)
+        assert [recipe.name for recipe in RECIPES.values() if recipe.selection] == ["table1"]
+        recipe = replace(RECIPES["table1"], rows=RECIPES["table1"].rows[:1])
+        shared = {"data": "toy", "preset": "quick", "seeds": [0], "overrides": SMALL, "device": "cpu"}
+        (_, report, _), _ = reproduce(recipe, **shared, runs_dir=tmp_path / "runs", out=tmp_path)
+        text = report.read_text()
+        assert "## What each rule of choosing a checkpoint would have reached" in text
+        assert re.search(r"\| Source-only \| minus the mean entropy of target predictions \| 6 \| ", text)
+        assert re.search(
+            r"\| Source-only \| top-1 on the target's labels: a bound, not a rule \| 6 \| .* \| 0\.0 ", text
+        )
 
     @pytest.mark.parametrize("name", ["fig6", "lambda_c"])
     def test_a_sweep_has_a_point_for_each_value(

@@ -112,7 +112,8 @@ def laid_out(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
         by_pair = cells.set_index("pair")
         ours = {pair: _cell(by_pair.loc[pair, "top1"], by_pair.loc[pair, "sd"]) for pair in pairs}
         seeds = sorted({int(n) for n in by_pair["seeds"]})
-        lines.append({"": title, "seeds": "-".join(map(str, seeds)), **ours, against: _interval(cells.iloc[-1])})
+        compared = "" if title == baseline else _interval(cells.iloc[-1])
+        lines.append({"": title, "seeds": "-".join(map(str, seeds)), **ours, against: compared})
         if by_pair["paper"].notna().any():
             paper = {pair: _cell(by_pair.loc[pair, "paper"], np.nan) for pair in pairs}
             lines.append({"": PAPER_LINE, "seeds": "1", **paper, against: ""})
@@ -127,7 +128,7 @@ def _cell(value: float, sd: float) -> str:
 
 def _interval(mean: pd.Series[float]) -> str:
     if np.isnan(mean["difference"]):
-        return ""
+        return "too few runs"
     return f"{mean['difference']:+.1f} [{mean['low']:+.1f}, {mean['high']:+.1f}]"
 
 
@@ -153,10 +154,12 @@ def circumstances(runs: pd.DataFrame) -> list[str]:
     return facts
 
 
-def markdown(title: str, tables: Iterable[pd.DataFrame], notes: Iterable[str]) -> str:
-    """A report as Markdown."""
+def markdown(title: str, tables: Mapping[str, pd.DataFrame], notes: Iterable[str]) -> str:
+    """A report as Markdown; each table under its heading, if it has one."""
     parts = [f"# {title}"]
-    for table in tables:
+    for heading, table in tables.items():
+        if heading:
+            parts.append(f"## {heading}")
         head = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * len(table.columns)]
         parts.append("\n".join([*head, *("| " + " | ".join(map(str, row)) + " |" for row in table.to_numpy())]))
     parts.append("\n".join(f"- {note}" for note in notes))
@@ -170,13 +173,16 @@ th:first-child, td:first-child { text-align: left; } tr.paper td { color: #7f7f7
 li { margin: .3em 0; } .table { overflow-x: auto; }"""
 
 
-def page(title: str, tables: Iterable[pd.DataFrame], figures: Iterable[go.Figure], notes: Iterable[str]) -> str:
-    """A report as one HTML file that needs no network."""
+def page(title: str, tables: Mapping[str, pd.DataFrame], figures: Iterable[go.Figure], notes: Iterable[str]) -> str:
+    """A report as one HTML file that needs no network; each table under its heading, if it has one."""
     drawn = [
         to_html(figure, include_plotlyjs=number == 0, full_html=False, validate=False)
         for number, figure in enumerate(figures)
     ]
-    body = [f"<h1>{html.escape(title)}</h1>", *map(_html_table, tables), *drawn]
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    for heading, table in tables.items():
+        body += [f"<h2>{html.escape(heading)}</h2>"] * bool(heading) + [_html_table(table)]
+    body += drawn
     body.append("<ul>" + "".join(f"<li>{html.escape(note)}</li>" for note in notes) + "</ul>")
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'

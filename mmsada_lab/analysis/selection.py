@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.runs import load_history
 
@@ -55,7 +56,7 @@ def selection_table(runs: pd.DataFrame, *, stream: str = "fused") -> pd.DataFram
 
 
 def selection_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Per method and rule: mean accuracy, mean and worst regret, mean rank correlation, and how many runs.
+    """Per method and rule: mean accuracy, mean (with sd over runs) and worst regret, mean rank correlation, runs.
 
     Args:
         table: from `selection_table`.
@@ -70,6 +71,22 @@ def selection_summary(table: pd.DataFrame) -> pd.DataFrame:
         correlation=("correlation", "mean"),
     )
     return summary.reset_index()
+
+
+def selection_lines(summary: pd.DataFrame) -> pd.DataFrame:
+    """`selection_summary` as it is read: rounded, with the methods' titles and what each rule looks at."""
+    spread = summary["regret_sd"].map(lambda sd: "" if np.isnan(sd) else f" ± {sd:.1f}")
+    return pd.DataFrame(
+        {
+            "": summary["method"].map(lambda method: METHODS[method].title),
+            "rule": summary["rule"].map(RULES),
+            "runs": summary["runs"],
+            "top-1": summary["top1"].map("{:.1f}".format),
+            "regret": summary["regret"].map("{:.1f}".format) + spread,
+            "worst regret": summary["worst"].map("{:.1f}".format),
+            "rank correlation": summary["correlation"].map(lambda value: "" if np.isnan(value) else f"{value:+.2f}"),
+        }
+    )
 
 
 def _of_run(path: Path, *, stream: str, averaged: int) -> list[dict[str, object]]:
