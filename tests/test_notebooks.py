@@ -47,13 +47,19 @@ TINY = {
     "test_windows": 2,
 }
 SMALL_DATA = "kitchens:scale=0.01"
+QUICK = {"data": SMALL_DATA, "overrides": TINY, "device": "cpu"}
 SMOKE: dict[str, dict[str, Any]] = {
-    "05_mmsada": {"data": SMALL_DATA, "overrides": TINY, "device": "cpu"},
+    "00_quickstart": QUICK,
+    "02_late_fusion": QUICK,
+    "05_mmsada": QUICK,
     "10_your_own_data": {"clips_per_site": 24, "overrides": TINY, "device": "cpu"},
 }
 """Parameters that make a notebook quick; one that is not listed runs as it is."""
 
 OTHER: dict[str, dict[str, Any]] = {
+    "00_quickstart": {"method": "self_supervised_only", "seed": 1},
+    "01_domains_and_segments": {"seed": 1},
+    "02_late_fusion": {"source": "D3", "target": "D2", "seed": 1},
     "05_mmsada": {"method": "adversarial_only", "source": "D3", "target": "D2", "seed": 1},
     "10_your_own_data": {"seed": 1},
 }
