@@ -20,6 +20,7 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.notebooks import RUN_NOTEBOOK
 from mmsada_lab.presets import PRESETS, build_config
 from mmsada_lab.recipes import RECIPES, find_recipe
+from mmsada_lab.weights_cli import weights_app
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
 
 Data = Annotated[
     str,

@@ -81,6 +81,8 @@ class ExperimentConfig:
         crops: ``released`` (top/centre and left/centre offsets only, as the code) or ``tsn`` (13 offsets).
         backbone: ``auto`` (by the kind of each modality: ``small3d`` for 8-bit video, ``temporal`` for numbers in time,
             ``mlp`` for a vector), one name for all, or one for each, ``rgb:small3d,inertial:mlp`` (others: auto).
+        pretrained: files of weights that backbones start from, by modality: ``rgb:rgb_imagenet.safetensors,flow:...``;
+            empty: all start fresh.
         width: channels of a small backbone's first layer; its features are 4 x width.
         dropout: probability (paper: 0.5).
         dropout_on: ``classifier`` (as the code) or ``features`` (all heads, as the text reads).
@@ -153,6 +155,7 @@ class ExperimentConfig:
     window_average: str = "probabilities"
     log_every: int = 1
     precision: str = "no"
+    pretrained: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
@@ -216,8 +219,17 @@ class ExperimentConfig:
     @property
     def digest(self) -> str:
         """Ten hexadecimal digits that change whenever any field does (the preset's name aside)."""
-        values = {name: value for name, value in self.to_dict().items() if name != "preset"}
+        values = {name: value for name, value in self.to_dict().items() if _counts(name, value)}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+_YOUNGER = ("pretrained",)
+"""Fields that were added later: at their default they leave the digests of older runs as they are."""
+
+
+def _counts(name: str, value: object) -> bool:
+    """Whether a field enters the digest."""
+    return name != "preset" and not (name in _YOUNGER and value == getattr(ExperimentConfig, name))
 
 
 _CHOICES: dict[str, tuple[object, ...]] = {
@@ -281,15 +293,20 @@ def _validate_stage(name: str, stage: Stage, method: MethodFacts) -> None:
 
 def _validate_backbone(config: ExperimentConfig) -> None:
     """Whether each part of ``rgb:small3d,inertial:mlp`` names a modality; which backbones there are, models know."""
-    parts = config.backbone.split(",")
-    if config.backbone and not any(":" in part for part in parts) and len(parts) == 1:
-        return
-    for part in parts:
-        modality, separator, name = part.partition(":")
-        if not separator or not name:
-            raise UserError(f"backbone is {config.backbone!r}; give auto, one name, or rgb:small3d,inertial:mlp")
+    if ":" in config.backbone or "," in config.backbone or not config.backbone:
+        _validate_parts(config, "backbone", like="auto, one name, or rgb:small3d,inertial:mlp")
+    if config.pretrained:
+        _validate_parts(config, "pretrained", like="a file for each modality, rgb:FILE,flow:FILE")
+
+
+def _validate_parts(config: ExperimentConfig, name: str, *, like: str) -> None:
+    value = getattr(config, name)
+    for part in value.split(","):
+        modality, separator, chosen = part.partition(":")
+        if not separator or not chosen:
+            raise UserError(f"{name} is {value!r}; give {like}")
         if modality not in config.modalities:
-            raise unknown("modality in backbone", modality, config.modalities)
+            raise unknown(f"modality in {name}", modality, config.modalities)
 
 
 def _validate_pair(config: ExperimentConfig) -> None:

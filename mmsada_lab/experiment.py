@@ -33,6 +33,7 @@ from mmsada_lab.evaluate import FUSED, Predictions, accuracies, clip_rule, label
 from mmsada_lab.first_stage import alone, first_stage_path, publish
 from mmsada_lab.methods import METHODS
 from mmsada_lab.models.network import LateFusionNetwork, build_network
+from mmsada_lab.models.pretrained import load_backbones
 from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_atomic, write_json
 from mmsada_lab.train import mean_terms, step_seed, train_steps
 
@@ -78,7 +79,8 @@ def run_experiment(
             return folder.path
         experiment = Experiment(config, data, folder, accelerator=accelerator, workers=workers)
         if share_first_stage and accelerator.num_processes == 1 and config.pretrain.steps:
-            experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=data.digest)
+            started_from = [data.digest, *(report.sha256 for report in experiment.pretrained.values())]
+            experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=" ".join(started_from))
         experiment.run(show_progress=show_progress)
     return folder.path
 
@@ -138,6 +140,7 @@ class Experiment:
         self.rule = clip_rule(config)
         self.workers = _default_workers(data) if workers is None else workers
         self.network = self._build_network()
+        self.pretrained = load_backbones(dict(self.network.backbones.items()), config.pretrained)
         self.method = METHODS[config.method](self.network, config, num_classes=len(data.classes)).to(accelerator.device)
         self.progress = Progress()
         self.first_stage: Path | None = None  # where it is shared
@@ -178,6 +181,8 @@ class Experiment:
         total = sum(stage.steps for _, stage in self.config.stages)
         shown = show_progress and self.accelerator.is_main_process
         title = f"{self.config.method} {self.config.pair} seed {self.config.seed}"
+        for report in self.pretrained.values() if shown else ():
+            tqdm.write(str(report), file=sys.stderr)
         with tqdm(total=total, initial=self._total_steps(), desc=title, unit="step", disable=not shown) as bar:
             for number in range(self.progress.stage, len(self.config.stages)):
                 if number != self.progress.stage:
@@ -333,6 +338,7 @@ class Experiment:
             "data_digest": self.data.digest,
             "data_notes": list(self.data.notes),
             "inputs": {m: list(found) for m, found in inputs_of(self.source, self.config.modalities).items()},
+            "pretrained": {modality: report.to_dict() for modality, report in self.pretrained.items()},
             **provenance(),
             "device": _device_name(self.accelerator.device),
             "threads": torch.get_num_threads(),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 from toy import SMALL, Mmsada, Said, open_toy, run_toy
 
 from mmsada_lab import __version__, batch, cli
@@ -281,6 +283,19 @@ class TestReproduce:
         said = mmsada("results", compared, "--selection")
         assert said.code == 0, said.err
         assert "oracle" in said.out
+
+
+class TestWeights:
+    def test_converted_once(self, mmsada: Mmsada, tmp_path: Path) -> None:
+        torch.save({"state_dict": {"a": torch.ones(2)}}, tmp_path / "a.pt")
+        words = ("weights", "convert", tmp_path / "a.pt", tmp_path / "a.safetensors")
+        assert mmsada(*words).lines == [str(tmp_path / "a.safetensors")]
+        assert load_file(tmp_path / "a.safetensors")["a"].tolist() == [1, 1]
+        assert "already holds these weights" in mmsada(*words).out
+        torch.save({"a": torch.zeros(2)}, tmp_path / "a.pt")
+        said = mmsada(*words)
+        assert said.code == 2
+        assert "holds other weights" in said.err
 
 
 class TestMistakes:

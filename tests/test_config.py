@@ -27,6 +27,7 @@ OTHER: dict[str, Any] = {
     "correspondence_terms": "printed",
     "window_average": "logits",
     "backbone": "other",
+    "pretrained": "flow:weights.safetensors",
     "width": 3,
     "dropout": 0.25,
     "dropout_on": "features",
@@ -195,6 +196,13 @@ class TestIdentity:
         assert config.digest == shuffled.digest
         assert len(config.digest) == 10
         assert set(config.digest) <= set("0123456789abcdef")
+
+    def test_the_digest_of_runs_that_are_published_stays(self) -> None:
+        """The reference runs are found by it; a new field counts only where it is not at its default."""
+        config = build_config("quick", source="D1", target="D2", method="mmsada")
+        assert config.digest == "9611d57c75"
+        older = {name: value for name, value in config.to_dict().items() if name != "pretrained"}
+        assert ExperimentConfig(**older).digest == "9611d57c75"
 
     def test_is_frozen(self) -> None:
         with pytest.raises(FrozenInstanceError):

@@ -6,6 +6,7 @@ Two runs are the same if their histories are the same bytes, their predictions, 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -25,6 +26,7 @@ import pandas as pd
 import pytest
 import torch
 import toy
+from accelerate import Accelerator
 from safetensors.numpy import load_file
 from toy import CLASSES, ToyReader, class_of, relabelled, toy_config, toy_data
 
@@ -33,7 +35,8 @@ from mmsada_lab import methods
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.data.segments import DataSource
 from mmsada_lab.errors import UserError
-from mmsada_lab.experiment import run_experiment
+from mmsada_lab.experiment import Experiment, run_experiment
+from mmsada_lab.models.network import build_network
 from mmsada_lab.runs import RunFolder, load_history, load_predictions, read_arrays, read_manifest
 
 pytestmark = pytest.mark.usefixtures("toy_door")
@@ -599,3 +602,40 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_made_again(
 
     monkeypatch.setattr(RunFolder, "locked", late)
     assert snapshot(run(toy_config("source_only"), tmp_path)) == made["files"]
+
+
+@pytest.mark.usefixtures("toy_door")
+class TestPretrained:
+    def weights(self, folder: Path, **more: torch.Tensor) -> Path:
+        """Those of a stream as `toy_config` builds it, all ones."""
+        network = build_network(toy_config(), {"rgb": ("video", 3), "flow": ("video", 2)}, num_classes=3)
+        ones = {name: torch.ones_like(value) for name, value in network.backbones["rgb"].state_dict().items()}
+        torch.save({**ones, **more}, folder / "rgb.pt")
+        return folder / "rgb.pt"
+
+    def test_backbones_start_from_a_file_and_the_manifest_says_which(self, tmp_path: Path, capsys) -> None:
+        file = self.weights(tmp_path, **{"logits.weight": torch.ones(1)})
+        config = toy_config(pretrained=f"rgb:{file}")
+        experiment = Experiment(
+            config, toy_data(), RunFolder(tmp_path, config, data_name="toy"), accelerator=Accelerator(cpu=True)
+        )
+        assert all((value == 1).all() for value in experiment.network.backbones["rgb"].parameters())
+        assert not all((value == 1).all() for value in experiment.network.backbones["flow"].parameters())
+        path = run_experiment(config, tmp_path / "runs", device="cpu", workers=0)
+        assert "1 left\n  left: logits.weight" in capsys.readouterr().err
+        found = read_manifest(path / "manifest.json")["pretrained"]
+        assert found.keys() == {"rgb"}
+        assert (found["rgb"]["left"], found["rgb"]["missing"]) == (["logits.weight"], [])
+        assert found["rgb"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def test_other_weights_under_the_same_name_share_no_first_stage(self, tmp_path: Path) -> None:
+        config = toy_config("source_only", pretrained=f"rgb:{self.weights(tmp_path)}")
+        for spare in (1.0, 2.0):
+            self.weights(tmp_path, spare=torch.tensor([spare]))
+            run(replace(config, seed=config.seed, reversal_coefficient=spare), tmp_path / "runs")
+        assert len(list((tmp_path / "runs" / ".first_stages").glob("*.pt"))) == 2
+
+    def test_a_file_that_is_none(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="there is no file"):
+            run(toy_config(pretrained=f"flow:{tmp_path / 'none.pt'}"), tmp_path / "runs")
+        assert not list(tmp_path.rglob("manifest.json"))

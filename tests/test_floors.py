@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # A unit is a top-level module or folder. It may import units of lower floors; units of one floor never import each
 # other, except where BESIDE says so. Inside a folder, its own modules import each other freely.
 FLOORS = {
-    "cli": 5, "data_cli": 5, "batch": 5, "grids": 5,     # doors
+    "cli": 5, "data_cli": 5, "weights_cli": 5, "batch": 5, "grids": 5,     # doors
     "demo": 5, "reproduce": 5, "recipes": 5,
     "notebooks": 5, "gallery": 5, "reference": 5,
     "experiment": 4, "trained": 4,                       # wires: a run, and what is done with a finished one
@@ -31,6 +31,7 @@ TOWER_USERS = {"cli", "batch", "demo", "reproduce"}  # doors may open on the tow
 BESIDE = {
     ("cli", "batch"),
     ("cli", "data_cli"),
+    ("cli", "weights_cli"),
     ("cli", "demo"),
     ("cli", "recipes"),
     ("cli", "reproduce"),
@@ -62,6 +63,7 @@ TORCH_FREE = {
     "batch",
     "cli",
     "data_cli",
+    "weights_cli",
     "grids",
     "recipes",
     "reproduce",

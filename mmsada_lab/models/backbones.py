@@ -8,6 +8,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.models.external import build_external
+from mmsada_lab.models.i3d import I3D
 
 
 class Small3D(nn.Module):
@@ -101,6 +103,12 @@ class MLP(nn.Module):
         return features
 
 
+def _i3d(in_channels: int, *, width: int, norm_momentum: float = 0.001) -> I3D:
+    """I3D, which has one width only."""
+    del width
+    return I3D(in_channels, norm_momentum=norm_momentum)
+
+
 class Backbone(NamedTuple):
     """How a backbone is built, and what kinds of modality it takes."""
 
@@ -110,6 +118,7 @@ class Backbone(NamedTuple):
 
 BACKBONES: dict[str, Backbone] = {
     "small3d": Backbone(Small3D, ("video",)),
+    "i3d": Backbone(_i3d, ("video",)),
     "temporal": Backbone(Temporal, ("series",)),
     "mlp": Backbone(MLP, ("vector", "series")),
 }
@@ -121,10 +130,19 @@ AUTO = {"video": "small3d", "series": "temporal", "vector": "mlp"}
 def build_backbone(name: str, in_channels: int, *, kind: str = "video", width: int, norm_momentum: float) -> nn.Module:
     """Build a fresh backbone by name; ``auto`` chooses by the kind of the modality.
 
+    Args:
+        name: key of `BACKBONES`, ``auto``, or a model of another library (`mmsada_lab.models.external`).
+        in_channels: channels of the modality.
+        kind: of the modality.
+        width: channels of a small backbone's first layer; I3D and other libraries' have widths of their own.
+        norm_momentum: weight of the newest batch in the running statistics; those of other libraries keep theirs.
+
     Raises:
         UserError: if there is no such backbone, or it does not take this kind of modality.
     """
     name = AUTO[kind] if name == "auto" else name
+    if ":" in name and kind == "video":
+        return build_external(name, in_channels)
     if name not in BACKBONES:
         raise unknown("backbone", name, ["auto", *BACKBONES])
     if kind not in BACKBONES[name].kinds:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.models.backbones import build_backbone
+from mmsada_lab.models.i3d import I3D
 
 
 def normalise(clips: Tensor) -> Tensor:
@@ -98,6 +99,8 @@ class LateFusionNetwork(nn.Module):
     def _grouped(self, backbone: nn.Module, clips: Tensor) -> Tensor:
         if not (self.training and self.norm_group):
             return backbone(clips)  # type: ignore[no-any-return]
+        if isinstance(backbone, I3D):  # normalises all groups at once
+            return backbone(clips, self.norm_group)  # type: ignore[no-any-return]
         return torch.cat([backbone(group) for group in clips.split(self.norm_group)])
 
     def stream_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
