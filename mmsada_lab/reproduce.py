@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mmsada_lab.batch import Failure, run_grid
+from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
 from mmsada_lab.recipes import Recipe, Row, recipe_configs, row_configs
 from mmsada_lab.runs import load_runs, read_arrays, write_atomic
@@ -99,9 +100,12 @@ def _write(
 
 
 def _selection(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rules by method, but for supervised target: what it is trained on has the labels the rules do without."""
     from mmsada_lab.analysis.selection import selection_lines, selection_summary, selection_table
 
-    return selection_lines(selection_summary(selection_table(runs)))
+    judged = runs[runs["method"] != "supervised_target"]
+    ordered = judged.sort_values("method", key=lambda names: names.map(list(METHODS).index), kind="stable")
+    return selection_lines(selection_summary(selection_table(ordered)))
 
 
 def _line(row: Row, digests: frozenset[str]) -> Line:
