@@ -388,6 +388,31 @@ def gallery(
         raise typer.Exit(1)
 
 
+@app.command()
+def keep(
+    runs: Annotated[Path, typer.Argument(help="A folder of runs.")],
+    to: Annotated[Path, typer.Argument(help="New folder, or one that this command has made before.")],
+    arrays: Annotated[
+        list[str],
+        typer.Option(metavar="SOURCE,TARGET,SEED", help="Keep predictions and features of these runs too. Repeatable."),
+    ] = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Copy finished runs without weights, training records and most arrays: small enough to commit, read as any runs.
+
+    Example: mmsada keep runs/reproduce assets/reference_runs --arrays D1,D3,0
+    """
+    from mmsada_lab.reference import keep_runs
+
+    typer.echo(keep_runs(runs, to, arrays_of=[_source_target_seed(text) for text in arrays]))
+
+
+def _source_target_seed(text: str) -> tuple[str, str, int]:
+    parts = text.split(",")
+    if len(parts) != 3 or not parts[2].isdecimal():
+        raise UserError(f"--arrays is {text!r}; give source, target and seed, e.g. D1,D3,0")
+    return parts[0], parts[1], int(parts[2])
+
+
 def _show_failures(failures: Sequence[Failure]) -> None:
     from mmsada_lab.batch import Busy
 

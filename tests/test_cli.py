@@ -285,6 +285,22 @@ class TestReproduce:
         assert "oracle" in said.out
 
 
+class TestKeep:
+    def test_runs_are_kept_small_and_read_as_before(self, mmsada: Mmsada, compared: Path, tmp_path: Path) -> None:
+        said = mmsada("keep", compared, tmp_path / "kept", "--arrays", "A,B,0")
+        assert said.code == 0, said.err
+        assert mmsada("results", tmp_path / "kept", "--matrix").out == mmsada("results", compared, "--matrix").out
+        with_arrays = {path.parent.parent.name for path in (tmp_path / "kept").rglob("features.npz")}
+        assert with_arrays == {"A-B"}
+
+    @pytest.mark.parametrize("words", ["A,B", "A,B,x", "A,B,0,1"])
+    def test_what_is_no_run(self, words: str, mmsada: Mmsada, compared: Path, tmp_path: Path) -> None:
+        said = mmsada("keep", compared, tmp_path / "kept", "--arrays", words)
+        assert said.code == 2
+        assert "give source, target and seed, e.g. D1,D3,0" in said.err
+        assert not (tmp_path / "kept").exists()
+
+
 class TestWeights:
     def test_converted_once(self, mmsada: Mmsada, tmp_path: Path) -> None:
         torch.save({"state_dict": {"a": torch.ones(2)}}, tmp_path / "a.pt")

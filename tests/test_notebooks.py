@@ -61,6 +61,9 @@ OTHER: dict[str, dict[str, Any]] = {
     "01_domains_and_segments": {"seed": 1},
     "02_late_fusion": {"source": "D3", "target": "D2", "seed": 1},
     "05_mmsada": {"method": "adversarial_only", "source": "D3", "target": "D2", "seed": 1},
+    "07_results": {"method": "adabn", "baseline": "mmsada"},
+    "08_feature_space": {"methods": ["source_only", "mmsada"]},
+    "09_lambda_sweep": {"source": "D1", "target": "D3", "seed": 1},
     "10_your_own_data": {"seed": 1},
 }
 """What is changed besides in the run whose figures are compared."""
