@@ -51,7 +51,10 @@ QUICK = {"data": SMALL_DATA, "overrides": TINY, "device": "cpu"}
 SMOKE: dict[str, dict[str, Any]] = {
     "00_quickstart": QUICK,
     "02_late_fusion": QUICK,
+    "03_adversarial_alignment": QUICK,
+    "04_correspondence": QUICK,
     "05_mmsada": QUICK,
+    "06_baselines": QUICK,
     "10_your_own_data": {"clips_per_site": 24, "overrides": TINY, "device": "cpu"},
 }
 """Parameters that make a notebook quick; one that is not listed runs as it is."""

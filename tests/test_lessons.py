@@ -1,0 +1,345 @@
+"""Figures of the lessons: the laws of their data, and that what is drawn is those data and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from mmsada_lab.analysis import lessons, style
+from mmsada_lab.errors import UserError
+
+AXES = ("step", "loss (nats)")
+CLOUDS = {"source": [[0.0, 0.0], [1.0, 2.0]], "target": [[3.0, -1.0]]}
+MOVES = {"source": [[0.5, 0.0], [0.0, 0.0]], "target": [[-1.0, 1.0]]}
+
+
+def titles(figure: go.Figure) -> set[str]:
+    """Titles of all axes that have one."""
+    axes = [*figure.select_xaxes(), *figure.select_yaxes()]
+    return {axis.title.text for axis in axes if axis.title.text}
+
+
+def named(figure: go.Figure, name: str) -> Any:
+    return next(trace for trace in figure.data if trace.name == name)
+
+
+def has_no_arrays(figure: go.Figure) -> bool:
+    """Whether the figure's JSON is readable: an array of numbers would be written as base64."""
+    return "bdata" not in figure.to_json()
+
+
+# --- lines ---------------------------------------------------------------------------------------------------------
+
+
+def test_lines_are_the_columns_in_their_order() -> None:
+    lines = pd.DataFrame({"b": [1.0, 2.0], "a": [3.0, np.nan]}, index=[10, 20])
+    figure = lessons.draw_lines(lines, axes=AXES, colours={"a": style.TARGET}, dashes={"b": "dot"}, title="t")
+    assert [trace.name for trace in figure.data] == ["b", "a"]
+    assert list(named(figure, "a").x) == [10, 20]
+    assert list(named(figure, "a").y) == [3.0, None], "a missing number is a gap"
+    assert named(figure, "a").line.color == style.TARGET
+    assert named(figure, "b").line.dash == "dot"
+    assert titles(figure) == set(AXES)
+    assert has_no_arrays(figure)
+
+
+def test_lines_without_a_colour_take_different_ones_and_never_a_domains() -> None:
+    figure = lessons.draw_lines(pd.DataFrame({k: [0.0] for k in "abcdef"}), axes=AXES, title="")
+    colours = [trace.line.color for trace in figure.data]
+    assert len(set(colours)) == 6
+    assert not set(colours) & set(style.DOMAIN_COLOURS.values())
+
+
+def test_a_level_is_drawn_across_with_its_text() -> None:
+    figure = lessons.draw_lines(pd.DataFrame({"a": [0.0]}), axes=AXES, levels={"chance": 50.0}, title="")
+    assert [(shape.y0, shape.y1) for shape in figure.layout.shapes] == [(50, 50)]
+    assert [annotation.text for annotation in figure.layout.annotations] == ["chance"]
+
+
+@pytest.mark.parametrize("lines", [pd.DataFrame(), pd.DataFrame({"a": [np.inf]})], ids=["none", "infinite"])
+def test_lines_that_cannot_be_drawn_are_refused(lines: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match="nothing to draw"):
+        lessons.draw_lines(lines, axes=AXES, title="")
+
+
+# --- gaps and methods ----------------------------------------------------------------------------------------------
+
+
+def gaps() -> pd.DataFrame:
+    rows = [
+        (method, modality, conditional, 1.0 + k, 0.8 + k, 1.5 + k)
+        for k, method in enumerate(("Source-only", "MM-SADA"))
+        for modality in ("rgb", "flow")
+        for conditional in (False, True)
+    ]
+    columns = ["method", "modality", "conditional", "corrected", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).assign(measure="a_distance")
+
+
+def test_gaps_are_bars_of_the_unconditional_rows_with_their_interval() -> None:
+    figure = lessons.draw_gaps(gaps())
+    assert [trace.name for trace in figure.data] == ["Source-only", "MM-SADA"]
+    bars = named(figure, "MM-SADA")
+    assert list(bars.x) == ["rgb", "flow"]
+    assert list(bars.y) == [2.0, 2.0]
+    assert list(bars.error_y.array) == [0.5, 0.5]
+    assert list(bars.error_y.arrayminus) == [0.2, 0.2]
+    assert has_no_arrays(figure)
+
+
+def test_gaps_of_a_measure_that_is_not_there() -> None:
+    with pytest.raises(UserError, match=r"unknown measure 'mmd'.*a_distance"):
+        lessons.draw_gaps(gaps(), measure="mmd")
+
+
+def runs(*, seeds: int = 1, pairs: tuple[tuple[str, str], ...] = (("D1", "D3"),)) -> pd.DataFrame:
+    """What `load_runs` gives, as far as the bars look at it; the upper bound first, out of order."""
+    rows = [
+        {
+            "method": method,
+            "source": s,
+            "target": t,
+            "seed": seed,
+            "stream": stream,
+            "top1": 50.0 + seed,
+            "mean_class": 9,
+        }
+        for s, t in pairs
+        for method in ("supervised_target", "source_only")
+        for seed in range(seeds)
+        for stream in ("fused", "skeleton")
+    ]
+    found = pd.DataFrame(rows)
+    return found.assign(source=found["source"].where(found["method"] != "supervised_target", found["target"]))
+
+
+def test_method_bars_are_means_over_seeds_in_the_order_of_methods() -> None:
+    bars = lessons.method_bars(runs(seeds=3))
+    assert list(bars["method"]) == ["Source-only"] * 2 + ["Supervised target"] * 2
+    assert list(bars["stream"]) == ["fused", "skeleton"] * 2
+    assert set(bars["mean"]) == {51.0}
+    assert set(bars["sd"]) == {1.0}
+    assert set(bars["seeds"]) == {3}
+    assert set(lessons.method_bars(runs(), measure="mean_class")["mean"]) == {9.0}
+
+
+def test_method_bars_say_whether_there_is_a_spread() -> None:
+    one, three = (lessons.draw_method_bars(lessons.method_bars(runs(seeds=k))) for k in (1, 3))
+    assert titles(one) == {"method (one seed, no spread)", "accuracy (%)"}
+    assert titles(three) == {"method (± sd over 3 seeds)", "accuracy (%)"}
+    assert not named(one, "fused").error_y.visible
+    assert list(named(three, "fused").error_y.array) == [1.0, 1.0]
+    assert named(one, "fused").marker.color == style.STREAM_COLOURS["fused"]
+    assert has_no_arrays(three)
+
+
+def test_method_bars_are_of_one_pair() -> None:
+    with pytest.raises(UserError, match="2 pairs"):
+        lessons.method_bars(runs(pairs=(("D1", "D3"), ("D2", "D3"))))
+    with pytest.raises(UserError, match="Did you mean 'top1'"):
+        lessons.method_bars(runs(), measure="top")
+
+
+# --- planes --------------------------------------------------------------------------------------------------------
+
+
+def test_plane_points_are_rows_in_order_with_their_steps() -> None:
+    points = lessons.plane_points(CLOUDS, moves=MOVES, labels={"source": [0, 1], "target": [1]}, panel="p")
+    assert list(points.columns) == ["panel", "side", "label", "x", "y", "dx", "dy"]
+    assert points.to_numpy().tolist() == [
+        ["p", "source", 0, 0.0, 0.0, 0.5, 0.0],
+        ["p", "source", 1, 1.0, 2.0, 0.0, 0.0],
+        ["p", "target", 1, 3.0, -1.0, -1.0, 1.0],
+    ]
+
+
+def test_points_rest_without_moves() -> None:
+    assert not lessons.plane_points(CLOUDS)[["dx", "dy"]].to_numpy().any()
+    assert len(lessons.draw_plane(lessons.plane_points(CLOUDS)).data) == 2, "no arrow, no trace of arrows"
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ({}, "no point"),
+        ({"source": np.zeros((0, 2))}, "no point"),
+        ({"sink": [[0.0, 0.0]]}, "source or target"),
+        ({"source": [[0.0, np.nan]]}, "not all finite"),
+        ({"source": [[0.0, 0.0, 0.0]]}, r"shape \(1, 3\)"),
+    ],
+)
+def test_points_that_cannot_be_drawn_are_refused(points: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        lessons.plane_points(points)
+
+
+def test_an_arrow_goes_from_its_point_to_where_the_step_leads() -> None:
+    figure = lessons.draw_plane(lessons.plane_points(CLOUDS, moves=MOVES))
+    arrows = [trace for trace in figure.data if trace.mode == "lines+markers"]
+    assert [list(trace.x) for trace in arrows] == [[0.0, 0.5, None], [3.0, 2.0, None]], "a point at rest has none"
+    assert [trace.line.color for trace in arrows] == [style.SOURCE, style.TARGET]
+    assert list(arrows[0].marker.size) == [0, 8, 0], "one head, at the end"
+    assert has_no_arrays(figure)
+
+
+def test_panels_stand_side_by_side_on_the_same_axes_with_one_legend() -> None:
+    points = pd.concat([lessons.plane_points(CLOUDS, panel=p) for p in ("before", "after")])
+    figure = lessons.draw_plane(points)
+    assert [a.text for a in figure.layout.annotations] == ["before", "after"]
+    assert len({axis.range for axis in figure.select_xaxes()}) == 1
+    assert [t.name for t in figure.data if t.showlegend] == ["source", "target"]
+    assert titles(figure) == {"feature 1 (no unit)", "feature 2 (no unit)"}
+
+
+@pytest.mark.parametrize(("weights", "offset"), [([1.0, 0.0], -2.0), ([0.3, -4.0], 1.0), ([0.0, 5.0], 0.0)])
+def test_the_score_is_zero_on_a_border(weights: list[float], offset: float) -> None:
+    border = lessons.plane_border(weights, offset, name="D").iloc[0]
+    for x, y in ((border.x0, border.y0), (border.x1, border.y1)):
+        assert weights[0] * x + weights[1] * y + offset == pytest.approx(0, abs=0.01)
+    assert np.hypot(border.x1 - border.x0, border.y1 - border.y0) == pytest.approx(200, abs=0.01)
+
+
+def test_weights_of_zero_have_no_border() -> None:
+    with pytest.raises(UserError, match="no border"):
+        lessons.plane_border([0.0, 0.0], 1.0, name="D")
+    with pytest.raises(UserError, match="not all finite"):
+        lessons.plane_border([np.inf, 0.0], 1.0, name="D")
+
+
+ONE, OTHER = ([[0.0, 0.0], [3.0, 0.0]], [0.0, 0.0]), ([[0.0, 0.0], [0.0, 3.0]], [0.0, 0.0])
+
+
+def test_a_classifier_agrees_with_itself_and_disagreement_takes_no_side() -> None:
+    points = lessons.plane_points(CLOUDS)
+    assert not lessons.plane_disagreement(ONE, ONE, points=points)["value"].any()
+    first, second = (lessons.plane_disagreement(*pair, points=points) for pair in ((ONE, OTHER), (OTHER, ONE)))
+    pd.testing.assert_frame_equal(first, second)
+    assert first["value"].between(0, 1).all()
+    assert len(first) == 1600
+
+
+def test_disagreement_is_the_loss_of_mcd() -> None:
+    torch = pytest.importorskip("torch")
+    from mmsada_lab.losses import classifier_discrepancy
+
+    cell = lessons.plane_disagreement(ONE, OTHER, points=lessons.plane_points(CLOUDS)).iloc[700]
+    logits = [torch.tensor([cell.x, cell.y]) @ torch.tensor(w).double().T + torch.tensor(b) for w, b in (ONE, OTHER)]
+    assert float(classifier_discrepancy(*(one[None] for one in logits))) == pytest.approx(cell.value, abs=2e-3)
+
+
+def test_disagreement_lies_below_points_and_borders() -> None:
+    points = lessons.plane_points(CLOUDS)
+    shown = {"disagreement": lessons.plane_disagreement(ONE, OTHER, points=points, cells=5)}
+    figure = lessons.draw_plane(points, borders=lessons.plane_border([1, 0], 0, name="first"), **shown)
+    assert [trace.type for trace in figure.data] == ["heatmap", "scatter", "scatter", "scatter"]
+    assert np.shape(figure.data[0].z) == (5, 5)
+    assert figure.data[-1].name == "first"
+
+
+# --- correspondence ------------------------------------------------------------------------------------------------
+
+PAIRS = {"rgb": [1, 2, 3], "flow": [1, 3, 2]}
+
+
+def grid(**options: Any) -> pd.DataFrame:
+    return lessons.correspondence_grid(PAIRS, **{"side": "source", "labels": ["take", None, None], **options})
+
+
+def test_a_grid_says_what_corresponds_and_what_teaches() -> None:
+    table = grid().pivot(index="clip", columns="column", values="text")
+    assert table["corresponds"].tolist() == ["yes", "no", "no"]
+    assert table["class"].tolist() == ["take", "–", "–"]
+    assert table["flow"].tolist() == ["1", "3", "2"]
+    filled = grid().pivot(index="clip", columns="column", values="filled")
+    assert filled["rgb"].tolist() == ["own"] * 3
+    assert filled["flow"].tolist() == ["own", "other", "other"]
+    assert list(grid()["column"].unique()) == ["rgb", "flow", "corresponds", "class"]
+
+
+def test_a_grid_shows_places_and_takes_any_number_of_modalities() -> None:
+    three = lessons.correspondence_grid(
+        {"acc": ["a"], "gyro": ["a"], "audio": ["b"]},
+        side="target",
+        labels=[None],
+        places={"acc": [5], "gyro": [7], "audio": [9]},
+    )
+    assert three["text"].tolist() == ["a @ 5", "a @ 7", "b @ 9", "no", "–"]
+
+
+def test_a_grid_needs_one_entry_a_clip() -> None:
+    with pytest.raises(UserError, match=r"columns of \[2, 3\] clips"):
+        grid(labels=[None, None])
+    with pytest.raises(UserError, match=r"columns of \[0\] clips"):
+        lessons.correspondence_grid({"rgb": []}, side="source", labels=[])
+
+
+def test_a_grid_is_drawn_a_row_a_clip_in_the_colours_of_the_domains() -> None:
+    figure = lessons.draw_correspondence_grid(pd.concat([grid(), grid(side="target", labels=[None] * 3)]))
+    assert [a.text for a in figure.layout.annotations] == ["source", "target"]
+    source, target = figure.data
+    assert list(source.y) == ["1", "2", "3"]
+    assert list(source.z[1]) == [2, 1, 1, 0]
+    assert source.colorscale[2][1] == style.translucent(style.SOURCE, 0.35)
+    assert target.colorscale[2][1] == style.translucent(style.TARGET, 0.35)
+    assert has_no_arrays(figure)
+
+
+# --- kernels -------------------------------------------------------------------------------------------------------
+
+
+def test_kernels_fall_from_one_to_nothing_and_pull_most_at_their_width() -> None:
+    curves = lessons.kernel_curves([4.0, 100.0], distances=np.geomspace(0.01, 1000, 601).tolist())
+    for g, one in curves.groupby("bandwidth"):
+        assert one["value"].is_monotonic_decreasing
+        assert one["value"].iloc[0] == pytest.approx(1, abs=1e-3)
+        assert one["value"].iloc[-1] == 0
+        assert one["pull"].max() == pytest.approx(2 / np.e, abs=1e-3)
+        assert one.loc[one["pull"].idxmax(), "distance"] == pytest.approx(float(g) ** 0.5, rel=0.05)
+    assert len(curves) == 2 * 601
+
+
+@pytest.mark.parametrize(
+    ("bandwidths", "distances"), [([], [1.0]), ([1.0], []), ([0.0], [1.0]), ([1.0], [np.nan]), ([np.inf], [1.0])]
+)
+def test_kernels_want_numbers_above_zero(bandwidths: list[float], distances: list[float]) -> None:
+    with pytest.raises(UserError, match="a number above 0"):
+        lessons.kernel_curves(bandwidths, distances=distances)
+
+
+def features() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return {
+        "f_acc": np.concatenate([np.zeros((20, 3)), np.full((30, 3), 2.0)]),
+        "f_gyro": rng.normal(size=(50, 4)),
+        "side": np.array(["source"] * 20 + ["target"] * 30),
+    }
+
+
+def test_observed_distances_are_between_the_domains() -> None:
+    found = lessons.observed_distances(features())
+    assert list(found["modality"]) == ["acc", "gyro"]
+    assert set(found.iloc[0, 1:]) == {round(12**0.5, 3)}
+    assert (found[["low", "q25", "median", "q75", "high"]].diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
+
+
+def test_observed_distances_of_a_diverged_run_are_refused() -> None:
+    broken = features()
+    broken["f_acc"][0] = np.nan
+    with pytest.raises(UserError, match="acc give no finite distance"):
+        lessons.observed_distances(broken)
+
+
+def test_kernels_are_drawn_with_their_pull_and_the_distances_below() -> None:
+    curves = lessons.kernel_curves([1.0, 9.0], distances=[0.1, 1.0, 10.0])
+    alone = lessons.draw_kernels(curves)
+    both = lessons.draw_kernels(curves, observed=lessons.observed_distances(features()))
+    assert [trace.name for trace in alone.data] == ["g = 1", "g = 1", "g = 9", "g = 9"]
+    assert len({trace.line.color for trace in alone.data}) == 2
+    assert [trace.type for trace in both.data[4:]] == ["box", "box"]
+    assert titles(alone) == {"kernel", "pull (per log distance)", "distance of two features (their unit, log scale)"}
+    assert all(axis.type == "log" for axis in both.select_xaxes())
+    assert has_no_arrays(both)
