@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from mmsada_lab.analysis import lessons, style
+from mmsada_lab.analysis import kernels, lessons, pairings, planes, style
 from mmsada_lab.errors import UserError
 
 AXES = ("step", "loss (nats)")
@@ -66,34 +66,7 @@ def test_lines_that_cannot_be_drawn_are_refused(lines: pd.DataFrame) -> None:
         lessons.draw_lines(lines, axes=AXES, title="")
 
 
-# --- gaps and methods ----------------------------------------------------------------------------------------------
-
-
-def gaps() -> pd.DataFrame:
-    rows = [
-        (method, modality, conditional, 1.0 + k, 0.8 + k, 1.5 + k)
-        for k, method in enumerate(("Source-only", "MM-SADA"))
-        for modality in ("rgb", "flow")
-        for conditional in (False, True)
-    ]
-    columns = ["method", "modality", "conditional", "corrected", "low", "high"]
-    return pd.DataFrame(rows, columns=columns).assign(measure="a_distance")
-
-
-def test_gaps_are_bars_of_the_unconditional_rows_with_their_interval() -> None:
-    figure = lessons.draw_gaps(gaps())
-    assert [trace.name for trace in figure.data] == ["Source-only", "MM-SADA"]
-    bars = named(figure, "MM-SADA")
-    assert list(bars.x) == ["rgb", "flow"]
-    assert list(bars.y) == [2.0, 2.0]
-    assert list(bars.error_y.array) == [0.5, 0.5]
-    assert list(bars.error_y.arrayminus) == [0.2, 0.2]
-    assert has_no_arrays(figure)
-
-
-def test_gaps_of_a_measure_that_is_not_there() -> None:
-    with pytest.raises(UserError, match=r"unknown measure 'mmd'.*a_distance"):
-        lessons.draw_gaps(gaps(), measure="mmd")
+# --- methods -----------------------------------------------------------------------------------------------------
 
 
 def runs(*, seeds: int = 1, pairs: tuple[tuple[str, str], ...] = (("D1", "D3"),)) -> pd.DataFrame:
@@ -148,7 +121,7 @@ def test_method_bars_are_of_one_pair() -> None:
 
 
 def test_plane_points_are_rows_in_order_with_their_steps() -> None:
-    points = lessons.plane_points(CLOUDS, moves=MOVES, labels={"source": [0, 1], "target": [1]}, panel="p")
+    points = planes.plane_points(CLOUDS, moves=MOVES, labels={"source": [0, 1], "target": [1]}, panel="p")
     assert list(points.columns) == ["panel", "side", "label", "x", "y", "dx", "dy"]
     assert points.to_numpy().tolist() == [
         ["p", "source", 0, 0.0, 0.0, 0.5, 0.0],
@@ -158,8 +131,8 @@ def test_plane_points_are_rows_in_order_with_their_steps() -> None:
 
 
 def test_points_rest_without_moves() -> None:
-    assert not lessons.plane_points(CLOUDS)[["dx", "dy"]].to_numpy().any()
-    assert len(lessons.draw_plane(lessons.plane_points(CLOUDS)).data) == 2, "no arrow, no trace of arrows"
+    assert not planes.plane_points(CLOUDS)[["dx", "dy"]].to_numpy().any()
+    assert len(planes.draw_plane(planes.plane_points(CLOUDS)).data) == 2, "no arrow, no trace of arrows"
 
 
 @pytest.mark.parametrize(
@@ -174,11 +147,11 @@ def test_points_rest_without_moves() -> None:
 )
 def test_points_that_cannot_be_drawn_are_refused(points: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        lessons.plane_points(points)
+        planes.plane_points(points)
 
 
 def test_an_arrow_goes_from_its_point_to_where_the_step_leads() -> None:
-    figure = lessons.draw_plane(lessons.plane_points(CLOUDS, moves=MOVES))
+    figure = planes.draw_plane(planes.plane_points(CLOUDS, moves=MOVES))
     arrows = [trace for trace in figure.data if trace.mode == "lines+markers"]
     assert [list(trace.x) for trace in arrows] == [[0.0, 0.5, None], [3.0, 2.0, None]], "a point at rest has none"
     assert [trace.line.color for trace in arrows] == [style.SOURCE, style.TARGET]
@@ -187,8 +160,8 @@ def test_an_arrow_goes_from_its_point_to_where_the_step_leads() -> None:
 
 
 def test_panels_stand_side_by_side_on_the_same_axes_with_one_legend() -> None:
-    points = pd.concat([lessons.plane_points(CLOUDS, panel=p) for p in ("before", "after")])
-    figure = lessons.draw_plane(points)
+    points = pd.concat([planes.plane_points(CLOUDS, panel=p) for p in ("before", "after")])
+    figure = planes.draw_plane(points)
     assert [a.text for a in figure.layout.annotations] == ["before", "after"]
     assert len({axis.range for axis in figure.select_xaxes()}) == 1
     assert [t.name for t in figure.data if t.showlegend] == ["source", "target"]
@@ -197,7 +170,7 @@ def test_panels_stand_side_by_side_on_the_same_axes_with_one_legend() -> None:
 
 @pytest.mark.parametrize(("weights", "offset"), [([1.0, 0.0], -2.0), ([0.3, -4.0], 1.0), ([0.0, 5.0], 0.0)])
 def test_the_score_is_zero_on_a_border(weights: list[float], offset: float) -> None:
-    border = lessons.plane_border(weights, offset, name="D").iloc[0]
+    border = planes.plane_border(weights, offset, name="D").iloc[0]
     for x, y in ((border.x0, border.y0), (border.x1, border.y1)):
         assert weights[0] * x + weights[1] * y + offset == pytest.approx(0, abs=0.01)
     assert np.hypot(border.x1 - border.x0, border.y1 - border.y0) == pytest.approx(200, abs=0.01)
@@ -205,18 +178,18 @@ def test_the_score_is_zero_on_a_border(weights: list[float], offset: float) -> N
 
 def test_weights_of_zero_have_no_border() -> None:
     with pytest.raises(UserError, match="no border"):
-        lessons.plane_border([0.0, 0.0], 1.0, name="D")
+        planes.plane_border([0.0, 0.0], 1.0, name="D")
     with pytest.raises(UserError, match="not all finite"):
-        lessons.plane_border([np.inf, 0.0], 1.0, name="D")
+        planes.plane_border([np.inf, 0.0], 1.0, name="D")
 
 
 ONE, OTHER = ([[0.0, 0.0], [3.0, 0.0]], [0.0, 0.0]), ([[0.0, 0.0], [0.0, 3.0]], [0.0, 0.0])
 
 
 def test_a_classifier_agrees_with_itself_and_disagreement_takes_no_side() -> None:
-    points = lessons.plane_points(CLOUDS)
-    assert not lessons.plane_disagreement(ONE, ONE, points=points)["value"].any()
-    first, second = (lessons.plane_disagreement(*pair, points=points) for pair in ((ONE, OTHER), (OTHER, ONE)))
+    points = planes.plane_points(CLOUDS)
+    assert not planes.plane_disagreement(ONE, ONE, points=points)["value"].any()
+    first, second = (planes.plane_disagreement(*pair, points=points) for pair in ((ONE, OTHER), (OTHER, ONE)))
     pd.testing.assert_frame_equal(first, second)
     assert first["value"].between(0, 1).all()
     assert len(first) == 1600
@@ -226,15 +199,15 @@ def test_disagreement_is_the_loss_of_mcd() -> None:
     torch = pytest.importorskip("torch")
     from mmsada_lab.losses import classifier_discrepancy
 
-    cell = lessons.plane_disagreement(ONE, OTHER, points=lessons.plane_points(CLOUDS)).iloc[700]
+    cell = planes.plane_disagreement(ONE, OTHER, points=planes.plane_points(CLOUDS)).iloc[700]
     logits = [torch.tensor([cell.x, cell.y]) @ torch.tensor(w).double().T + torch.tensor(b) for w, b in (ONE, OTHER)]
     assert float(classifier_discrepancy(*(one[None] for one in logits))) == pytest.approx(cell.value, abs=2e-3)
 
 
 def test_disagreement_lies_below_points_and_borders() -> None:
-    points = lessons.plane_points(CLOUDS)
-    shown = {"disagreement": lessons.plane_disagreement(ONE, OTHER, points=points, cells=5)}
-    figure = lessons.draw_plane(points, borders=lessons.plane_border([1, 0], 0, name="first"), **shown)
+    points = planes.plane_points(CLOUDS)
+    shown = {"disagreement": planes.plane_disagreement(ONE, OTHER, points=points, cells=5)}
+    figure = planes.draw_plane(points, borders=planes.plane_border([1, 0], 0, name="first"), **shown)
     assert [trace.type for trace in figure.data] == ["heatmap", "scatter", "scatter", "scatter"]
     assert np.shape(figure.data[0].z) == (5, 5)
     assert figure.data[-1].name == "first"
@@ -246,7 +219,7 @@ PAIRS = {"rgb": [1, 2, 3], "flow": [1, 3, 2]}
 
 
 def grid(**options: Any) -> pd.DataFrame:
-    return lessons.correspondence_grid(PAIRS, **{"side": "source", "labels": ["take", None, None], **options})
+    return pairings.correspondence_grid(PAIRS, **{"side": "source", "labels": ["take", None, None], **options})
 
 
 def test_a_grid_says_what_corresponds_and_what_teaches() -> None:
@@ -261,7 +234,7 @@ def test_a_grid_says_what_corresponds_and_what_teaches() -> None:
 
 
 def test_a_grid_shows_places_and_takes_any_number_of_modalities() -> None:
-    three = lessons.correspondence_grid(
+    three = pairings.correspondence_grid(
         {"acc": ["a"], "gyro": ["a"], "audio": ["b"]},
         side="target",
         labels=[None],
@@ -274,11 +247,11 @@ def test_a_grid_needs_one_entry_a_clip() -> None:
     with pytest.raises(UserError, match=r"columns of \[2, 3\] clips"):
         grid(labels=[None, None])
     with pytest.raises(UserError, match=r"columns of \[0\] clips"):
-        lessons.correspondence_grid({"rgb": []}, side="source", labels=[])
+        pairings.correspondence_grid({"rgb": []}, side="source", labels=[])
 
 
 def test_a_grid_is_drawn_a_row_a_clip_in_the_colours_of_the_domains() -> None:
-    figure = lessons.draw_correspondence_grid(pd.concat([grid(), grid(side="target", labels=[None] * 3)]))
+    figure = pairings.draw_correspondence_grid(pd.concat([grid(), grid(side="target", labels=[None] * 3)]))
     assert [a.text for a in figure.layout.annotations] == ["source", "target"]
     source, target = figure.data
     assert list(source.y) == ["1", "2", "3"]
@@ -292,7 +265,7 @@ def test_a_grid_is_drawn_a_row_a_clip_in_the_colours_of_the_domains() -> None:
 
 
 def test_kernels_fall_from_one_to_nothing_and_pull_most_at_their_width() -> None:
-    curves = lessons.kernel_curves([4.0, 100.0], distances=np.geomspace(0.01, 1000, 601).tolist())
+    curves = kernels.kernel_curves([4.0, 100.0], distances=np.geomspace(0.01, 1000, 601).tolist())
     for g, one in curves.groupby("bandwidth"):
         assert one["value"].is_monotonic_decreasing
         assert one["value"].iloc[0] == pytest.approx(1, abs=1e-3)
@@ -307,7 +280,7 @@ def test_kernels_fall_from_one_to_nothing_and_pull_most_at_their_width() -> None
 )
 def test_kernels_want_numbers_above_zero(bandwidths: list[float], distances: list[float]) -> None:
     with pytest.raises(UserError, match="a number above 0"):
-        lessons.kernel_curves(bandwidths, distances=distances)
+        kernels.kernel_curves(bandwidths, distances=distances)
 
 
 def features() -> dict[str, Any]:
@@ -320,7 +293,7 @@ def features() -> dict[str, Any]:
 
 
 def test_observed_distances_are_between_the_domains() -> None:
-    found = lessons.observed_distances(features())
+    found = kernels.observed_distances(features())
     assert list(found["modality"]) == ["acc", "gyro"]
     assert set(found.iloc[0, 1:]) == {round(12**0.5, 3)}
     assert (found[["low", "q25", "median", "q75", "high"]].diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
@@ -330,13 +303,13 @@ def test_observed_distances_of_a_diverged_run_are_refused() -> None:
     broken = features()
     broken["f_acc"][0] = np.nan
     with pytest.raises(UserError, match="acc give no finite distance"):
-        lessons.observed_distances(broken)
+        kernels.observed_distances(broken)
 
 
 def test_kernels_are_drawn_with_their_pull_and_the_distances_below() -> None:
-    curves = lessons.kernel_curves([1.0, 9.0], distances=[0.1, 1.0, 10.0])
-    alone = lessons.draw_kernels(curves)
-    both = lessons.draw_kernels(curves, observed=lessons.observed_distances(features()))
+    curves = kernels.kernel_curves([1.0, 9.0], distances=[0.1, 1.0, 10.0])
+    alone = kernels.draw_kernels(curves)
+    both = kernels.draw_kernels(curves, observed=kernels.observed_distances(features()))
     assert [trace.name for trace in alone.data] == ["g = 1", "g = 1", "g = 9", "g = 9"]
     assert len({trace.line.color for trace in alone.data}) == 2
     assert [trace.type for trace in both.data[4:]] == ["box", "box"]
