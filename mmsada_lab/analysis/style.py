@@ -18,7 +18,7 @@ STREAM_COLOURS = {"fused": INK, "rgb": "#009E73", "flow": "#E69F00", "audio": "#
 TERM_COLOURS = {"classification": INK, "adversarial": "#E69F00", "correspondence": "#CC79A7"}
 """Colour of each loss term."""
 
-SPARE_COLOURS = ("#56B4E9", "#F0E442", "#8C564B", GREY)
+SPARE_COLOURS = ("#56B4E9", "#8C564B", GREY, "#F0E442")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 """A second sign beside colour, so that lines stay apart in greyscale."""
 
