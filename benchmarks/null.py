@@ -8,7 +8,7 @@ With all knobs at 0 the three kitchens are one domain. Two things are looked at:
   each, and every gap measure is taken between the test segments of D2 and D1. Its p-values should be uniform: their
   Kolmogorov-Smirnov test is printed, and how many lie below 0.05. (Within classes they should be so exactly. Over all
   segments less small ones are expected, since both sides are given the same class frequencies rather than drawn.)
-- *methods*: every method is trained on three pairs of one of them, each domain once the source and once the target, with
+- *methods*: every method is trained on three pairs of one of them, each domain once source and once target, with
   `--seeds` seeds, and compared with source-only. A difference here is no adaptation: it is the method's smaller share
   of source clips, or what its other tasks teach.
 
