@@ -35,7 +35,7 @@ from mmsada_lab.presets import build_config
 from mmsada_lab.runs import load_runs
 
 ALIKE = "kitchens:appearance=0,viewpoint=0,motion=0,label_shift=0"
-SMALL = "scale=0.04"
+SMALL = f"{ALIKE},scale=0.04"
 """Half the usual number of segments, for the data sets whose gaps are measured."""
 PERMUTATIONS = 199
 CIRCLE = (("D1", "D2"), ("D2", "D3"), ("D3", "D1"))
