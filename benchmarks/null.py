@@ -37,7 +37,7 @@ from mmsada_lab.runs import load_runs
 ALIKE = "kitchens:appearance=0,viewpoint=0,motion=0,label_shift=0"
 SMALL = f"{ALIKE},scale=0.04"
 """Half the usual number of segments, for the data sets whose gaps are measured."""
-PERMUTATIONS = 199
+PERMUTATIONS, AT_LEAST = 199, 4
 CIRCLE = (("D1", "D2"), ("D2", "D3"), ("D3", "D1"))
 """Source and target of the pairs that methods are compared on."""
 
@@ -52,7 +52,7 @@ def gaps(runs_dir: Path, *, draws: int, jobs: int) -> pd.DataFrame:
     seed_of = {config.digest: config.seed for config in configs}
     runs = load_runs(runs_dir).drop_duplicates("path")
     found = [
-        run_gap(Path(run.path), permutations=PERMUTATIONS, seed=run.seed).assign(seed=run.seed)
+        run_gap(Path(run.path), permutations=PERMUTATIONS, at_least=AT_LEAST, seed=run.seed).assign(seed=run.seed)
         for run in tqdm([run for run in runs.itertuples() if run.digest in seed_of], desc="gaps", unit="data set")
     ]
     return pd.concat(found, ignore_index=True)

@@ -245,7 +245,7 @@ def _neighbours(values: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def without_folders(value: Any) -> Any:
-    """A JSON value whose absolute paths are cut to their last names: ``epic:/home/me/epic`` is ``epic:epic``."""
+    """A JSON value whose absolute paths are cut to their last names: ``epic:/data/epic`` is ``epic:epic``."""
     if isinstance(value, dict):
         return {name: without_folders(inner) for name, inner in value.items()}
     if isinstance(value, list):

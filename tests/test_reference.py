@@ -156,8 +156,8 @@ class TestPaths:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            ("/home/me/epic", "epic"),
-            ("epic:/home/me/My Kitchens,missing=drop", "epic:My Kitchens,missing=drop"),
+            ("/data/epic", "epic"),
+            ("epic:/data/My Kitchens,missing=drop", "epic:My Kitchens,missing=drop"),
             ("arrays:~/data/watch", "arrays:watch"),
             ("arrays:C:\\data\\watch", "arrays:watch"),
             ("3 files of /data/me/epic missing", "3 files of epic missing"),
@@ -172,12 +172,12 @@ class TestPaths:
         assert reference.without_folders({"notes": [text], "n": 1}) == {"notes": [expected], "n": 1}
 
     def test_manifests_are_else_the_same(self, runs: Path, tmp_path: Path) -> None:
-        path = made_run(runs, toy_config("adabn"), data_notes=["read from /home/me/toy"])
+        path = made_run(runs, toy_config("adabn"), data_notes=["read from /data/toy"])
         keep_runs(runs, tmp_path / "kept")
         full = json.loads((path / "manifest.json").read_text())
         kept = json.loads((tmp_path / "kept" / path.relative_to(runs) / "manifest.json").read_text())
         assert kept.pop("data_notes") == ["read from toy"]
-        assert full.pop("data_notes") == ["read from /home/me/toy"]
+        assert full.pop("data_notes") == ["read from /data/toy"]
         assert kept == full
 
 
