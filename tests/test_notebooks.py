@@ -28,6 +28,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from mmsada_lab import demo
+from mmsada_lab.data.sources import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.notebooks import FIGURE, execute_notebook, find_notebook
 from mmsada_lab.runs import load_runs
@@ -85,10 +86,12 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 
 @pytest.fixture(autouse=True, scope="module")
 def kernel_environment(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One small data set for all kernels, and one thread each, so that tests side by side do not slow each other."""
+    """Kitchens that are drawn already (a progress bar is an output), and one thread for every kernel."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("MMSADA_CACHE", os.environ.get("MMSADA_CACHE") or str(tmp_path_factory.mktemp("cache")))
+        for data in ("kitchens", SMALL_DATA):
+            load_data(data)
         yield
 
 
