@@ -130,7 +130,7 @@ def selection_bars(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without labels costs") -> go.Figure:
-    """Draw `selection_bars`: regret with its spread, the worst run as an open tick, the oracle as the line at zero.
+    """Draw `selection_bars`: regret (points below the oracle) with its spread, the worst run as a tick, 0 as a line.
 
     Beside it the rank correlation of score and accuracy, for the rules that have a score.
     """
@@ -142,6 +142,7 @@ def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without la
         symbol = _SYMBOLS[number % len(_SYMBOLS)]
         runs = "-".join(map(str, sorted({int(one["runs"].min()), int(one["runs"].max())})))
         group = {"legendgroup": method, "mode": "markers", "y": plain(one["rule"]), "marker_color": colour}
+        group |= {"orientation": "h", "offsetgroup": method}  # beside one another, not on top
         spread = {"type": "data", "array": _rounded(one["regret_sd"]), "color": colour}
         named = {"name": f"{method} ({runs} runs)", "marker_size": 9, "marker_symbol": symbol}
         figure.add_scatter(x=_rounded(one["regret"]), error_x=spread, **named, **group, row=1, col=1)
@@ -151,8 +152,9 @@ def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without la
         quiet = {**named, "showlegend": False}
         figure.add_scatter(x=_rounded(one["correlation"]), error_x=spread, **quiet, **group, row=1, col=2)
     figure.add_vline(x=0, line={"color": style.GREY, "dash": "dash", "width": 1.5})
-    figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=150 + 36 * len(rules))
-    figure.update_xaxes(title="regret (points below the oracle, ± sd; tick: worst run)", col=1)
+    figure.update_layout(template=style.TEMPLATE, title={"text": title}, scattermode="group")
+    figure.update_layout(height=150 + (24 + 9 * shown["method"].nunique()) * len(rules))
+    figure.update_xaxes(title="regret (points, ± sd; tick: worst)", col=1)
     figure.update_xaxes(title="rank correlation (± sd)", range=[-1.05, 1.05], col=2)
     order = {"categoryorder": "array", "categoryarray": rules, "autorange": "reversed"}
     return figure.update_yaxes(**order).update_yaxes(title="rule", col=1)
