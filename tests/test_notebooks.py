@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
+import pandas as pd
 import papermill
 import pytest
 from figure_outlines import numbers, outline
@@ -28,6 +30,8 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from mmsada_lab import demo
+from mmsada_lab.data.kitchens.dataset import Kitchens
+from mmsada_lab.data.kitchens.export import export_kitchens
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.notebooks import FIGURE, execute_notebook, find_notebook
@@ -292,6 +296,39 @@ def test_one_stream_and_no_source(tmp_path: Path) -> None:
     assert {trace["name"] for trace in drawn["curves"]["data"] if trace.get("showlegend")} == {"classification"}
     runs = load_runs(tmp_path / "runs")
     assert set(zip(runs["method"], runs["source"], runs["target"], strict=True)) == {("supervised_target", "D3", "D3")}
+
+
+@pytest.fixture(scope="module")
+def sensors(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two devices with two sensors each, no video; what is done shows in both."""
+    root, rng = tmp_path_factory.mktemp("devices"), np.random.default_rng(0)
+    rows = [
+        (f"{d}{k}", d, "train" if k % 3 else "test", "abc"[k % 3 - 1]) for d in ("phone", "watch") for k in range(36)
+    ]
+    table = pd.DataFrame(rows, columns=["uid", "domain", "split", "label"])
+    table.to_csv(root / "segments.csv", index=False)
+    height = table["label"].map(ord).to_numpy()[:, None, None]
+    for name in ("acc", "gyro"):
+        np.save(root / f"{name}.npy", (height + rng.normal(size=(len(table), 30, 3))).astype("f4"))
+    return f"arrays:{root}"
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem < "07"], ids=lambda path: path.stem)
+def test_lessons_are_given_on_sensors_too(path: Path, sensors: str, tmp_path: Path) -> None:
+    parameters = {"data": sensors, "preset": "sensors", "source": "phone", "target": "watch"}
+    drawn = figures_of(executed(path, tmp_path, **parameters))
+    assert drawn
+    text = json.dumps(drawn)
+    assert "gyro" in text or path.stem == "01_domains_and_segments"
+    assert "NaN" not in text
+
+
+def test_the_workhorse_on_frames(tmp_path: Path) -> None:
+    """The kitchens through the EPIC door: the same figures as from memory."""
+    export_kitchens(tmp_path / "frames", kitchens=Kitchens(scale=0.01))
+    other = OTHER["05_mmsada"]
+    drawn = outlines_of(executed(FOLDER / "05_mmsada.ipynb", tmp_path, data=f"epic:{tmp_path / 'frames'}", **other))
+    assert drawn == json.loads(FIGURES.read_text())["05_mmsada"]
 
 
 def figures_of(notebook: NotebookNode) -> dict[str, Any]:

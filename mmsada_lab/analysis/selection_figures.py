@@ -18,6 +18,7 @@ from mmsada_lab.analysis import style
 from mmsada_lab.analysis.figures import plain
 from mmsada_lab.analysis.paper_figures import CLASS_COLOURS
 from mmsada_lab.analysis.selection import ORACLE, RULES, selection_summary
+from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import load_history
 
@@ -144,9 +145,10 @@ def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without la
         group = {"legendgroup": method, "mode": "markers", "y": plain(one["rule"]), "marker_color": colour}
         group |= {"orientation": "h", "offsetgroup": method}  # beside one another, not on top
         spread = {"type": "data", "array": _rounded(one["regret_sd"]), "color": colour}
-        named = {"name": f"{method} ({runs} runs)", "marker_size": 9, "marker_symbol": symbol}
+        name = METHODS[method].title if method in METHODS else method  # or a hyper-parameter
+        named = {"name": f"{name} ({runs} runs)", "marker_size": 9, "marker_symbol": symbol}
         figure.add_scatter(x=_rounded(one["regret"]), error_x=spread, **named, **group, row=1, col=1)
-        tick = {"marker_symbol": "line-ns-open", "marker_size": 14, "showlegend": False, "name": f"{method}, worst run"}
+        tick = {"marker_symbol": "line-ns-open", "marker_size": 14, "showlegend": False, "name": f"{name}, worst run"}
         figure.add_scatter(x=_rounded(one["worst"]), **tick, **group, row=1, col=1)
         spread = {"type": "data", "array": _rounded(one["correlation_sd"]), "color": colour}
         quiet = {**named, "showlegend": False}

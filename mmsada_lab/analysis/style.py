@@ -38,15 +38,15 @@ _AXIS = {
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": INK},
-        "title": {"x": 0, "xref": "paper", "font": {"size": 15}},
+        "title": {"x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad": {"t": 14}, "font": {"size": 15}},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "colorway": [SOURCE, TARGET, *list(STREAM_COLOURS.values())[1:], *SPARE_COLOURS],
         "xaxis": _AXIS,
         "yaxis": _AXIS,
         "legend": {"orientation": "v", "x": 1.02, "y": 1},
-        "margin": {"l": 70, "r": 20, "t": 60, "b": 60},
-        "height": 380,
+        "margin": {"l": 70, "r": 20, "t": 76, "b": 60},
+        "height": 396,
     }
 )
 
