@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.figures import plain
+from mmsada_lab.analysis.figures import confusion_frame, plain
 from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.errors import UserError, unknown
 
@@ -53,23 +52,11 @@ def _listed(sizes: pd.Series[int]) -> str:
 
 def draw_confusion_difference(difference: pd.DataFrame, *, title: str = "Difference of confusions") -> go.Figure:
     """Draw `confusion_difference`: points as colour, centred at 0, counts below, the classes' sizes as bars beside."""
-    columns, rows = list(difference["predicted"].unique()), list(difference["true"].unique())
-    points, count = (difference[name].to_numpy().reshape(len(rows), -1) for name in ("points", "count"))
-    texts = [[_cell(p, c) for p, c in zip(*row, strict=True)] for row in zip(points, count, strict=True)]
-    shown = [[None if np.isnan(value) else round(float(value), 2) for value in row] for row in points]
-    reach = float(np.ceil(max(1.0, np.nanmax(np.abs(points), initial=0.0))))
-    sizes = plain(difference["segments"])[:: len(columns)]
-    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.82, 0.18], horizontal_spacing=0.02)
+    reach = float(np.ceil(max(1.0, np.nanmax(np.abs(difference["points"]), initial=0.0))))
     bar = {"title": "points", "x": 1.02}
     heat = {"zmin": -reach, "zmax": reach, "zmid": 0, "colorscale": DIFFERENCE_SCALE, "colorbar": bar}
-    figure.add_heatmap(x=columns, y=rows, z=shown, text=texts, texttemplate="%{text}", **heat, row=1, col=1)
-    bars = {"orientation": "h", "marker": {"color": style.GREY}, "showlegend": False, "text": sizes}
-    figure.add_bar(x=sizes, y=rows, **bars, row=1, col=2)
-    figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=120 + 48 * len(rows))
-    figure.update_xaxes(title="predicted class (points of row %, count below)", row=1, col=1)
-    figure.update_xaxes(title="test segments", row=1, col=2)
-    figure.update_yaxes(autorange="reversed")
-    return figure.update_yaxes(title="true class", col=1)
+    figure = confusion_frame(difference, "points", cell=_cell, title=title, **heat)
+    return figure.update_xaxes(title="predicted class (points of row %, count below)", row=1, col=1)
 
 
 def _cell(points: float, count: float) -> str:

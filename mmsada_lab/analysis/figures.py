@@ -7,7 +7,7 @@ said otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -190,22 +190,35 @@ def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], strea
 
 def draw_confusion(counts: pd.DataFrame, *, title: str = "Confusion") -> go.Figure:
     """Draw `confusion_counts`: row percentages as colour, counts below, the classes' sizes as bars beside."""
-    columns, rows = list(counts["predicted"].unique()), list(counts["true"].unique())
-    percent = counts["percent"].to_numpy().reshape(len(rows), -1)
-    count = counts["count"].to_numpy().reshape(len(rows), -1)
-    texts = [[_cell(p, c) for p, c in zip(*row, strict=True)] for row in zip(percent, count, strict=True)]
-    sizes = plain(counts["segments"])[:: len(columns)]
+    heat = {"zmin": 0, "zmax": 100, "colorscale": style.PERCENT_SCALE, "showscale": False}
+    figure = confusion_frame(counts, "percent", cell=_cell, title=title, **heat)
+    return figure.update_xaxes(title="predicted class (row %, count below)", row=1, col=1)
+
+
+def confusion_frame(
+    table: pd.DataFrame, value: str, *, cell: Callable[[float, float], str], title: str, **heat: Any
+) -> go.Figure:
+    """A row per true class: values as colour with a text in each cell, the classes' sizes as bars beside.
+
+    Args:
+        table: a row per pair of classes, in order: true, predicted, count, segments (of the true class), and the value.
+        value: column to colour by.
+        cell: text of a cell, of its value and count.
+        title: of the figure.
+        heat: colours, as Plotly's heatmap takes them.
+    """
+    columns, rows = list(table["predicted"].unique()), list(table["true"].unique())
+    values, counts = (table[name].to_numpy().reshape(len(rows), -1) for name in (value, "count"))
+    texts = [[cell(v, c) for v, c in zip(*row, strict=True)] for row in zip(values, counts, strict=True)]
+    shown = [[None if np.isnan(value) else round(float(value), 2) for value in row] for row in values]
+    sizes = plain(table["segments"])[:: len(columns)]
     figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.82, 0.18], horizontal_spacing=0.02)
-    heat = {"zmin": 0, "zmax": 100, "colorscale": style.PERCENT_SCALE, "showscale": False, "texttemplate": "%{text}"}
-    shown = [[None if np.isnan(value) else float(value) for value in row] for row in percent]
-    figure.add_heatmap(x=columns, y=rows, z=shown, text=texts, **heat, row=1, col=1)
-    bar = {"orientation": "h", "marker": {"color": style.GREY}, "showlegend": False, "text": sizes}
-    figure.add_bar(x=sizes, y=rows, **bar, row=1, col=2)
+    figure.add_heatmap(x=columns, y=rows, z=shown, text=texts, texttemplate="%{text}", **heat, row=1, col=1)
+    bars = {"orientation": "h", "marker": {"color": style.GREY}, "showlegend": False, "text": sizes}
+    figure.add_bar(x=sizes, y=rows, **bars, row=1, col=2)
     figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=120 + 48 * len(rows))
-    figure.update_xaxes(title="predicted class (row %, count below)", row=1, col=1)
     figure.update_xaxes(title="test segments", row=1, col=2)
-    figure.update_yaxes(autorange="reversed")
-    return figure.update_yaxes(title="true class", col=1)
+    return figure.update_yaxes(autorange="reversed").update_yaxes(title="true class", col=1)
 
 
 def _require_predictions(predictions: pd.DataFrame) -> None:

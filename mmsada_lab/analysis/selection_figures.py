@@ -145,7 +145,7 @@ def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without la
         group = {"legendgroup": method, "mode": "markers", "y": plain(one["rule"]), "marker_color": colour}
         group |= {"orientation": "h", "offsetgroup": method}  # beside one another, not on top
         spread = {"type": "data", "array": _rounded(one["regret_sd"]), "color": colour}
-        name = METHODS[method].title if method in METHODS else method  # or a hyper-parameter
+        name = METHODS[str(method)].title if method in METHODS else str(method)  # or a hyper-parameter
         named = {"name": f"{name} ({runs} runs)", "marker_size": 9, "marker_symbol": symbol}
         figure.add_scatter(x=_rounded(one["regret"]), error_x=spread, **named, **group, row=1, col=1)
         tick = {"marker_symbol": "line-ns-open", "marker_size": 14, "showlegend": False, "name": f"{name}, worst run"}
