@@ -121,7 +121,7 @@ def test_workers_end_with_a_killed_batch_and_nothing_runs_twice(
     assert run_grid(troubled_runs.configs(), tmp_path, jobs=1, device="cpu", scheduler=scheduler) == []
     assert finished(tmp_path).keys() == {0, 1, 2}
     assert {seed: finished(tmp_path)[seed] for seed in done} == done
-    assert {m["threads"] for seed, m in finished(tmp_path).items() if seed not in done} == {os.cpu_count()}
+    assert {m["threads"] for seed, m in finished(tmp_path).items() if seed not in done} == {clusters.threads_of(1)}
     tried = Counter(seed for seed, _ in attempts(tmp_path))
     assert {tried[seed] for seed in done} == {1}
     monkeypatch.setattr(batch, "local_workers", None)

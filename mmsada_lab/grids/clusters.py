@@ -23,8 +23,10 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 def threads_of(jobs: int) -> int:
-    """Threads for each of so many processes that share this machine's cores."""
-    return max((os.cpu_count() or 1) // jobs, 1)
+    """Threads for each of so many processes that share the cores this one may use."""
+    from joblib import cpu_count
+
+    return max(int(cpu_count()) // jobs, 1)
 
 
 def visible_gpus() -> tuple[str, ...]:

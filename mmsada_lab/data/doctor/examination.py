@@ -8,12 +8,12 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_context
-from os import cpu_count
 from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
+from joblib import cpu_count
 from tqdm.auto import tqdm
 
 from mmsada_lab.data.doctor.labels import label_findings, splits
@@ -68,7 +68,7 @@ def examine(data: DataSource, *, fast: bool = False, jobs: int | None = None) ->
     places = list(_places(data, fast=fast))
     if jobs is None:
         most = max(1, len(places) // _PLACES_PER_PROCESS)
-        jobs = 1 if data.in_memory else min(cpu_count() or 1, most)
+        jobs = 1 if data.in_memory else min(cpu_count(), most)
     readers = {name: domain.readers for name, domain in data.domains.items()}
     readings = list(tqdm(_readings(readers, places, fast, jobs), total=len(places), desc="Checking", unit="signal"))
     told = [Finding("note", "told when opened", note) for note in data.notes]

@@ -31,11 +31,11 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
-from os import cpu_count
 from pathlib import Path
 
 import cv2
 import numpy as np
+from joblib import cpu_count
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -138,7 +138,7 @@ def load_kitchens(
     kitchens = kitchens or Kitchens()
     plan = plan_segments(kitchens)
     folder = cache_root(cache_dir) / f"kitchens-{kitchens.digest}"
-    publish(folder, [_entry(p) for p in plan], partial(_generate, kitchens, plan, workers or cpu_count() or 1))
+    publish(folder, [_entry(p) for p in plan], partial(_generate, kitchens, plan, workers or cpu_count()))
     entries = load_entries(folder)
     domains = {name: _domain(name, folder, [e for e in entries if e.domain == name]) for name in DOMAINS}
     return DataSource(name="kitchens", classes=VERBS, domains=domains, digest=kitchens.digest, in_memory=True)

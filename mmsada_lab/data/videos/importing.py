@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from os import cpu_count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from joblib import cpu_count
 
 from mmsada_lab.data.flow import DILATION
 from mmsada_lab.data.videos.frames import (
@@ -118,7 +118,7 @@ def import_videos(
     with _locked(destination):
         orders = _orders(listing, destination, settings)
         done = _finished(destination, orders, overwrite=overwrite)
-        made, failed = make_videos([o for o in orders if o.video not in done], jobs=jobs or cpu_count() or 1)
+        made, failed = make_videos([o for o in orders if o.video not in done], jobs=jobs or cpu_count())
         records = {**done, **made}
         clips, late = usable_clips(listing.clips, records)
         refused = (*listing.refused, *failed, *late)
