@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
+from mmsada_lab.atomic import write_atomic
 from mmsada_lab.errors import UserError
-from mmsada_lab.runs import Record, write_atomic
+from mmsada_lab.runs import Record
 
 
 @dataclass

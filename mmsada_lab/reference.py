@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmsada_lab.atomic import write_atomic
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.runs import find_runs, read_arrays, read_manifest, write_arrays, write_atomic, write_json
+from mmsada_lab.runs import find_runs, read_arrays, read_manifest, write_arrays, write_json
 
 DIGITS = 6
 """Significant digits of a kept history."""

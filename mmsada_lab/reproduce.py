@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mmsada_lab.atomic import write_atomic
 from mmsada_lab.batch import Failure, run_grid
 from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
 from mmsada_lab.recipes import Recipe, Row, recipe_configs, row_configs
-from mmsada_lab.runs import load_runs, read_arrays, write_atomic
+from mmsada_lab.runs import load_runs, read_arrays
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

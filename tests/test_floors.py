@@ -21,10 +21,12 @@ FLOORS = {
     "notebooks": 5, "gallery": 5, "reference": 5,
     "experiment": 4, "trained": 4,                       # wires: a run, and what is done with a finished one
     "train": 3, "evaluate": 3, "checks": 3,              # loops, and what they need
+    "acceleration": 3,                                   # what they run on
     "checkpoint": 3, "first_stage": 3,                   # where one continues
     "methods": 2,                                        # algorithms: where data, model and loss meet
     "data": 1, "models": 1, "losses": 1, "runs": 1, "validators": 1,  # neighbours
-    "paper": 0, "config": 0, "presets": 0, "errors": 0,  # facts (standard library only)
+    "processes": 1,                                      # of which several train one model
+    "paper": 0, "config": 0, "presets": 0, "errors": 0, "atomic": 0,  # facts (standard library only)
 }  # fmt: skip
 TOWER = {"analysis": {"runs", "config", "paper", "errors"}}  # beside the floors: looks at finished runs
 TOWER_USERS = {"cli", "batch", "demo", "reproduce"}  # doors may open on the tower

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from toy import CLASSES, open_toy, toy_config
 
+from mmsada_lab.atomic import write_atomic
 from mmsada_lab.data import sources
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
@@ -26,7 +27,6 @@ from mmsada_lab.runs import (
     read_arrays,
     read_manifest,
     write_arrays,
-    write_atomic,
     write_json,
 )
 

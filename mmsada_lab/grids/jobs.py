@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from mmsada_lab.atomic import write_atomic
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.grids.plans import EXECUTED
 from mmsada_lab.presets import build_config, override_keys
-from mmsada_lab.runs import write_atomic
 
 ERROR_FILE = "error.txt"
 """The traceback of a run that failed for another reason than a user's mistake, in its folder."""

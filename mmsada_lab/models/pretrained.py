@@ -9,8 +9,6 @@ not trained unless the model learns its scales; `Report.gamma` names the layers 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
+from mmsada_lab.atomic import write_atomic
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.models.batchnorm import GroupedBatchNorm3d
 from mmsada_lab.models.external import External
@@ -134,7 +133,8 @@ def convert_weights(source: Path, to: Path) -> bool:
         if not _same(read_weights(to), weights):
             raise UserError(f"{to} exists and holds other weights; choose another name, or remove it")
         return False
-    _write_atomic(to, safetensors_bytes({name: tensor.clone().contiguous() for name, tensor in weights.items()}))
+    content = safetensors_bytes({name: tensor.clone().contiguous() for name, tensor in weights.items()})
+    write_atomic(to, lambda file: file.write(content))
     return True
 
 
@@ -202,17 +202,3 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_atomic(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

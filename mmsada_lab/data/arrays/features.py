@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmsada_lab.atomic import write_atomic
 from mmsada_lab.data.arrays.challenge import find_challenge, has_challenge
 from mmsada_lab.data.arrays.files import find_npz
 from mmsada_lab.data.arrays.folder import (
@@ -169,15 +168,8 @@ def _refuse_others(root: Path, features: Mapping[str, NDArray[Any]]) -> None:
 
 def _write_archive(path: Path, uids: Sequence[str], array: NDArray[Any]) -> None:
     # Not compressed: features hardly shrink, and what is stored as it is can be memory-mapped.
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, uid=np.array(uids, dtype=str), features=array)
-        Path(draft).chmod(0o644)
-        os.replace(draft, path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    names = np.array(uids, dtype=str)
+    write_atomic(path, lambda file: np.savez(file, allow_pickle=False, uid=names, features=array))
 
 
 def _csv(rows: Sequence[Row]) -> str:
