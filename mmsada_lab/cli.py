@@ -108,7 +108,12 @@ def train(
     Example: mmsada train --source D2 --target D1 --method mmsada --preset quick --seed 0 -o reversal_coefficient=0.5
 
     An interrupted run continues where it stopped when the same command is given again.
+
+    On all GPUs of a machine: accelerate launch --num_processes 8 $(which mmsada) train ... Several processes on CPUs:
+    torchrun --nproc_per_node 2 $(which mmsada) train --device cpu ... Little memory: -o accumulation=2 -o
+    checkpointing=true. The presets paper and released are I3D's; other modalities than video need -o backbone=auto.
     """
+    from mmsada_lab.acceleration import leads
     from mmsada_lab.experiment import run_experiment
     from mmsada_lab.runs import read_manifest
 
@@ -117,6 +122,8 @@ def train(
         preset, source=source, target=target, method=method, data=data, seed=seed, overrides=overrides
     )
     path = run_experiment(config, runs, device=device, workers=workers)
+    if not leads():
+        return
     result = read_manifest(path / "manifest.json")["result"]
     for stream, measures in result["target"].items():
         typer.echo(f"{stream:>8}  top-1 {measures['top1']:5.1f} %   mean class {measures['mean_class']:5.1f} %")
@@ -323,7 +330,7 @@ def predict(
 
     Example: mmsada predict runs/epic-sites/mmsada/home-away/seed0-0123456789 --to away.csv
     """
-    from mmsada_lab.runs import write_atomic
+    from mmsada_lab.atomic import write_atomic
     from mmsada_lab.trained import predict_table
 
     table = predict_table(run, data=data, domain=domain, split=split, device=device)

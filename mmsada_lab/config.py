@@ -112,7 +112,17 @@ class ExperimentConfig:
         test_windows: equidistant windows per test segment (paper: 5).
         window_average: what is averaged over them: ``probabilities`` (as the code) or ``logits``, before the softmax.
         log_every: steps a training record is the mean of.
-        precision: ``no``, ``bf16`` or ``fp16`` (Accelerate's mixed precision).
+        precision: ``no``, ``bf16`` or ``fp16``: of the backbones, in training and, on a GPU, in evaluation; features,
+            heads, losses and batch statistics stay in float32.
+        checkpointing: backbones that can (I3D) keep little for the backward pass and compute the rest again: less
+            memory, a third more time, the same step.
+        accumulation: equal parts that a step's batch is computed in, one after the other: less memory, the same step.
+            A part holds whole groups of `norm_group` clips. Dropout is drawn part by part; what is no mean over clips
+            (``mmd``) is the mean over the parts, and ``repair`` pairs clips of one part.
+        compile: backbones are compiled (`torch.compile`) for training: minutes at the start, faster steps on a GPU.
+        channels_last: weights of 3-D convolutions are laid out channels last, which some devices prefer.
+        resize_on: where training crops are resized and mirrored: by the ``loader``, clip by clip, or on the ``device``,
+            a batch at a time; pixels differ by one grey level at most.
     """
 
     source: str
@@ -156,6 +166,11 @@ class ExperimentConfig:
     log_every: int = 1
     precision: str = "no"
     pretrained: str = ""
+    checkpointing: bool = False
+    accumulation: int = 1
+    compile: bool = False
+    channels_last: bool = False
+    resize_on: str = "loader"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
@@ -201,6 +216,22 @@ class ExperimentConfig:
         return self.batch_size // 2 if self.target_batches else 0
 
     @property
+    def like_clips(self) -> tuple[int, ...]:
+        """Clips of a step that count alike in every loss: of each domain those that correspond, and those that do not.
+
+        Parts of a batch that take an equal share of each are equal parts.
+        """
+        corresponds = any("correspondence" in stage.weights for _, stage in self.stages)
+        halves = corresponds and self.correspondence_batch == "half"
+        sides = [side for side in (self.source_batch, self.target_batch) if side]
+        return tuple(clips for side in sides for clips in ((side // 2, side - side // 2) if halves else (side,)))
+
+    def divides_into(self, parts: int) -> bool:
+        """Whether a step's batch falls into so many equal parts that hold whole groups of `norm_group` clips."""
+        whole = parts * self.norm_group
+        return parts == 1 or (whole > 0 and all(clips % whole == 0 for clips in self.like_clips))
+
+    @property
     def lambda_d(self) -> float:
         """The paper's lambda_d: what reaches F of the adversarial term, relative to classification, at full ramp."""
         weights = self.adapt.weights
@@ -223,7 +254,7 @@ class ExperimentConfig:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
 
 
-_YOUNGER = ("pretrained",)
+_YOUNGER = ("pretrained", "checkpointing", "accumulation", "compile", "channels_last", "resize_on")
 """Fields that were added later: at their default they leave the digests of older runs as they are."""
 
 
@@ -249,10 +280,14 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "optimiser": ("sgd", "adam"),
     "reversal_schedule": ("ramp", "constant"),
     "precision": ("no", "bf16", "fp16"),
+    "resize_on": ("loader", "device"),
+    "checkpointing": (False, True),
+    "compile": (False, True),
+    "channels_last": (False, True),
 }
 _POSITIVE = (
     "window_length window_stride input_size width batch_size evaluate_every averaged_evaluations "
-    "test_windows log_every norm_momentum"
+    "test_windows log_every norm_momentum accumulation"
 ).split()
 _NOT_NEGATIVE = "seed dropout norm_group momentum weight_decay reversal_coefficient".split()
 
@@ -272,6 +307,7 @@ def _validate(config: ExperimentConfig) -> None:
     _validate_backbone(config)
     _validate_pair(config)
     _validate_batch(config)
+    _validate_memory(config)
 
 
 def _require_number(name: str, value: object, *, above_zero: bool) -> None:
@@ -325,7 +361,7 @@ def _validate_batch(config: ExperimentConfig) -> None:
     """A side of a batch must hold the clips that its correspondence pairs are made of."""
     streams, side = len(config.modalities), config.batch_size // 2
     corresponds = any("correspondence" in stage.weights for _, stage in config.stages)
-    negatives = side - side // 2 if config.correspondence_batch == "half" else side
+    negatives = side - side // 2 if config.correspondence_batch == "half" else side // config.accumulation
     if config.source_batch < 1 or (config.target_batches and side < 1):
         raise UserError(f"batch_size is {config.batch_size}; half of it has no clip, give at least 2")
     if corresponds and (negatives < streams or side // 2 < 1):
@@ -333,3 +369,26 @@ def _validate_batch(config: ExperimentConfig) -> None:
             f"batch_size is {config.batch_size}: its halves of {side} clips are too few to pair {streams} modalities "
             f"of different segments (correspondence_batch={config.correspondence_batch}); give at least {4 * streams}"
         )
+
+
+def _validate_memory(config: ExperimentConfig) -> None:
+    """Parts of a step must be equal, and hold what batch statistics are taken over."""
+    if config.checkpointing and config.compile:
+        raise UserError("checkpointing and compile are both true, which torch cannot; choose the one or the other")
+    parts, group = config.accumulation, config.norm_group
+    if config.divides_into(parts):
+        return
+    if not group:
+        raise UserError(
+            f"accumulation is {parts}, but norm_group=0 takes batch statistics over all clips of a domain in the step, "
+            "which no part of it has; give the clips of a group, e.g. norm_group=16"
+        )
+    fitting = [str(number) for number in range(2, config.batch_size) if config.divides_into(number)]
+    raise UserError(
+        f"accumulation is {parts}: {_counted(config)} do not fall into {parts} equal parts of whole groups of "
+        f"norm_group={group}; choose {' or '.join(['1', *fitting])}, another batch_size or a smaller norm_group"
+    )
+
+
+def _counted(config: ExperimentConfig) -> str:
+    return f"the {' + '.join(map(str, config.like_clips))} clips of a step"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -14,27 +15,37 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator
 from safetensors.torch import save as safetensors_bytes
-from torch.optim import SGD, Adam, Optimizer
-from torch.utils.data import DataLoader
+from torch.optim import Optimizer
+from torch.utils.data import ConcatDataset
 from tqdm.auto import tqdm
 
-from mmsada_lab import validators
+from mmsada_lab import __version__, validators
+from mmsada_lab.acceleration import accelerator_of, as_written, build_optimiser, lay_out, leads, memory_explained
+from mmsada_lab.atomic import write_atomic
 from mmsada_lab.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmsada_lab.checks import check_fit
 from mmsada_lab.config import ExperimentConfig, Stage
 from mmsada_lab.data.batches import TestClipLoader, TestClips, TrainingBatch, TrainingBatches, inputs_of
+from mmsada_lab.data.read_ahead import BatchLoader, lost_workers_named
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.data.sources import load_data
-from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.errors import UserError
 from mmsada_lab.evaluate import FUSED, Predictions, accuracies, clip_rule, labels_of, predict, statistics_of
 from mmsada_lab.first_stage import alone, first_stage_path, publish
 from mmsada_lab.methods import METHODS
 from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.models.pretrained import load_backbones
-from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_atomic, write_json
+from mmsada_lab.processes import (
+    average_statistics,
+    check_agreement,
+    launched_together,
+    main_decides,
+    match_statistics,
+    others_alive,
+)
+from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_json
 from mmsada_lab.train import mean_terms, step_seed, train_steps
 
 _INITIALISATION = 99  # names the seed of the initial weights, beside the stages 0 and 1
@@ -68,21 +79,34 @@ def run_experiment(
     """
     data = load_data(config.data)
     check_fit(config, data)
-    if show_progress:
+    if show_progress and leads():
         for note in data.notes:
             tqdm.write(f"note: {note}", file=sys.stderr)
     folder = RunFolder(Path(runs_dir), config, data_name=data.name)
-    if _is_finished(folder, data):
+    if not launched_together() and _is_finished(folder, data):
         return folder.path
-    with _accelerator(config, device) as accelerator, _held(folder, accelerator):
-        if _is_finished(folder, data):  # by another process, since
-            return folder.path
-        experiment = Experiment(config, data, folder, accelerator=accelerator, workers=workers)
-        if share_first_stage and accelerator.num_processes == 1 and config.pretrain.steps:
-            started_from = [data.digest, *(report.sha256 for report in experiment.pretrained.values())]
-            experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=" ".join(started_from))
-        experiment.run(show_progress=show_progress)
+    together = accelerator_of(config, device)
+    with together as accelerator, others_alive(accelerator, continues_at=lambda: _saved_step(folder)):
+        check_agreement(accelerator, {"the configuration's digest": config.digest, "the data's digest": data.digest})
+        with _held(folder, accelerator):
+            if main_decides(accelerator, lambda: _is_finished(folder, data)):  # by another process, since
+                return folder.path
+            experiment = Experiment(config, data, folder, accelerator=accelerator, workers=workers)
+            if share_first_stage and accelerator.num_processes == 1 and config.pretrain.steps:
+                started_from = [data.digest, *(report.sha256 for report in experiment.pretrained.values())]
+                experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=" ".join(started_from))
+            with memory_explained(config, accelerator), lost_workers_named():
+                experiment.run(show_progress=show_progress)
+            accelerator.wait_for_everyone()  # the folder is whole when any process returns
     return folder.path
+
+
+def _saved_step(folder: RunFolder) -> int:
+    """Where an interrupted run continues: the step of its last checkpoint."""
+    if not folder.checkpoint_path.exists():
+        return 0
+    state = torch.load(folder.checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
+    return int(json.loads(state["history"])[-1]["total_step"])
 
 
 def _is_finished(folder: RunFolder, data: DataSource) -> bool:
@@ -108,20 +132,6 @@ def _held(folder: RunFolder, accelerator: Accelerator) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _accelerator(config: ExperimentConfig, device: str) -> Iterator[Accelerator]:
-    """Device, precision and data parallelism; a process may run many experiments one after another."""
-    if device not in ("auto", "cpu"):
-        raise unknown("device", device, ("auto", "cpu"), hint="To pick a GPU, set CUDA_VISIBLE_DEVICES.")
-    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    keep_statistics = DistributedDataParallelKwargs(broadcast_buffers=False)
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=config.precision, kwargs_handlers=[keep_statistics])
-    try:
-        yield accelerator
-    finally:
-        accelerator.free_memory()
-
-
 class Experiment:
     """The parts of one run, built from its configuration."""
 
@@ -141,6 +151,7 @@ class Experiment:
         self.workers = _default_workers(data) if workers is None else workers
         self.network = self._build_network()
         self.pretrained = load_backbones(dict(self.network.backbones.items()), config.pretrained)
+        lay_out(self.network, config)
         self.method = METHODS[config.method](self.network, config, num_classes=len(data.classes)).to(accelerator.device)
         self.progress = Progress()
         self.first_stage: Path | None = None  # where it is shared
@@ -157,6 +168,7 @@ class Experiment:
         config, inputs = self.config, inputs_of(self.source, self.config.modalities)
         torch.manual_seed(step_seed(config.seed, _INITIALISATION))
         network = build_network(config, inputs, num_classes=len(self.data.classes))
+        match_statistics(network, self.accelerator, clips=config.source_batch, group=config.norm_group)
         if network.standardise:
             _fit_standardise(network, self._test_clips(self.source, self.source.train, windows=1))
         return network
@@ -169,13 +181,17 @@ class Experiment:
             modalities=self.config.modalities,
             windows=self.config.test_windows if windows is None else windows,
         )
-        return TestClipLoader(clips, workers=self.workers)
+        # A step in parts is a sign of little memory. Batch statistics, of one window each, keep their batches.
+        fewer = 1 if windows == 1 else self.config.accumulation
+        return TestClipLoader(clips, batch_size=max(1, 16 // fewer), workers=self.workers)
 
     def run(self, *, show_progress: bool) -> None:
         """Run the stages that are not done yet, then save what the run leaves."""
         path, resumed = self.folder.checkpoint_path, None
         if path.exists():
-            self.progress, resumed = load_checkpoint(path, method=self.method, device=self.accelerator.device)
+            # Not to the device: one of several processes may call it cpu:0, which torch.load does not know.
+            self.progress, resumed = load_checkpoint(path, method=self.method, device=torch.device("cpu"))
+        check_agreement(self.accelerator, self._start())
         if self.accelerator.is_main_process:
             self._write_manifest("running")
         total = sum(stage.steps for _, stage in self.config.stages)
@@ -194,6 +210,12 @@ class Experiment:
                 resumed = None
         if self.accelerator.is_main_process:
             self._finish()
+
+    def _start(self) -> dict[str, object]:
+        """What every process must start from."""
+        weights = sorted(report.sha256 for report in self.pretrained.values())
+        versions = [f"mmsada_lab {__version__}", f"torch {torch.__version__}"]
+        return {"the step to continue at": self._total_steps(), "pretrained weights": weights, "versions": versions}
 
     def _total_steps(self) -> int:
         stages = self.config.stages[: self.progress.stage]
@@ -223,12 +245,13 @@ class Experiment:
         if self.progress.step >= stage.steps:
             return
         self.method.select_terms(stage.weights)
-        method, optimiser = self.accelerator.prepare(self.method, self._build_optimiser(stage))
+        unprepared = build_optimiser(self.config, stage, self.method.parameters(), device=self.accelerator.device)
+        method, optimiser = self.accelerator.prepare(self.method, unprepared)
         if resumed is not None and self.progress.step:
             optimiser.load_state_dict(resumed)
         seed = (self.config.seed, number)
         batches = self._batches(stage, seed=seed)
-        terms, since = [], time.monotonic()
+        terms, since = {}, time.monotonic()
         steps = train_steps(
             method,
             optimiser,
@@ -237,16 +260,16 @@ class Experiment:
             accelerator=self.accelerator,
             first_step=self.progress.step,
             seed=seed,
+            accumulation=self.config.accumulation,
         )
         for step, last in steps:
-            terms.append(last)
-            evaluating = step % self.config.evaluate_every == 0 or step == stage.steps
-            self.progress.step = step
-            if step % self.config.log_every == 0 or evaluating:
-                self._record("train", name, mean_terms(terms, step=step, accelerator=self.accelerator))
-                terms = []
-            if evaluating:
-                self._average_statistics()
+            terms[step] = last
+            if step % self.config.evaluate_every == 0 or step == stage.steps:
+                for end, means in mean_terms(terms, every=self.config.log_every, accelerator=self.accelerator):
+                    self.progress.step = end
+                    self._record("train", name, means)
+                terms = {}
+                average_statistics(self.network, self.accelerator)
                 values = self._evaluate(final_stage=number == len(self.config.stages) - 1, step=step)
                 self._record("evaluation", name, values)
                 method.train()
@@ -255,29 +278,28 @@ class Experiment:
                 bar.set_postfix_str(f"{name}, {_shown_accuracy(values)}")
             bar.update()
 
-    def _build_optimiser(self, stage: Stage) -> Optimizer:
-        config = self.config
-        parameters = [p for p in self.method.parameters() if p.requires_grad]
-        if config.optimiser == "adam":
-            return Adam(parameters, lr=stage.learning_rate, weight_decay=config.weight_decay)
-        return SGD(parameters, lr=stage.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
-
-    def _batches(self, stage: Stage, *, seed: tuple[int, ...]) -> DataLoader[TrainingBatch]:
+    def _batches(self, stage: Stage, *, seed: tuple[int, ...]) -> BatchLoader[TrainingBatch]:
         config = self.config
         halves = "correspondence" in stage.weights and config.correspondence_batch == "half"
-        batches = TrainingBatches(
-            self.source,
-            self.target if config.target_batches else None,
-            rule=replace(self.rule, negatives=halves),
-            modalities=config.modalities,
-            source_batch=config.source_batch,
-            target_batch=config.target_batch,
-            steps=stage.steps,
-            seed=seed,
-            shard=(self.accelerator.process_index, self.accelerator.num_processes),
-        )
+        parts, first = config.accumulation, self.accelerator.process_index * config.accumulation
+        batches = [
+            TrainingBatches(
+                self.source,
+                self.target if config.target_batches else None,
+                rule=replace(self.rule, negatives=halves, resize_on=config.resize_on),
+                modalities=config.modalities,
+                source_batch=config.source_batch,
+                target_batch=config.target_batch,
+                steps=stage.steps,
+                seed=seed,
+                shard=(first + part, parts * self.accelerator.num_processes),
+            )
+            for part in range(parts)
+        ]
         remaining = range(self.progress.step, stage.steps)
-        return DataLoader(batches, batch_size=None, sampler=remaining, num_workers=self.workers)
+        order = [part * stage.steps + step for step in remaining for part in range(parts)]
+        pinned = self.accelerator.device.type == "cuda"
+        return BatchLoader(ConcatDataset(batches), order, workers=self.workers, pin_memory=pinned)
 
     def _record(self, kind: str, stage: str, values: dict[str, float]) -> None:
         steps = {"step": self.progress.step, "total_step": self._total_steps()}
@@ -312,15 +334,9 @@ class Experiment:
     def _predict(self, clips: TestClipLoader) -> Predictions:
         device, average = self.accelerator.device, self.config.window_average
         adapted = self.config.test_statistics == "target"
-        with statistics_of(self.network, self.target_training, device=device) if adapted else nullcontext():
+        estimated = statistics_of(self.network, self.target_training, device=device) if adapted else nullcontext()
+        with as_written(self.config), estimated:
             return predict(self.network, clips, device=device, average=average)
-
-    def _average_statistics(self) -> None:
-        """Processes see different clips; their running statistics are averaged before they are used."""
-        if self.accelerator.num_processes > 1:
-            for buffer in self.network.buffers():
-                if buffer.is_floating_point():
-                    buffer.copy_(self.accelerator.reduce(buffer, reduction="mean"))
 
     def _save_checkpoint(self, optimiser: Optimizer) -> None:
         if self.accelerator.is_main_process:

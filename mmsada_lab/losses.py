@@ -13,6 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+_PASSED_OVER = -100
+"""In place of the label of a clip that is not classified."""
+
+
 def classification_loss(
     fused_logits: Tensor, labels: Tensor, *, corresponds: Tensor | None = None, num_classes: int | None = None
 ) -> Tensor:
@@ -28,10 +32,12 @@ def classification_loss(
     Returns:
         Scalar: mean cross-entropy over the corresponding clips; 0 where there are none.
     """
-    if corresponds is not None:
-        fused_logits, labels = fused_logits[corresponds], labels[corresponds]
-    summed = F.cross_entropy(fused_logits[:, :num_classes], labels, reduction="sum")
-    return summed / max(1, len(labels))
+    if corresponds is None:
+        return F.cross_entropy(fused_logits[:, :num_classes], labels, reduction="sum") / max(1, len(labels))
+    # Passed over rather than picked out: how many there are is known on the device, which nothing here waits for.
+    labels = labels.where(corresponds, _PASSED_OVER)
+    summed = F.cross_entropy(fused_logits[:, :num_classes], labels, ignore_index=_PASSED_OVER, reduction="sum")
+    return summed / corresponds.sum().clamp(min=1)
 
 
 def domain_adversarial_loss(source_scores: Tensor, target_scores: Tensor) -> Tensor:
@@ -47,8 +53,8 @@ def domain_adversarial_loss(source_scores: Tensor, target_scores: Tensor) -> Ten
     Returns:
         Scalar: mean over all clips of both domains.
     """
-    is_target = torch.cat([torch.zeros(len(source_scores)), torch.ones(len(target_scores))])
-    return _binary_cross_entropy(torch.cat([source_scores, target_scores]), is_target)
+    scores = torch.cat([source_scores, target_scores])
+    return _binary_cross_entropy(scores, torch.arange(len(scores), device=scores.device) >= len(source_scores))
 
 
 def correspondence_loss(scores: Tensor, corresponds: Tensor, *, printed: bool = False) -> Tensor:
@@ -66,10 +72,8 @@ def correspondence_loss(scores: Tensor, corresponds: Tensor, *, printed: bool = 
         Scalar: mean over the clips of both domains.
     """
     if printed:
-        positives = scores[corresponds.to(scores.device)]
-        missing = len(scores) - len(positives)
-        costs = _binary_cross_entropy(positives, torch.ones(len(positives)), reduction="none")
-        return F.pad(costs, (0, missing)).mean()
+        costs = _binary_cross_entropy(scores, torch.ones_like(corresponds), reduction="none")
+        return (costs * corresponds).mean()
     return _binary_cross_entropy(scores, corresponds)
 
 

@@ -23,6 +23,7 @@ from mmsada_lab.losses import (
 )
 from mmsada_lab.models.heads import CorrespondenceHead, DomainDiscriminator, PairwiseCorrespondence, reverse_gradient
 from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, fuse
+from mmsada_lab.processes import own_share, whole_batch
 
 Features = dict[str, Tensor]
 
@@ -173,7 +174,7 @@ class MMSADA(Method):
         """
         if self.config.correspondence_batch == "half":
             return features, corresponds
-        rolled = _rolled(features)
+        rolled = own_share(_rolled(whole_batch(features)))
         paired = {m: torch.cat([features[m], rolled[m]]) for m in features}
         return paired, torch.cat([corresponds, torch.zeros_like(corresponds)])
 
@@ -194,6 +195,7 @@ class MMD(Method):
         source, target = self.both_domains(batch)
         terms = {"classification": self.classification(source, batch.source)}
         if "mmd" in self.terms:
+            source, target = whole_batch(source), whole_batch(target)  # no mean over clips
             terms["mmd"] = torch.stack([mmd_loss(source[m], target[m]) for m in source]).sum()
         return terms
 

@@ -21,7 +21,7 @@ class _Preset:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-_PAPER_FIELDS = {"norm_momentum": 0.001, "norm_group": 16, "width": 256, "log_every": 10}
+_PAPER_FIELDS = {"backbone": "i3d", "norm_momentum": 0.001, "norm_group": 16, "width": 256, "log_every": 10}
 _PRETRAIN_WEIGHTS = {"classification": 1.0, "auxiliary": 1.0, "correspondence": 5.0}
 _ADAPT_WEIGHTS = {
     "classification": 0.2,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -31,42 +32,66 @@ def train_steps(
     accelerator: Accelerator,
     first_step: int,
     seed: tuple[int, ...],
+    accumulation: int = 1,
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Train step by step; yields the number of steps done and the loss terms of the last.
+
+    Nothing here waits for the device: the terms stay on it until somebody reads them.
 
     Args:
         method: a `Method`, as `accelerator.prepare` returned it.
         optimiser: likewise.
-        batches: one per step, from `first_step` on.
+        batches: from `first_step` on, `accumulation` equal parts for every step.
         stage: steps and weights of Eq. 4.
         accelerator: device, precision and data parallelism.
         first_step: steps of this stage that are already done.
         seed: integers that name the run and the stage. Dropout at step k depends on them and on k alone, so that
             a resumed run is the same run.
+        accumulation: parts of a step, computed one after the other; their mean gradient is that of the whole batch.
     """
     method.train()
-    for step, batch in enumerate(batches, start=first_step):
-        torch.manual_seed(step_seed(*seed, step, accelerator.process_index))
-        terms = method(batch.to(accelerator.device), step / stage.steps)
-        loss = total_loss(terms, stage.weights)  # Eq. 4
-        accelerator.backward(loss)
+    batches = iter(batches)
+    for step, first in enumerate(batches, start=first_step):
+        parts = []
+        for part, batch in enumerate(chain([first], islice(batches, accumulation - 1))):
+            torch.manual_seed(step_seed(*seed, step, accelerator.process_index * accumulation + part))
+            with nullcontext() if part == accumulation - 1 else accelerator.no_sync(method):
+                terms = method(batch.to(accelerator.device), step / stage.steps)
+                loss = total_loss(terms, stage.weights)  # Eq. 4
+                accelerator.backward(loss / accumulation)
+            parts.append({name: term.detach() for name, term in terms.items()})
         optimiser.step()
         optimiser.zero_grad()
-        yield step + 1, {name: term.detach() for name, term in terms.items()}
+        yield step + 1, {name: torch.stack([terms[name] for terms in parts]).mean() for name in parts[0]}
 
 
-def mean_terms(terms: list[dict[str, Tensor]], *, step: int, accelerator: Accelerator) -> dict[str, float]:
-    """Mean of each loss term over some steps and over all processes.
+def mean_terms(
+    terms: Mapping[int, Mapping[str, Tensor]], *, every: int, accelerator: Accelerator
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Mean of each loss term over all processes and over every so many steps, read off the device in one copy.
+
+    Args:
+        terms: scalars by name, by the number of steps done.
+        every: a mean ends at each multiple of this, and at the last step.
+        accelerator: of the processes.
+
+    Yields:
+        The step at which a mean ends, and the means by name.
 
     Raises:
-        UserError: if one is not finite, naming it.
+        UserError: if a term is not finite, naming it and the step.
     """
-    local = {name: torch.stack([t[name].float() for t in terms]).mean() for name in terms[0]}
-    means = {name: float(accelerator.reduce(mean, reduction="mean")) for name, mean in local.items()}
-    for name, value in means.items():
-        if not math.isfinite(value):
-            raise UserError(
-                f"the {name} loss became {value} at step {step}; training stopped and the last checkpoint is kept. "
-                "Lower the learning rate or the weight of this term, or use precision=no"
-            )
-    return means
+    steps, names = list(terms), list(next(iter(terms.values())))
+    local = torch.stack([torch.stack([terms[step][name].float() for step in steps]) for name in names])
+    values = accelerator.reduce(local, reduction="mean").cpu()
+    for column in torch.nonzero(~values.isfinite().all(dim=0))[:1, 0].tolist():
+        row = int(torch.nonzero(~values[:, column].isfinite())[0])
+        raise UserError(
+            f"the {names[row]} loss became {float(values[row, column])} at step {steps[column]}; training stopped and "
+            "the last checkpoint is kept. Lower the learning rate or the weight of this term, or use precision=no"
+        )
+    start = 0
+    for end, step in enumerate(steps, start=1):
+        if step % every == 0 or end == len(steps):
+            yield step, {name: float(values[row, start:end].mean()) for row, name in enumerate(names)}
+            start = end

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import tiny_epic
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from toy import PaintedReader, number_of, toy_data, toy_segments
+from torch.utils.data import DataLoader
+from toy import PaintedReader, number_of, toy_config, toy_data, toy_segments
 
 from mmsada_lab.data.batches import (
     ClipRule,
@@ -27,9 +31,12 @@ from mmsada_lab.data.batches import (
     inputs_of,
 )
 from mmsada_lab.data.segments import Domain, Segment
+from mmsada_lab.data.sources import load_data
 from mmsada_lab.data.windows import WindowRule, centre_bounds, window_at
 from mmsada_lab.data.windows import test_centres as centres_for_testing
 from mmsada_lab.errors import UserError
+from mmsada_lab.experiment import run_experiment
+from mmsada_lab.runs import load_history
 
 LAW = settings(max_examples=100, deadline=None, derandomize=True)
 WINDOW = WindowRule(4, 2)
@@ -191,7 +198,7 @@ class TestDomains:
 
 class TestTargetLabels:
     def test_a_target_batch_has_no_field_for_them(self) -> None:
-        assert {field.name for field in fields(TargetBatch)} == {"clips", "corresponds"}
+        assert {field.name for field in fields(TargetBatch)} == {"clips", "corresponds", "boxes"}
         assert {field.name for field in fields(SourceBatch)} - {field.name for field in fields(TargetBatch)} == {
             "labels"
         }
@@ -306,26 +313,200 @@ class TestPureFunctionOfTheStep:
             assert len({c.numpy().tobytes() for c in clips}) > 1
 
 
-class TestShards:
-    @pytest.mark.parametrize("shards", [2, 3])
-    def test_shards_are_the_parts_of_the_whole_batch(self, shards: int) -> None:
-        whole = batches_of(painted("A"), painted("B"))
-        parts = [batches_of(painted("A"), painted("B"), shard=(rank, shards)) for rank in range(shards)]
-        for step in range(len(whole)):
-            for m in ("m0", "m1"):
-                assert torch.equal(torch.cat([p[step].source.clips[m] for p in parts]), whole[step].source.clips[m])
-                assert torch.equal(torch.cat([p[step].target.clips[m] for p in parts]), whole[step].target.clips[m])
-            assert torch.equal(torch.cat([p[step].source.labels for p in parts]), whole[step].source.labels)
+def joined(parts: Sequence[TrainingBatches], step: int) -> dict[str, Tensor]:
+    """Of every part the corresponding clips, then of every part the others: the order of the whole batch."""
+    batches = [part[step] for part in parts]
+    found = {}
+    for side in ("source", "target"):
+        sides = [getattr(batch, side) for batch in batches]
+        for name, tensors in {
+            **{m: [one.clips[m] for one in sides] for m in sides[0].clips},
+            "corresponds": [one.corresponds for one in sides],
+            **({"labels": [one.labels for one in sides]} if side == "source" else {}),
+        }.items():
+            halves = [[t[one.corresponds == half] for t, one in zip(tensors, sides, strict=True)] for half in (1, 0)]
+            found[f"{side}/{name}"] = torch.cat([*halves[0], *halves[1]])
+    return found
 
-    def test_every_shard_has_its_negatives(self) -> None:
-        parts = [
-            batches_of(painted("A"), painted("B"), negatives=True, source_batch=8, shard=(rank, 2)) for rank in range(2)
-        ]
-        for part in parts:
-            batch = part[0].source
-            first, second = who(batch.clips)
-            assert batch.corresponds.tolist() == (first == second).tolist() == [True, True, False, False]
-        assert len(set(np.concatenate([who(p[0].source.clips)[0] for p in parts]))) == 8
+
+class TestShards:
+    @pytest.mark.parametrize("parts", [2, 3])
+    @pytest.mark.parametrize("negatives", [False, True])
+    @pytest.mark.parametrize("synchronous", [False, True])
+    @pytest.mark.parametrize("modalities", [2, 3])
+    def test_together_they_are_the_batch_of_one(
+        self, parts: int, negatives: bool, synchronous: bool, modalities: int
+    ) -> None:
+        """Same segments, windows, crops and flips, to the pixel: negatives are rotated before they are shared."""
+        domains = [painted(name, modalities=modalities, count=14) for name in "AB"]
+        options = {"negatives": negatives, "synchronous": synchronous, "source_batch": 12, "target_batch": 12}
+        whole = batches_of(*domains, **options)
+        shares = [batches_of(*domains, **options, shard=(part, parts)) for part in range(parts)]
+        for step in range(len(whole)):
+            expected, found = joined([whole], step), joined(shares, step)
+            assert found.keys() == expected.keys()
+            assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+    @pytest.mark.parametrize("parts", [2, 4])
+    def test_each_has_an_equal_share_of_both_halves_the_corresponding_first(self, parts: int) -> None:
+        for part in range(parts):
+            batch = batches_of(
+                *(painted(name, count=20) for name in "AB"),
+                negatives=True,
+                source_batch=16,
+                target_batch=8,
+                shard=(part, parts),
+            )[0]
+            for side, clips in ((batch.source, 16), (batch.target, 8)):
+                half = clips // parts // 2
+                assert side.corresponds.tolist() == [True] * half + [False] * half
+                first, second = who(side.clips)
+                assert (first == second).tolist() == side.corresponds.tolist()
+
+    @pytest.mark.parametrize("group", [2, 4])
+    def test_groups_for_statistics_are_those_of_one(self, group: int) -> None:
+        """Where a share of a half is a multiple of the clips of a group; groups are neighbours in a batch."""
+
+        def groups(batches: TrainingBatches) -> list[list[float]]:
+            return who(batches[0].source.clips)[0].reshape(-1, group).tolist()
+
+        options = {"negatives": True, "source_batch": 16}
+        one = groups(batches_of(painted("A", count=20), **options))
+        two = [groups(batches_of(painted("A", count=20), **options, shard=(part, 2))) for part in range(2)]
+        assert sorted(one) == sorted([*two[0], *two[1]])
+
+    @pytest.mark.parametrize(
+        ("clips", "negatives", "parts", "message"),
+        [
+            (64, False, 3, r"the 64 clips of a domain .* equally in 3 parts .* each domain a multiple of 3 clips"),
+            (6, True, 2, r"the 3 corresponding and 3 other clips .* an even number of times 2 clips"),
+            (5, True, 2, r"the 2 corresponding and 3 other clips"),
+        ],
+    )
+    def test_unequal_shares_are_refused(self, clips: int, negatives: bool, parts: int, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            batches_of(painted("A", count=70), source_batch=clips, negatives=negatives, shard=(0, parts))
+        pair = painted("A", count=70), painted("B", count=70)
+        with pytest.raises(UserError, match=message):
+            batches_of(*pair, source_batch=12, target_batch=clips, negatives=negatives, shard=(0, parts))
+
+    def test_alone_any_number_will_do(self) -> None:
+        batch = batches_of(painted("A"), source_batch=7, negatives=True)[0].source
+        assert batch.corresponds.tolist() == [True] * 3 + [False] * 4
+
+
+class TestResizingOnTheDevice:
+    def test_a_batch_on_its_way_becomes_that_of_the_loader(self) -> None:
+        data = toy_data(domains=("A", "B"))
+        options = {"modalities": ("rgb", "flow"), "source_batch": 6, "target_batch": 6, "steps": 4, "seed": (0, 1)}
+        loader, device = (
+            TrainingBatches(
+                data.domain("A"),
+                data.domain("B"),
+                rule=ClipRule(WINDOW, 18, negatives=True, resize_on=where),
+                **options,
+            )
+            for where in ("loader", "device")
+        )
+        for step in range(4):
+            made, moved = device[step], device[step].to(torch.device("cpu"))
+            assert (made.source.clips, moved.source.boxes) == ({}, {})
+            assert made.source.boxes.keys() == moved.source.clips.keys() == {"rgb", "flow"}
+            for side in ("source", "target"):
+                found, expected = getattr(moved, side), getattr(loader[step], side)
+                assert torch.equal(found.corresponds, expected.corresponds)
+                for modality in expected.clips:
+                    apart = found.clips[modality].int() - expected.clips[modality].int()
+                    assert apart.abs().max() <= 1
+            assert torch.equal(moved.source.labels, loader[step].source.labels)
+            assert type(moved.target) is TargetBatch
+
+    @pytest.mark.usefixtures("toy_door")
+    def test_a_run_is_almost_the_same(self, tmp_path: Path) -> None:
+        loader, device = (
+            load_history(run_experiment(toy_config(resize_on=where), tmp_path, device="cpu", show_progress=False))
+            for where in ("loader", "device")
+        )
+        first = (loader.total_step == 1) & (loader.kind == "train")
+        np.testing.assert_allclose(loader.value[first], device.value[first], atol=0.01)
+        assert first.sum() == 2
+        assert not loader.value.equals(device.value)
+
+    def test_numbers_are_not_resized(self) -> None:
+        reader = PaintedReader(2, lambda *_: np.zeros((16, 24, 2)))
+        series = SeriesOfOnes(3)
+        source = Domain("A", {"rgb": reader, "inertial": series}, toy_segments("A", "train", 10), ())
+        batch = TrainingBatches(
+            source,
+            None,
+            rule=ClipRule(WINDOW, 12, resize_on="device"),
+            modalities=("rgb", "inertial"),
+            source_batch=4,
+            target_batch=0,
+            steps=1,
+            seed=(0,),
+        )[0]
+        assert (batch.source.boxes.keys(), batch.source.clips.keys()) == ({"rgb"}, {"inertial"})
+        moved = batch.to(torch.device("cpu")).source.clips
+        assert {m: tuple(clip.shape) for m, clip in moved.items()} == {"rgb": (4, 2, 4, 12, 12), "inertial": (4, 3, 4)}
+
+
+@dataclass(frozen=True)
+class SeriesOfOnes:
+    """A sensor that says 1."""
+
+    channels: int
+    mirror_negates: tuple[int, ...] = ()
+    kind: ClassVar[str] = "series"
+
+    def read(self, segment: Segment, frames: np.ndarray) -> np.ndarray:
+        return np.ones((len(frames), self.channels), dtype=np.float32)
+
+
+def digests(batches: Iterable[TrainingBatch]) -> list[str]:
+    """What every batch holds, the pixels of its clips on the device included."""
+    found = []
+    for batch in batches:
+        moved = batch.to(torch.device("cpu"))
+        tensors = [moved.source.labels]
+        for side in (moved.source, moved.require_target()):
+            tensors += [side.corresponds, *side.clips.values()]
+        found.append(hashlib.sha256(b"".join(t.numpy().tobytes() for t in tensors)).hexdigest())
+    return found
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_epic.write_root(tmp_path_factory.mktemp("epic"))
+
+
+class TestWorkers:
+    """Frames from JPEG files, read by any number of processes: the same batches in the same order."""
+
+    def loader(self, root: Path, *, workers: int, first: int = 0, resize_on: str = "loader") -> DataLoader:
+        data = load_data(f"epic:{root}")
+        batches = TrainingBatches(
+            data.domain("X"),
+            data.domain("Y"),
+            rule=ClipRule(WINDOW, 16, negatives=True, resize_on=resize_on),
+            modalities=("rgb", "flow"),
+            source_batch=4,
+            target_batch=4,
+            steps=10,
+            seed=(3, 1),
+        )
+        return DataLoader(batches, batch_size=None, sampler=range(first, 10), num_workers=workers)
+
+    @pytest.mark.parametrize("resize_on", ["loader", "device"])
+    def test_ten_batches(self, root: Path, resize_on: str) -> None:
+        found = {w: digests(self.loader(root, workers=w, resize_on=resize_on)) for w in (0, 1, 2)}
+        assert len(set(found[0])) == 10
+        assert found[1] == found[0]
+        assert found[2] == found[0]
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_from_the_middle_of_an_epoch(self, root: Path, workers: int) -> None:
+        assert digests(self.loader(root, workers=workers, first=6)) == digests(self.loader(root, workers=0))[6:]
 
 
 def clips_for_testing(domain: Domain, *, windows: int = 3) -> TestClips:

@@ -50,6 +50,11 @@ OTHER: dict[str, Any] = {
     "test_windows": 2,
     "log_every": 4,
     "precision": "bf16",
+    "resize_on": "device",
+    "checkpointing": True,
+    "accumulation": 2,
+    "compile": True,
+    "channels_last": True,
     "steps": 17,
     "learning_rate": 0.3,
     "weights.classification": 0.9,
@@ -60,6 +65,9 @@ OTHER: dict[str, Any] = {
     "weights.discrepancy": 0.4,
 }
 """A value of every override that no preset has; those of a stage by the part after its name."""
+
+GOES_WITH: dict[str, dict[str, Any]] = {"accumulation": {"norm_group": 16}}
+"""Overrides that another one needs."""
 
 
 def config_of(preset: str = "quick", *, method: str = "mmsada", **overrides: Any) -> ExperimentConfig:
@@ -86,6 +94,7 @@ class TestPresets:
         assert (config.norm_group, config.norm_momentum, config.test_statistics) == (16, 0.001, "running")
         assert (config.averaged_evaluations, config.evaluate_every) == (9, 50)
         assert (config.correspondence_batch, config.positives, config.crops) == ("half", "segment", "released")
+        assert (config.backbone, config.modalities, config.precision) == ("i3d", ("rgb", "flow"), "no")
         assert config.pretrain.weights == {"classification": 1.0, "correspondence": 5.0}
         assert config.adapt.weights == {"classification": 0.2, "adversarial": 1.0, "correspondence": 1.0}
         assert (config.reversal_coefficient, config.reversal_schedule) == (0.2, "ramp")
@@ -151,7 +160,8 @@ class TestIdentity:
     def test_every_override_changes_the_configuration_and_its_digest(self, key: str) -> None:
         term = key.rpartition(".")[2]
         owner = next((method for method, facts in METHODS.items() if term in facts.terms), "mmsada")
-        plain, changed = config_of(method=owner), config_of(method=owner, **{key: other_value(key)})
+        more = GOES_WITH.get(key, {})
+        plain, changed = config_of(method=owner, **more), config_of(method=owner, **more, **{key: other_value(key)})
         assert changed != plain
         assert changed.digest != plain.digest
         stage, _, part = key.rpartition(".weights.") if ".weights." in key else key.rpartition(".")
@@ -201,7 +211,8 @@ class TestIdentity:
         """The reference runs are found by it; a new field counts only where it is not at its default."""
         config = build_config("quick", source="D1", target="D2", method="mmsada")
         assert config.digest == "9611d57c75"
-        older = {name: value for name, value in config.to_dict().items() if name != "pretrained"}
+        younger = {"pretrained", "resize_on", "checkpointing", "accumulation", "compile", "channels_last"}
+        older = {name: value for name, value in config.to_dict().items() if name not in younger}
         assert ExperimentConfig(**older).digest == "9611d57c75"
 
     def test_is_frozen(self) -> None:
@@ -296,6 +307,7 @@ class TestBadInput:
     @pytest.mark.parametrize("key", override_keys())
     @pytest.mark.parametrize("value", [None, {"a": 1}, True], ids=str)
     def test_values_of_another_type_are_refused(self, key: str, value: object) -> None:
+        value = 1 if value is True and other_value(key) is True else value
         with pytest.raises(UserError, match=key.replace(".", r"\.")):
             config_of(**{key: value})
 
@@ -351,3 +363,45 @@ class TestBadInput:
     def test_a_batch_without_a_target_clip(self) -> None:
         with pytest.raises(UserError, match="batch_size"):
             config_of(method="adversarial_only", batch_size=1)
+
+
+class TestAccumulation:
+    """A step in parts is the step: parts are equal, and hold whole groups of clips that share batch statistics."""
+
+    @pytest.mark.parametrize(
+        ("overrides", "method", "allowed"),
+        [
+            ({}, "mmsada", {1, 2}),  # 32 + 32 + 32 + 32 clips, in groups of 16
+            ({"norm_group": 8}, "mmsada", {1, 2, 4}),
+            ({"correspondence_batch": "repair"}, "mmsada", {1, 2, 4}),
+            ({}, "adversarial_only", {1, 2, 4}),
+            ({}, "source_only", {1, 2, 4, 8}),
+            ({"modalities": "rgb"}, "mmsada", {1, 2, 4}),
+            ({"batch_size": 96}, "mmsada", {1}),  # 24 clips are no whole number of groups
+            ({"batch_size": 96, "norm_group": 12}, "mmsada", {1, 2}),
+        ],
+        ids=str,
+    )
+    def test_what_the_paper_preset_divides_into(
+        self, overrides: dict[str, Any], method: str, allowed: set[int]
+    ) -> None:
+        for parts in range(1, 17):
+            if parts in allowed:
+                assert config_of("paper", method=method, accumulation=parts, **overrides).accumulation == parts
+            else:
+                with pytest.raises(UserError, match=f"accumulation is {parts}: .*; choose {self.shown(allowed)}, "):
+                    config_of("paper", method=method, accumulation=parts, **overrides)
+
+    @staticmethod
+    def shown(allowed: set[int]) -> str:
+        return " or ".join(map(str, sorted(allowed)))
+
+    def test_statistics_over_the_whole_batch_cannot_be_had_from_parts(self) -> None:
+        with pytest.raises(UserError, match=r"accumulation is 2, but norm_group=0 .*e\.g\. norm_group=16"):
+            config_of(accumulation=2)
+
+    def test_parts_too_small_to_pair_within(self) -> None:
+        """Groups of one clip would divide, but its modalities could be paired with nothing but themselves."""
+        with pytest.raises(UserError, match="too few to pair"):
+            config_of(batch_size=8, norm_group=1, accumulation=4)
+        assert config_of(batch_size=8, norm_group=1, accumulation=2).accumulation == 2

@@ -319,7 +319,7 @@ def test_a_training_clip_has_the_frames_of_the_paper(
     for step in range(12):
         batch = batches[step].source
         found = {modality: numbers_of(clips.numpy()).tolist() for modality, clips in batch.clips.items()}
-        for row, number in enumerate(batches._source_rows[step]):
+        for row, number in enumerate(batches._rows[0][step]):
             low, high = centre_range(domain.train[number])
             windows = {c: c - 16 + 2 * np.arange(16) for c in range(low, high + 1)}
             fitting = [c for c, frames in windows.items() if stored(frames, "rgb", index) == found["rgb"][row]]

@@ -104,17 +104,17 @@ def test_frames_beyond_either_end_are_the_end(video: Path) -> None:
 
 
 def test_order_and_repeats_are_kept_and_decoded_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[str] = []
+    decoded: list[bytes] = []
     plain = jpeg_reader._decode
 
-    def counted(data: bytes, name: str, colours: str, *, out: Frames) -> None:
-        decoded.append(name)
-        plain(data, name, colours, out=out)
+    def counted(data: bytes, colours: str, *, out: Frames) -> ValueError | None:
+        decoded.append(data)
+        return plain(data, colours, out=out)
 
     monkeypatch.setattr(jpeg_reader, "_decode", counted)
     clip = rgb_reader(video / "rgb").read(SEGMENT, np.array([9, 3, 9, 9, 5]))
     np.testing.assert_allclose(clip.mean((1, 2))[:, 0], [45, 15, 45, 45, 25], atol=2)
-    assert [name[-8:] for name in decoded] == ["0003.jpg", "0005.jpg", "0009.jpg"]
+    assert decoded == [(video / "rgb" / f"frame_{number:010d}.jpg").read_bytes() for number in (3, 5, 9)]
 
 
 @pytest.mark.parametrize("centre", [1, 8, 20, 36])
@@ -335,8 +335,16 @@ def test_bad_pictures_are_named(tmp_path: Path) -> None:
     for number in (2, 3, 4):
         with pytest.raises(UserError, match=rf"V/frame_00{number}\.jpg is not a whole JPEG"):
             clip([number])
-    with pytest.raises(UserError, match=r"frame_005\.jpg is 40x24, but the clip began with 32x24"):
+    with pytest.raises(UserError, match=r"frame_005\.jpg is 40x24, but the clip began with 32x24 .*V/frame_001\.jpg"):
         clip([1, 5])
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (16, 24), (24, 32)])
+def test_pictures_of_another_size_are_refused_whether_they_fit_or_not(width: int, height: int, tmp_path: Path) -> None:
+    other = picture(1, 2, 3, width=width, height=height)
+    clip = one_video(tmp_path, {"frame_001.jpg": picture(10, 20, 30), "frame_002.jpg": other})
+    with pytest.raises(UserError, match=rf"frame_002\.jpg is {width}x{height}, but the clip began with 32x24"):
+        clip([1, 2])
 
 
 @pytest.mark.parametrize("name", ["frame_02.jpg", "frame_2.jpeg", "Frame_2.jpg"])

@@ -138,13 +138,85 @@ def test_step_seeds_are_fixed_and_distinct() -> None:
     assert step_seed(3, 1, 4, 0) == int(np.random.SeedSequence((3, 1, 4, 0)).generate_state(1, np.uint64)[0])
 
 
+def scalars(near: list[float], far: list[float], *, first: int = 1) -> dict[int, dict[str, Tensor]]:
+    """Terms of consecutive steps."""
+    pairs = enumerate(zip(near, far, strict=True), start=first)
+    return {step: {"near": torch.tensor(one), "far": torch.tensor(other)} for step, (one, other) in pairs}
+
+
 def test_mean_of_terms(accelerator: Accelerator) -> None:
-    terms = [{"near": torch.tensor(float(k)), "far": torch.tensor(10.0 * k)} for k in (1, 2, 6)]
-    assert mean_terms(terms, step=3, accelerator=accelerator) == {"near": 3.0, "far": 30.0}
+    terms = scalars([1.0, 2.0, 6.0], [10.0, 20.0, 60.0])
+    assert list(mean_terms(terms, every=3, accelerator=accelerator)) == [(3, {"near": 3.0, "far": 30.0})]
+
+
+@pytest.mark.parametrize(
+    ("first", "every", "ends"), [(1, 1, [1, 2, 3, 4, 5]), (1, 2, [2, 4, 5]), (4, 3, [6, 8]), (7, 50, [11])]
+)
+def test_means_end_at_multiples_and_at_the_last_step(
+    first: int, every: int, ends: list[int], accelerator: Accelerator
+) -> None:
+    terms = scalars([float(k) for k in range(5)], [float(-k) for k in range(5)], first=first)
+    found = dict(mean_terms(terms, every=every, accelerator=accelerator))
+    assert list(found) == ends
+    starts = [first - 1, *ends[:-1]]
+    for start, end in zip(starts, ends, strict=True):
+        mean = np.mean([step - first for step in range(start + 1, end + 1)])
+        assert found[end] == pytest.approx({"near": mean, "far": -mean})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_term_that_is_not_finite_is_named(value: float, accelerator: Accelerator) -> None:
-    terms = [{"near": torch.tensor(1.0), "far": torch.tensor(x)} for x in (1.0, value, 2.0)]
+def test_a_term_that_is_not_finite_is_named_with_its_step(value: float, accelerator: Accelerator) -> None:
+    terms = scalars([1.0, 1.0, 1.0, value], [1.0, 1.0, value, value], first=15)
     with pytest.raises(UserError, match=r"the far loss became (nan|-?inf) at step 17"):
-        mean_terms(terms, step=17, accelerator=accelerator)
+        list(mean_terms(terms, every=10, accelerator=accelerator))
+
+
+# --- a step in parts --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_parts_of_a_step_are_one_step_of_their_mean(parts: int, accelerator: Accelerator) -> None:
+    """Gradients, and the terms that are shown."""
+    method, numbers = TwoTerms(), [float(x % 5) for x in range(6 * parts)]
+    w, velocity = 1.0, 0.0
+    found = train_steps(
+        method,
+        sgd(method),
+        map(Number, numbers),
+        stage=STAGE,
+        accelerator=accelerator,
+        first_step=0,
+        seed=(0,),
+        accumulation=parts,
+    )
+    for step, terms in found:
+        xs = np.array(numbers[(step - 1) * parts : step * parts])
+        assert terms["near"].item() == pytest.approx(((w - xs) ** 2).mean(), abs=1e-4)
+        assert terms["far"].item() == pytest.approx((w * xs).mean(), abs=1e-4)
+        velocity = 0.9 * velocity + (2.0 * 2 * (w - xs) + 0.5 * xs).mean() + 0.01 * w
+        w -= 0.1 * velocity
+        assert method.w.item() == pytest.approx(w, rel=1e-4)
+    assert step == 6
+    assert len(set(method.drawn)) == 6 * parts, "each part has dropout of its own"
+    assert method.progress == pytest.approx([step / 6 for step in range(6) for _ in range(parts)])
+
+
+def test_the_parts_of_a_step_draw_what_as_many_processes_would(accelerator: Accelerator) -> None:
+    method = TwoTerms()
+    list(
+        train_steps(
+            method,
+            sgd(method),
+            map(Number, [0.0] * 4),
+            stage=Stage(2, 0.1, STAGE.weights),
+            accelerator=accelerator,
+            first_step=0,
+            seed=(7, 1),
+            accumulation=2,
+        )
+    )
+    expected = []
+    for step, process in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        torch.manual_seed(step_seed(7, 1, step, process))
+        expected.append(float(torch.rand(())))
+    assert method.drawn == expected

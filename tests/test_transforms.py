@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from mmsada_lab.data.device_crops import Boxes, boxes_of, cut_out, resize_on_device
 from mmsada_lab.data.transforms import Crop, apply_crop, centre_crop, sample_crop
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True)
@@ -136,3 +137,74 @@ class TestPixels:
         frames.flags.writeable = False
         apply_crop(frames, Crop(2, 3, 6, 6, mirror=mirror), size=size, mirror_negates=(0,))
         np.testing.assert_array_equal(frames, kept)
+
+
+def both_ways(
+    frames: list[np.ndarray], crops: list[Crop], *, size: int, negated: tuple[int, ...] = ()
+) -> tuple[Boxes, np.ndarray, np.ndarray]:
+    """Clips `(B, C, T, S, S)` resized on the device and by the loader."""
+    cuts = [cut_out(clip, crop) for clip, crop in zip(frames, crops, strict=True)]
+    boxes = boxes_of(cuts, size=size, mirror_negates=negated)
+    loader = [
+        np.moveaxis(apply_crop(clip, crop, size=size, mirror_negates=negated), -1, 0)
+        for clip, crop in zip(frames, crops, strict=True)
+    ]
+    return boxes, resize_on_device(boxes).numpy(), np.stack(loader)
+
+
+class TestOnTheDevice:
+    """Resized and mirrored many at a time, by torch; OpenCV, clip by clip, is the reference."""
+
+    @pytest.mark.parametrize(("channels", "negated"), [(3, ()), (2, (0,)), (1, ())])
+    @pytest.mark.parametrize("offsets", ["released", "tsn"])
+    def test_one_grey_level_apart_at_most(self, channels: int, negated: tuple[int, ...], offsets: str) -> None:
+        rng = np.random.default_rng(channels)
+        frames = [noise(2, 128, 228, channels, seed=seed) for seed in range(24)]
+        crops = [sample_crop(128, 228, rng, offsets=offsets) for _ in frames]
+        _, found, expected = both_ways(frames, crops, size=112, negated=negated)
+        assert (found.dtype, found.shape) == (np.uint8, (24, channels, 2, 112, 112))
+        apart = np.abs(found.astype(int) - expected)
+        assert apart.max() <= 1
+        assert apart.mean() < 0.15
+        untouched = np.array([(crop.height, crop.width) == (112, 112) for crop in crops])
+        assert 0 < untouched.sum() < 24
+        assert not apart[untouched].any()
+
+    @pytest.mark.parametrize("mirror", [False, True])
+    @pytest.mark.parametrize("channels", [2, 3])
+    def test_without_resizing_equal(self, mirror: bool, channels: int) -> None:
+        frames = [noise(4, 12, 15, channels, seed=seed) for seed in range(3)]
+        crops = [Crop(2, left, 6, 6, mirror=mirror) for left in (0, 3, 9)]
+        _, found, expected = both_ways(frames, crops, size=6, negated=(0,))
+        np.testing.assert_array_equal(found, expected)
+
+    @pytest.mark.parametrize(("side", "size"), [(12, 16), (16, 8), (3, 6)])
+    def test_enlarged_halved_and_three_pixels_wide(self, side: int, size: int) -> None:
+        """A width of three must not be taken for three colours."""
+        frames = [noise(2, side, side, channels, seed=channels) for channels in (2, 2)]
+        _, found, expected = both_ways(frames, [Crop(0, 0, side, side, mirror=m) for m in (False, True)], size=size)
+        assert np.abs(found.astype(int) - expected).max() <= 1
+
+    def test_crops_of_one_size_go_together_and_come_back_in_order(self) -> None:
+        frames = [noise(2, 12, 15, 3, seed=seed) for seed in range(6)]
+        sides = [(6, 6), (9, 6), (6, 6), (9, 6), (6, 9), (6, 6)]
+        crops = [Crop(0, 1, *side, mirror=number % 2 == 0) for number, side in enumerate(sides)]
+        boxes, found, expected = both_ways(frames, crops, size=6)
+        assert [tuple(group.shape) for group in boxes.groups] == [
+            (3, 3, 2, 6, 6),
+            (1, 3, 2, 6, 9),
+            (2, 3, 2, 9, 6),
+        ]
+        assert boxes.mirrored == (2, 1, 0)
+        assert np.abs(found.astype(int) - expected).max() <= 1
+
+    def test_pixels_keep_their_place_in_memory_and_are_copies(self) -> None:
+        """Colours by pixel, planes by plane: the loader copies rows and sorts nothing."""
+        colours = noise(2, 12, 15, 3)
+        planes = np.moveaxis(noise(2, 2, 12, 15), 0, -1)
+        assert boxes_of([cut_out(colours, Crop(0, 0, 6, 6))], size=6).groups[0].stride()[1] == 1
+        assert boxes_of([cut_out(planes, Crop(0, 0, 6, 6))], size=6).groups[0].is_contiguous()
+        for frames in (colours, planes):
+            cut, _ = cut_out(frames, Crop(0, 0, 6, 6))
+            assert not np.shares_memory(cut, frames)
+            assert cut.nbytes == 6 * 6 * frames.shape[0] * frames.shape[3]

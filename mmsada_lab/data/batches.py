@@ -7,7 +7,7 @@ a series `(C, T)` float32, of a vector `(C,)` float32.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mmsada_lab.data.segments import Domain, Kind, Reader, Segment
-from mmsada_lab.data.transforms import apply_crop, centre_crop, sample_crop
+from mmsada_lab.data.device_crops import Boxes, boxes_of, cut_out, resize_on_device
+from mmsada_lab.data.read_ahead import room
+from mmsada_lab.data.segments import Domain, Kind, Reader, Segment, pictures_of
+from mmsada_lab.data.shares import share_of
+from mmsada_lab.data.transforms import Crop, apply_crop, centre_crop, negate_mirrored, place_crop, sample_crop
 from mmsada_lab.data.windows import WindowRule, test_windows, training_window
 from mmsada_lab.errors import UserError
 
@@ -29,15 +32,24 @@ class TargetBatch:
     Attributes:
         clips: `(B, C, T, S, S)` uint8 by modality; `(B, C, T)` or `(B, C)` float32 where it is no video.
         corresponds: `(B,)` True where the modalities of a clip come from the same segment.
+        boxes: crops by modality that become clips on the way to the device (`ClipRule.resize_on`).
     """
 
     clips: dict[str, Tensor]
     corresponds: Tensor
+    boxes: dict[str, Boxes] = field(default_factory=dict, kw_only=True)
 
     def to(self, device: torch.device) -> TargetBatch:
-        """The same batch on a device."""
+        """The same batch on a device, all of it clips."""
         clips = {modality: clip.to(device, non_blocking=True) for modality, clip in self.clips.items()}
-        return TargetBatch(clips, self.corresponds.to(device))
+        resized = {modality: resize_on_device(boxes.to(device)) for modality, boxes in self.boxes.items()}
+        return TargetBatch({**clips, **resized}, self.corresponds.to(device, non_blocking=True))
+
+    def pin_memory(self) -> TargetBatch:
+        """The same batch in memory that a device can copy from by itself."""
+        clips = {modality: clip.pin_memory() for modality, clip in self.clips.items()}
+        boxes = {modality: boxes.pin_memory() for modality, boxes in self.boxes.items()}
+        return TargetBatch(clips, self.corresponds.pin_memory(), boxes=boxes)
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,12 @@ class SourceBatch(TargetBatch):
     def to(self, device: torch.device) -> SourceBatch:
         """The same batch on a device."""
         moved = super().to(device)
-        return SourceBatch(moved.clips, moved.corresponds, self.labels.to(device))
+        return SourceBatch(moved.clips, moved.corresponds, self.labels.to(device, non_blocking=True))
+
+    def pin_memory(self) -> SourceBatch:
+        """The same batch in memory that a device can copy from by itself."""
+        pinned = super().pin_memory()
+        return SourceBatch(pinned.clips, pinned.corresponds, self.labels.pin_memory(), boxes=pinned.boxes)
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,10 @@ class TrainingBatch:
         """The same batch on a device."""
         return TrainingBatch(self.source.to(device), self.target.to(device) if self.target else None)
 
+    def pin_memory(self) -> TrainingBatch:
+        """The same batch in memory that a device can copy from by itself (`DataLoader` asks for it by this name)."""
+        return TrainingBatch(self.source.pin_memory(), self.target.pin_memory() if self.target else None)
+
 
 @dataclass(frozen=True)
 class ClipRule:
@@ -81,6 +102,8 @@ class ClipRule:
         synchronous: the modalities of a clip share window, crop and flip (Table 4's "Sync").
         negatives: the last half of each domain's clips gets its later modalities from other segments
             (batches of kind ``half``); otherwise every clip corresponds.
+        resize_on: where training crops are resized and mirrored: by the ``loader``, clip by clip, or on the ``device``,
+            batch by batch (at most one grey level apart).
     """
 
     window: WindowRule
@@ -88,6 +111,7 @@ class ClipRule:
     offsets: str = "released"
     synchronous: bool = False
     negatives: bool = False
+    resize_on: str = "loader"
 
 
 def draw_indices(count: int, batch_size: int, *, steps: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -124,7 +148,11 @@ class TrainingBatches(Dataset[TrainingBatch]):
         target_batch: target clips per step (over all processes).
         steps: length of the stage.
         seed: integers that name the run and the stage.
-        shard: (process index, number of processes); each takes its share of every batch.
+        shard: (number of this part, parts) where processes share every batch; together they take the batch that one
+            would take alone.
+
+    Raises:
+        UserError: if a batch takes more segments than a domain has, or cannot be shared equally.
     """
 
     def __init__(
@@ -143,45 +171,57 @@ class TrainingBatches(Dataset[TrainingBatch]):
         self._source, self._target = source, target.unlabelled() if target is not None else None
         self._rule, self._modalities, self._seed, self._shard = rule, tuple(modalities), tuple(seed), shard
         draw = np.random.default_rng([*seed, 0])
-        self._source_rows = draw_indices(len(source.train), source_batch, steps=steps, rng=draw)
+        self._rows = [draw_indices(len(source.train), source_batch, steps=steps, rng=draw)]
         if target is not None:
-            self._target_rows = draw_indices(len(target.train), target_batch, steps=steps, rng=draw)
+            self._rows.append(draw_indices(len(target.train), target_batch, steps=steps, rng=draw))
+        self._shares = [self._share(rows.shape[1]) for rows in self._rows]
+
+    def _share(self, count: int) -> tuple[int, NDArray[np.int64]]:
+        """How many clips of a domain's whole batch correspond, and which slots of it are ours."""
+        positives = count // 2 if self._rule.negatives else count
+        return positives, share_of(count, positives=positives, shard=self._shard)
 
     def __len__(self) -> int:
-        return len(self._source_rows)
+        return len(self._rows[0])
 
     def __getitem__(self, step: int) -> TrainingBatch:
-        clips, corresponds, segments = self._clips(self._source, self._source_rows[step], step, side=0)
+        batch, segments = self._side(self._source, step, side=0)
         labels = torch.tensor([segment.label for segment in segments])
-        source = SourceBatch(clips, corresponds, labels)
-        if self._target is None:
-            return TrainingBatch(source, None)
-        clips, corresponds, _ = self._clips(self._target, self._target_rows[step], step, side=1)
-        return TrainingBatch(source, TargetBatch(clips, corresponds))
+        source = SourceBatch(batch.clips, batch.corresponds, labels, boxes=batch.boxes)
+        return TrainingBatch(source, self._side(self._target, step, side=1)[0] if self._target else None)
 
-    def _clips(
-        self, domain: Domain, row: NDArray[np.int64], step: int, *, side: int
-    ) -> tuple[dict[str, Tensor], Tensor, list[Segment]]:
-        rank, shards = self._shard
-        slots = np.array_split(np.arange(len(row)), shards)[rank]
-        segments = [domain.train[i] for i in row[slots]]
-        positives = len(segments) // 2 if self._rule.negatives else len(segments)
-        clips = {}
+    def _side(self, domain: Domain, step: int, *, side: int) -> tuple[TargetBatch, list[Segment]]:
+        positives, slots = self._shares[side]
+        segments = [domain.train[i] for i in self._rows[side][step]]
+        clips: dict[str, Tensor] = {}
+        boxes: dict[str, Boxes] = {}
         for number, modality in enumerate(self._modalities):
             shared = 0 if self._rule.synchronous else number
             generators = [np.random.default_rng([*self._seed, 1 + step, side, slot, shared]) for slot in slots]
-            shown = rotate_tail(segments, positives, by=number)
-            clips[modality] = self._stack(domain, modality, shown, generators)
-        return clips, torch.arange(len(segments)) < positives, segments
+            rotated = rotate_tail(segments, positives, by=number)  # in the whole batch, before it is shared
+            shown = [rotated[slot] for slot in slots]
+            if self._rule.resize_on == "device" and domain.readers[modality].kind == "video":
+                boxes[modality] = self._boxes(domain, modality, shown, generators)
+            else:
+                clips[modality] = self._stack(domain, modality, shown, generators)
+        corresponds = torch.from_numpy(slots < positives)
+        return TargetBatch(clips, corresponds, boxes=boxes), [segments[slot] for slot in slots]
+
+    def _boxes(
+        self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
+    ) -> Boxes:
+        reader, rule = domain.readers[modality], self._rule
+        drawn = (_training_crop(reader, s, rule, rng) for s, rng in zip(segments, generators, strict=True))
+        return boxes_of([cut_out(*one) for one in drawn], size=rule.size, mirror_negates=reader.mirror_negates)
 
     def _stack(
         self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
     ) -> Tensor:
         reader, rule = domain.readers[modality], self._rule
         # One array for the batch: a tensor for each clip and a stack of them would copy everything once more.
-        clips = np.empty((len(segments), *clip_shape(reader, rule)), dtype=_DTYPES[reader.kind])
+        clips = room((len(segments), *clip_shape(reader, rule)), _DTYPES[reader.kind])
         for clip, segment, rng in zip(clips, segments, generators, strict=True):
-            clip[:] = _training_clip(reader, segment, rule, rng)
+            _fill_training_clip(clip, reader, segment, rule, rng)
         return torch.from_numpy(clips)
 
 
@@ -195,13 +235,32 @@ def clip_shape(reader: Reader, rule: ClipRule) -> tuple[int, ...]:
     return (reader.channels, *shapes[reader.kind])
 
 
-def _training_clip(reader: Reader, segment: Segment, rule: ClipRule, rng: np.random.Generator) -> NDArray[Any]:
+def _fill_training_clip(
+    clip: NDArray[Any], reader: Reader, segment: Segment, rule: ClipRule, rng: np.random.Generator
+) -> None:
+    window, crop = training_window(segment, rule.window, rng), None
+    if reader.kind != "video":
+        clip[:] = _channels_first(reader.read(segment, window), reader.kind)
+        return
+    for channel, (time, *again), picture in pictures_of(reader, segment, window):
+        if crop is None:
+            height, width = picture.shape[:2]
+            crop = sample_crop(height, width, rng, offsets=rule.offsets)
+        planes = clip[channel : channel + picture.shape[2]]
+        place_crop(picture, crop, planes[:, time])
+        for other in again:
+            planes[:, other] = planes[:, time]
+    if crop is not None:
+        negate_mirrored(clip, crop, reader.mirror_negates)
+
+
+def _training_crop(
+    reader: Reader, segment: Segment, rule: ClipRule, rng: np.random.Generator
+) -> tuple[NDArray[Any], Crop]:
+    """Frames of a random window, `(T, H, W, C)`, and a random crop of them."""
     frames = reader.read(segment, training_window(segment, rule.window, rng))
-    if reader.kind == "video":
-        height, width = frames.shape[1:3]
-        crop = sample_crop(height, width, rng, offsets=rule.offsets)
-        frames = apply_crop(frames, crop, size=rule.size, mirror_negates=reader.mirror_negates)
-    return _channels_first(frames, reader.kind)
+    height, width = frames.shape[1:3]
+    return frames, sample_crop(height, width, rng, offsets=rule.offsets)
 
 
 def _channels_first(frames: NDArray[Any], kind: Kind) -> NDArray[Any]:

@@ -5,7 +5,7 @@ Whatever the door (embedded kitchens, EPIC-Kitchens, ...), the rest of the packa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -77,6 +77,24 @@ class Reader(Protocol):
             UserError: if it has nothing.
         """
         ...
+
+
+Picture = tuple[int, list[int], Frames]
+"""Part of a clip: its first channel, its times, and the pixels `(H, W, c)` that are there."""
+
+
+def pictures_of(reader: Reader, segment: Segment, frames: NDArray[np.int64]) -> Iterator[Picture]:
+    """What a reader of video returns, picture by picture: a picture may only be used until the next one comes.
+
+    A reader that makes them one by one, such as one that decodes, has a method `pictures` of its own. Nothing then has
+    to hold all frames of a clip at their full size, and a picture is worked on while the processor's cache has it.
+    """
+    one_by_one = getattr(reader, "pictures", None)
+    if one_by_one is not None:
+        yield from one_by_one(segment, frames)
+        return
+    for time, picture in enumerate(reader.read(segment, frames)):
+        yield 0, [time], picture
 
 
 @dataclass(frozen=True)

@@ -103,22 +103,23 @@ class MLP(nn.Module):
         return features
 
 
-def _i3d(in_channels: int, *, width: int, norm_momentum: float = 0.001) -> I3D:
+def _i3d(in_channels: int, *, width: int, norm_momentum: float = 0.001, checkpointing: bool = False) -> I3D:
     """I3D, which has one width only."""
     del width
-    return I3D(in_channels, norm_momentum=norm_momentum)
+    return I3D(in_channels, norm_momentum=norm_momentum, checkpointing=checkpointing)
 
 
 class Backbone(NamedTuple):
-    """How a backbone is built, and what kinds of modality it takes."""
+    """How a backbone is built, what kinds of modality it takes, and whether it knows checkpointing."""
 
     build: Callable[..., nn.Module]
     kinds: tuple[str, ...]
+    checkpoints: bool = False
 
 
 BACKBONES: dict[str, Backbone] = {
     "small3d": Backbone(Small3D, ("video",)),
-    "i3d": Backbone(_i3d, ("video",)),
+    "i3d": Backbone(_i3d, ("video",), checkpoints=True),
     "temporal": Backbone(Temporal, ("series",)),
     "mlp": Backbone(MLP, ("vector", "series")),
 }
@@ -127,7 +128,20 @@ AUTO = {"video": "small3d", "series": "temporal", "vector": "mlp"}
 """Kind of a modality -> the backbone it gets unless another is chosen."""
 
 
-def build_backbone(name: str, in_channels: int, *, kind: str = "video", width: int, norm_momentum: float) -> nn.Module:
+def knows_checkpointing(name: str) -> bool:
+    """Whether a backbone can compute again in the backward pass what it does not keep."""
+    return name in BACKBONES and BACKBONES[name].checkpoints
+
+
+def build_backbone(
+    name: str,
+    in_channels: int,
+    *,
+    kind: str = "video",
+    width: int,
+    norm_momentum: float,
+    checkpointing: bool = False,
+) -> nn.Module:
     """Build a fresh backbone by name; ``auto`` chooses by the kind of the modality.
 
     Args:
@@ -136,6 +150,7 @@ def build_backbone(name: str, in_channels: int, *, kind: str = "video", width: i
         kind: of the modality.
         width: channels of a small backbone's first layer; I3D and other libraries' have widths of their own.
         norm_momentum: weight of the newest batch in the running statistics; those of other libraries keep theirs.
+        checkpointing: to keep less for the backward pass, where the backbone knows how (`knows_checkpointing`).
 
     Raises:
         UserError: if there is no such backbone, or it does not take this kind of modality.
@@ -147,5 +162,9 @@ def build_backbone(name: str, in_channels: int, *, kind: str = "video", width: i
         raise unknown("backbone", name, ["auto", *BACKBONES])
     if kind not in BACKBONES[name].kinds:
         fitting = ", ".join(n for n, backbone in BACKBONES.items() if kind in backbone.kinds)
-        raise UserError(f"backbone {name} takes {' or '.join(BACKBONES[name].kinds)}, not {kind}; choose {fitting}")
-    return BACKBONES[name].build(in_channels, width=width, norm_momentum=norm_momentum)
+        raise UserError(
+            f"backbone {name} takes {' or '.join(BACKBONES[name].kinds)}, not {kind}; choose {fitting}, or leave it to "
+            "the kind of each modality with -o backbone=auto"
+        )
+    more = {"checkpointing": checkpointing} if knows_checkpointing(name) else {}
+    return BACKBONES[name].build(in_channels, width=width, norm_momentum=norm_momentum, **more)

@@ -68,7 +68,9 @@ class GroupedBatchNorm3d(nn.BatchNorm3d):
             weights = mean.new_full((groups,), (1 - keep) / groups)
         else:
             keep = (1 - self.momentum) ** groups
-            weights = self.momentum * (1 - self.momentum) ** torch.arange(groups - 1, -1, -1).to(mean)
+            # Made where it is needed: a copy from the host would wait for the device, once a layer.
+            ages = torch.arange(groups - 1, -1, -1, dtype=mean.dtype, device=mean.device)
+            weights = self.momentum * (1 - self.momentum) ** ages
         for name, values in (("running_mean", mean), ("running_var", variance)):
             self.get_buffer(name).mul_(keep).add_(weights @ values)
         tracked += groups

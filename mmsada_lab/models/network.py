@@ -6,13 +6,18 @@ Legend: `B` clips, `C` channels, `T` frames, `H`, `W` pixels, `F` feature width,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.models.backbones import build_backbone
+from mmsada_lab.errors import UserError
+from mmsada_lab.models.backbones import BACKBONES, build_backbone, knows_checkpointing
 from mmsada_lab.models.i3d import I3D
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Names of the precisions that are less than float32's."""
 
 
 def normalise(clips: Tensor) -> Tensor:
@@ -65,6 +70,8 @@ class LateFusionNetwork(nn.Module):
         standardise: by modality, for those that are not 8-bit video.
         norm_group: clips that share batch statistics in training; 0 = all that are passed at once. Callers pass
             one domain at a time, so that statistics never mix domains.
+        precision: ``no``, ``bf16`` or ``fp16``: of the backbones alone. Features come out in float32, whatever it is,
+            and so does all that follows. A processor evaluates in float32.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class LateFusionNetwork(nn.Module):
         dropout_on: str = "classifier",
         norm_group: int = 0,
         standardise: Mapping[str, Standardise] | None = None,
+        precision: str = "no",
     ) -> None:
         super().__init__()
         self.feature_widths = {modality: int(backbone.features) for modality, backbone in backbones.items()}  # type: ignore[arg-type]
@@ -85,16 +93,24 @@ class LateFusionNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.dropout_on = dropout_on
         self.norm_group = norm_group
+        self.precision = precision
 
     def features(self, clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Features F^m(x^m), `(B, F)` by modality, of clips of *one* domain (video `(B, C, T, H, W)`)."""
+        """Features F^m(x^m), `(B, F)` float32 by modality, of clips of *one* domain (video `(B, C, T, H, W)`)."""
         inputs = {
             m: self.standardise[m](clips[m]) if m in self.standardise else normalise(clips[m]) for m in self.backbones
         }
-        features = {m: self._grouped(backbone, inputs[m]) for m, backbone in self.backbones.items()}
+        with self._autocast(next(iter(inputs.values())).device.type):
+            features = {m: self._grouped(backbone, inputs[m]) for m, backbone in self.backbones.items()}
+        features = {m: f.float() if f.dtype in PRECISIONS.values() else f for m, f in features.items()}
         if self.dropout_on == "features":
             features = {m: self.dropout(f) for m, f in features.items()}
         return features
+
+    def _autocast(self, device: str) -> AbstractContextManager[object]:
+        if self.precision not in PRECISIONS or (device == "cpu" and not self.training):
+            return nullcontext()
+        return torch.autocast(device, PRECISIONS[self.precision])
 
     def _grouped(self, backbone: nn.Module, clips: Tensor) -> Tensor:
         if not (self.training and self.norm_group):
@@ -148,11 +164,24 @@ def build_network(
         num_classes: classes; outputs are `outputs_per_class` times as many.
 
     Raises:
-        UserError: unknown backbone, or one that does not take the modality it is given.
+        UserError: unknown backbone, one that does not take the modality it is given, or checkpointing where no
+            backbone knows it.
     """
+    names = [config.backbone_of(m) for m in inputs]
+    if config.checkpointing and not any(map(knows_checkpointing, names)):
+        able = ", ".join(name for name in BACKBONES if knows_checkpointing(name))
+        raise UserError(
+            f"checkpointing=true, but no backbone of this run knows it ({', '.join(names)}); only {able} does. "
+            "Leave it out; accumulation saves memory with any backbone"
+        )
     backbones = {
         m: build_backbone(
-            config.backbone_of(m), channels, kind=kind, width=config.width, norm_momentum=config.norm_momentum
+            config.backbone_of(m),
+            channels,
+            kind=kind,
+            width=config.width,
+            norm_momentum=config.norm_momentum,
+            checkpointing=config.checkpointing,
         )
         for m, (kind, channels) in inputs.items()
     }
@@ -163,4 +192,5 @@ def build_network(
         dropout_on=config.dropout_on,
         norm_group=config.norm_group,
         standardise={m: Standardise(channels) for m, (kind, channels) in inputs.items() if kind != "video"},
+        precision=config.precision,
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
 from mmsada_lab.data.epic.frame_files import Place, Track, open_tracks
-from mmsada_lab.data.segments import Frames, Kind, Segment
+from mmsada_lab.data.segments import Frames, Kind, Picture, Segment
 from mmsada_lab.errors import UserError, unknown
 
 
@@ -68,6 +69,17 @@ class JpegReader:
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
         """Return the frames at the given RGB frame numbers, `(T, H, W, C)`; equal numbers are decoded once."""
+        clip: Frames | None = None
+        for channel, times, picture in self.pictures(segment, frames):
+            if clip is None:
+                clip = _room_for_clip(self.channels, len(frames), picture)
+            clip[times, :, :, channel : channel + picture.shape[2]] = picture
+        if clip is None:
+            raise ValueError("no frame numbers were asked for")
+        return clip
+
+    def pictures(self, segment: Segment, frames: NDArray[np.int64]) -> Iterator[Picture]:
+        """The same frames one by one, see `pictures_of`: colours, or one channel of a grey track."""
         tracks = self._open(segment)
         first, last = _shared_range(tracks)
         end = self.index.frames(first, last)[1]
@@ -76,9 +88,13 @@ class JpegReader:
                 f"segment {segment.uid} starts at RGB frame {segment.start}, but {tracks[0].path} ends with its frame "
                 f"{last}, RGB frame {end}; the video is incomplete or the annotations are of another"
             )
-        numbers, back = np.unique(np.clip(self.index.files(frames), first, last), return_inverse=True)
-        pixels = _decode_tracks(tracks, numbers, self.channels)
-        return pixels if np.array_equal(back, np.arange(len(frames))) else pixels[back]
+        times: dict[int, list[int]] = {}
+        for time, number in enumerate(np.clip(self.index.files(frames), first, last).tolist()):
+            times.setdefault(number, []).append(time)
+        numbers = np.array(sorted(times), dtype=np.int64)
+        colours = "RGB" if len(tracks) == 1 and self.channels == 3 else "GRAY"
+        for channel, number, picture in _decoded(tracks, numbers, colours):
+            yield channel, times[number], picture
 
     def extent(self, segment: Segment) -> tuple[int, int]:
         """First and last RGB frame number at which the segment's video has a file on every track."""
@@ -96,34 +112,39 @@ def _shared_range(tracks: tuple[Track, ...]) -> tuple[int, int]:
     return max(int(t.numbers[0]) for t in tracks), min(int(t.numbers[-1]) for t in tracks)
 
 
-def _decode_tracks(tracks: tuple[Track, ...], numbers: NDArray[np.int64], channels: int) -> Frames:
-    """Decode frames `(T,)` of every track into `(T, H, W, C)`; all must have the first one's size."""
-    pixels: Frames | None = None
+def _room_for_clip(channels: int, length: int, picture: Frames) -> Frames:
+    """An array `(T, H, W, C)` for pictures such as this; in memory, those of grey tracks lie one after another."""
+    height, width, depth = picture.shape
+    planes = np.empty((channels // depth, length, height, width, depth), dtype=np.uint8)
+    return planes[0] if depth == channels else np.moveaxis(planes[..., 0], 0, -1)
+
+
+def _decoded(tracks: tuple[Track, ...], numbers: NDArray[np.int64], colours: str) -> Iterator[tuple[int, int, Frames]]:
+    """Channel, number and pixels of frames `(T,)` of every track; all must have the first one's size."""
+    picture: Frames | None = None
     for channel, track in enumerate(tracks):
         positions = track.locate(numbers)
-        for row, data in enumerate(track.payloads(positions)):
-            name = track.label(int(positions[row]))
-            size = _jpeg_size(data, name)
-            if pixels is None:
-                pixels = np.empty((len(numbers), *size, channels), dtype=np.uint8)
-            if size != pixels.shape[1:3]:
-                height, width = pixels.shape[1:3]
-                raise UserError(
-                    f"{name} is {size[1]}x{size[0]}, but the clip began with {width}x{height} frames, "
-                    f"{tracks[0].label(int(tracks[0].locate(numbers[:1])[0]))}"
-                )
-            if len(tracks) == 1 and channels == 3:
-                _decode(data, name, "RGB", out=pixels[row])
-            else:
-                grey = np.empty((*size, 1), dtype=np.uint8)
-                _decode(data, name, "GRAY", out=grey)
-                pixels[row, :, :, channel] = grey[:, :, 0]
-    if pixels is None:
-        raise ValueError("no frame numbers were asked for")
-    return pixels
+        for number, position, data in zip(numbers.tolist(), positions.tolist(), track.payloads(positions), strict=True):
+            if picture is None:
+                first = _Name(track, position)
+                picture = np.empty((*_jpeg_size(data, first), 3 if colours == "RGB" else 1), dtype=np.uint8)
+            failure = _decode(data, colours, out=picture)
+            if failure is not None:
+                raise _explained(failure, data, _Name(track, position), first=first, shape=picture.shape)
+            yield channel, number, picture
 
 
-def _jpeg_size(data: bytes, name: str) -> tuple[int, int]:
+class _Name(NamedTuple):
+    """A frame of a track, which has its name spelt only where an error needs it."""
+
+    track: Track
+    position: int
+
+    def __str__(self) -> str:
+        return self.track.label(self.position)
+
+
+def _jpeg_size(data: bytes, name: _Name) -> tuple[int, int]:
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
@@ -133,12 +154,22 @@ def _jpeg_size(data: bytes, name: str) -> tuple[int, int]:
     return height, width
 
 
-def _decode(data: bytes, name: str, colours: str, *, out: Frames) -> None:
+def _decode(data: bytes, colours: str, *, out: Frames) -> ValueError | None:
+    """Decode a picture into an array; what went wrong, if it is not whole or of another size."""
     try:
-        simplejpeg.decode_jpeg(data, colorspace=colours, buffer=out)
+        picture = simplejpeg.decode_jpeg(data, colorspace=colours, buffer=out)
     except ValueError as error:
-        raise _undecodable(name, error) from error
+        return error
+    return None if picture.shape == out.shape else ValueError(f"{picture.shape} in place of {out.shape}")
 
 
-def _undecodable(name: str, error: ValueError) -> UserError:
+def _undecodable(name: _Name, error: ValueError) -> UserError:
     return UserError(f"{name} is not a whole JPEG picture ({error}); copy or extract this frame again")
+
+
+def _explained(failure: ValueError, data: bytes, name: _Name, *, first: _Name, shape: tuple[int, ...]) -> UserError:
+    """Why a frame could not be decoded into an array that was made for the clip's first one."""
+    (height, width), (rows, columns, _) = _jpeg_size(data, name), shape
+    if (height, width) != (rows, columns):
+        return UserError(f"{name} is {width}x{height}, but the clip began with {columns}x{rows} frames, {first}")
+    return _undecodable(name, failure)
