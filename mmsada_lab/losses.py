@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
 _PASSED_OVER = -100
 """In place of the label of a clip that is not classified."""
 

@@ -73,6 +73,7 @@ def assert_is(item: Item, number: int) -> None:
 
 
 class TestOrder:
+    @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
     @pytest.mark.parametrize("workers", [0, 1, 2, 3])
     @pytest.mark.parametrize("order", [range(12), range(5, 12), [3, 3, 11, 0, 7, 2, 9], [4]])
     def test_items_are_those_of_the_data_set_in_the_given_order(self, workers: int, order: list[int]) -> None:
