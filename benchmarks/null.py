@@ -10,7 +10,8 @@ With all knobs at 0 the three kitchens are one domain. Two things are looked at:
   segments less small ones are expected, since both sides are given the same class frequencies rather than drawn.)
 - *methods*: every method is trained on three pairs of one of them, each domain once source and once target, with
   `--seeds` seeds, and compared with source-only. A difference here is no adaptation: it is the method's smaller share
-  of source clips, or what its other tasks teach.
+  of source clips, or what its other tasks teach. So it is compared, too, with source-only on as few source clips a
+  step as the methods that adapt have (columns `equal_*`).
 
 Written beside this script: `null_gaps.csv`, one row a data set, modality, measure and scope, and `null_methods.csv`,
 one row a method. Interrupted, it continues when the same command is given again.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +36,7 @@ from mmsada_lab.grids.grid import pairs_for
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import load_runs
 
+EQUAL = "source_only, half the batch"
 ALIKE = "kitchens:appearance=0,viewpoint=0,motion=0,label_shift=0"
 SMALL = f"{ALIKE},scale=0.04"
 """Half the usual number of segments, for the data sets whose gaps are measured."""
@@ -72,23 +75,31 @@ def uniformity(found: pd.DataFrame) -> pd.DataFrame:
 
 def methods(runs_dir: Path, *, seeds: int, jobs: int) -> pd.DataFrame:
     """Every method on data without a gap, beside source-only."""
-    configs = [
-        build_config("quick", source=source, target=target, method=method, data=ALIKE, seed=seed)
-        for seed in range(seeds)
-        for method in METHODS
-        for source, target in pairs_for(method, CIRCLE)
-    ]
-    _train(configs, runs_dir, jobs=jobs)
+    configs = _configs(METHODS, seeds=seeds)
+    fewer = _configs(["source_only"], seeds=seeds, source_only_batch="half")
+    _train([*configs, *fewer], runs_dir, jobs=jobs)
     runs = load_runs(runs_dir)
-    runs = runs[runs["digest"].isin([config.digest for config in configs])]
+    runs.loc[runs["digest"].isin([config.digest for config in fewer]), "method"] = EQUAL
+    runs = runs[runs["digest"].isin([config.digest for config in (*configs, *fewer)])]
     print(pair_matrix(runs).to_string())
     rows = []
-    for method in METHODS:
+    for method in (*METHODS, EQUAL):
         top1 = runs.loc[(runs["method"] == method) & (runs["stream"] == "fused"), "top1"].mean()
         compared = {} if method == "source_only" else paired_difference(runs, method, "source_only")._asdict()
-        rows.append({"method": method, "top1": top1, **compared})
-    table = pd.DataFrame(rows)
-    return table.assign(holds_zero=(table["low"] <= 0) & (table["high"] >= 0))
+        equal = {} if method == EQUAL else paired_difference(runs, method, EQUAL)._asdict()
+        equal = {f"equal_{name}": equal[name] for name in ("difference", "low", "high") if equal}
+        rows.append({"method": method, "top1": top1, **compared, **equal})
+    return pd.DataFrame(rows)
+
+
+def _configs(methods: Iterable[str], *, seeds: int, **overrides: object) -> list[ExperimentConfig]:
+    """Each method on each pair with each seed."""
+    return [
+        build_config("quick", source=source, target=target, method=method, data=ALIKE, seed=seed, overrides=overrides)
+        for seed in range(seeds)
+        for method in methods
+        for source, target in pairs_for(method, CIRCLE)
+    ]
 
 
 def _train(configs: list[ExperimentConfig], runs_dir: Path, *, jobs: int) -> None:
