@@ -24,9 +24,9 @@ from typing import Any, ClassVar
 
 import joblib  # type: ignore[import-untyped]
 import numpy as np
-import psutil  # type: ignore[import-untyped]
 import simplejpeg
 import torch
+from families import megabytes, processor_seconds
 from large_kitchens import DOMAINS, HEIGHT, WIDTH, large_kitchens, open_large
 from measure import interleaved, parser, progress, ratio, rounded, run, save, table
 from numpy.typing import NDArray
@@ -230,12 +230,6 @@ def contenders(roots: dict[str, Path], *, clips: int, steps: int, workers: int) 
     }
 
 
-def processor_seconds() -> float:
-    """Processor time of this process and of its workers, so far."""
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
-
-
 def weight(files: Sequence[Path]) -> float:
     """Mean kilobytes of some files."""
     return rounded(float(np.mean([path.stat().st_size for path in files])) / 1000)
@@ -252,7 +246,7 @@ def soak(root: Path, *, clips: int, workers: int, seconds: float) -> dict[str, A
             now = time.monotonic() - start
             if now - looked >= min(5.0, seconds / 20):
                 looked = now
-                seen.append((now / 60, *_megabytes()))
+                seen.append((now / 60, *megabytes()))
             if now >= seconds:
                 break
     minutes, own, workers_own = np.array(seen[len(seen) // 5 :]).T
@@ -268,13 +262,6 @@ def soak(root: Path, *, clips: int, workers: int, seconds: float) -> dict[str, A
     }
 
 
-def _megabytes() -> tuple[float, float]:
-    """Memory of this process and of its workers; what several share is parted between them."""
-    me = psutil.Process()
-    own, *workers = [p.memory_full_info().pss / 1e6 for p in (me, *me.children(recursive=True))]
-    return own, sum(workers)
-
-
 def main() -> None:
     """Measure and report."""
     options = parser(__doc__, __file__)
@@ -287,7 +274,7 @@ def main() -> None:
         raise UserError("give --workers 1 or more: what reads in the training process itself is not compared here")
     torch.set_num_threads(1)
     videos, clips, steps = (4, 2, 2 * given.workers) if given.quick else (16, 8, 8 * given.workers)
-    rounds = 2 if given.quick else given.rounds
+    rounds = 1 if given.quick else given.rounds
     by_processor = given.clock is not time.perf_counter
     with TemporaryDirectory(prefix="mmsada-frames-") as temporary:
         roots = large_kitchens(given.data or Path(temporary), videos=videos)

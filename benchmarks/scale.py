@@ -4,9 +4,10 @@
 
 MM-SADA is trained with worker processes on 300, 3,000 and 30,000 segments in the layout of EPIC-Kitchens: tars of
 456 x 256 JPEG frames, 15 segments a video and at most 700 videos (hard links to a few, so that the disk stays small).
-Every size is a process of its own with its own workers; they take turns, a few steps each, and the others wait. Time is
-the processor's, of the training process and its workers together, and the wall's. Memory is that of all processes of a
-size, what they share parted between them. Prints a table and writes benchmarks/scale.json.
+Every size is a process of its own with its own workers; they take turns, a few steps each, and the others wait. The
+first turns do not count: there every worker meets every tar for the first time, and indexes it. Time is
+the processor's, of the training process and its workers together, and the wall's. Memory is what the two kinds hold
+beside libraries; what they share is parted between them. Prints a table and writes benchmarks/scale.json.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,14 +25,13 @@ from typing import Any
 import joblib  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
-import psutil  # type: ignore[import-untyped]
+from families import megabytes, processor_seconds
 from large_kitchens import DOMAINS, large_kitchens, open_large
 from measure import Timing, parser, progress, ratio, rounded, run, save, table
 
 from mmsada_lab.data.epic.annotations import CSV_NAME
 from mmsada_lab.errors import UserError
 
-FACTORS = (1, 10, 100)
 VIDEO_SEGMENTS, MOST_VIDEOS = 15, 700
 DISCARDED = 6  # steps whose batches were made while others were timed
 
@@ -113,45 +113,32 @@ def train(end: Connection, root: Path, runs: Path, workers: int, clips: int) -> 
     while count := end.recv():
         for _ in range(DISCARDED):
             next(steps)
-        before, start = _processor_seconds(), time.perf_counter()
+        before, start = processor_seconds(), time.perf_counter()
         for _ in range(count):
             next(steps)
-        end.send((time.perf_counter() - start, _processor_seconds() - before, _megabytes()))
-
-
-def _processor_seconds() -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in _processes())
-
-
-def _megabytes() -> tuple[float, float, float]:
-    """Of all processes together; of the training process alone, and of the largest worker alone, nothing shared."""
-    found = [process.memory_full_info() for process in _processes()]
-    own, *workers = [process.uss / 1e6 for process in found]
-    return sum(process.pss for process in found) / 1e6, own, max(workers, default=0.0)
-
-
-def _processes() -> list[psutil.Process]:
-    return [psutil.Process(), *psutil.Process().children(recursive=True)]
+        end.send((time.perf_counter() - start, processor_seconds() - before, megabytes()))
 
 
 # --- all sizes --------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def sizes(folder: Path, tars: Path, *, segments: int, workers: int, clips: int) -> Iterator[dict[str, Connection]]:
+def sizes(
+    folder: Path, tars: Path, *, segments: Sequence[int], workers: int, clips: int
+) -> Iterator[dict[str, Connection]]:
     """Processes that train on every size, by the size's name, all of them waiting."""
     context = multiprocessing.get_context("spawn")
     ends, processes = {}, []
-    for factor in FACTORS:
-        root = folder / f"segments-{factor}"
+    for count in segments:
+        root = folder / f"segments-{count}"
         root.mkdir()
-        write_segments(root, tars, segments=factor * segments)
+        write_segments(root, tars, segments=count)
         ours, theirs = context.Pipe()
         work = (theirs, root, folder / "runs", workers, clips)
         processes.append(context.Process(target=train, args=work))
         processes[-1].start()
         theirs.close()
-        ends[f"{factor * segments:,} segments"] = ours
+        ends[f"{count:,} segments"] = ours
     try:
         yield ends
     finally:
@@ -177,7 +164,10 @@ def main() -> None:
     options.add_argument("--data", type=Path, help="where the frames are made, and kept; by default a temporary folder")
     options.add_argument("--rounds", type=int, default=9, help="(%(default)s)")
     given = options.parse_args()
-    segments, steps, rounds, clips = (60, 2, 2, 8) if given.quick else (given.segments, 30, given.rounds, 16)
+    factors = (1, 100) if given.quick else (1, 10, 100)
+    first_size, steps, clips = (60, 2, 8) if given.quick else (given.segments, 30, 16)
+    rounds, warm_up = (1, 0) if given.quick else (given.rounds, 4)
+    segments = [factor * first_size for factor in factors]
     with TemporaryDirectory(prefix="mmsada-scale-", dir=given.data) as temporary:
         folder = Path(temporary)
         tars = large_kitchens(given.data or folder, videos=4 if given.quick else 16)["tar"]
@@ -185,7 +175,7 @@ def main() -> None:
         with sizes(folder, tars, segments=segments, workers=given.workers, clips=clips) as ends:
             first = {name: received(end) for name, end in ends.items()}
             said: dict[str, list[Any]] = {name: [] for name in ends}
-            for number in progress(range(-1, rounds), "scale"):
+            for number in progress(range(-warm_up, rounds), "scale"):
                 for name, end in ends.items():
                     end.send(steps)
                     found = received(end)
@@ -211,12 +201,12 @@ def reported(
                 ratio(wall[name], wall[smallest])["median"],
                 rounded(1000 * processor[name].median),
                 ratio(processor[name], processor[smallest])["median"],
-                *(rounded(max(one[at] for one in memory)) for at in range(3)),
+                *(rounded(max(one[at] for one in memory)) for at in range(2)),
                 rounded(opened),
                 rounded(begun),
             ]
         )
-    columns = ["", "ms a step", "× 1x", "processor ms", "× 1x", "MB in all", "MB trainer", "MB a worker"]
+    columns = ["", "ms a step", "× 1x", "processor ms", "× 1x", "MB trainer", "MB workers"]
     title = f"Steps of {clips} clips a domain, {workers} workers"
     return {
         "workers": workers,

@@ -16,7 +16,8 @@ from tiny_epic import FORMS, add_to_tar, colour, picture, video_files, write_fol
 from mmsada_lab.data.epic import frame_files, jpeg_reader, tar_index
 from mmsada_lab.data.epic.frame_files import Place, Series
 from mmsada_lab.data.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
-from mmsada_lab.data.segments import Frames, Segment
+from mmsada_lab.data.epic.kept_frames import KeptFrames
+from mmsada_lab.data.segments import Frames, Segment, pictures_of
 from mmsada_lab.data.windows import WindowRule, window_at
 from mmsada_lab.errors import UserError
 
@@ -115,6 +116,32 @@ def test_order_and_repeats_are_kept_and_decoded_once(video: Path, monkeypatch: p
     clip = rgb_reader(video / "rgb").read(SEGMENT, np.array([9, 3, 9, 9, 5]))
     np.testing.assert_allclose(clip.mean((1, 2))[:, 0], [45, 15, 45, 45, 25], atol=2)
     assert decoded == [(video / "rgb" / f"frame_{number:010d}.jpg").read_bytes() for number in (3, 5, 9)]
+
+
+@pytest.mark.parametrize("modality", ["rgb", "flow"])
+@pytest.mark.parametrize("numbers", [[4, 6, 8, 10], [9, 3, 9, 2, 9, 5], [-5, 0, 1, 40, 41, 999]])
+def test_pictures_one_by_one_make_up_the_clip(modality: str, numbers: list[int], video: Path) -> None:
+    """Each is decoded once, into memory that the next one takes."""
+    reader = rgb_reader(video / "rgb") if modality == "rgb" else flow_reader(video / "flow")
+    frames = np.array(numbers)
+    clip = reader.read(SEGMENT, frames)
+    made, addresses, channels = np.full_like(clip, 77), set(), []
+    for channel, times, pixels in pictures_of(reader, SEGMENT, frames):
+        made[times, :, :, channel : channel + pixels.shape[2]] = pixels
+        addresses.add(pixels.ctypes.data)
+        channels.append(channel)
+    np.testing.assert_array_equal(made, clip)
+    assert len(addresses) == 1
+    files = len(np.unique(reader.index.files(frames.clip(1, 40)).clip(1)))
+    assert channels == ([0] * files if modality == "rgb" else [0] * files + [1] * files)
+
+
+def test_a_reader_of_whole_clips_gives_their_pictures(video: Path) -> None:
+    kept = KeptFrames(flow_reader(video / "flow"), stride=2)
+    frames = np.array([4, 6, 6, 9])
+    found = list(pictures_of(kept, SEGMENT, frames))
+    assert [(channel, times) for channel, times, _ in found] == [(0, [0]), (0, [1]), (0, [2]), (0, [3])]
+    np.testing.assert_array_equal(np.stack([pixels for *_, pixels in found]), kept.read(SEGMENT, frames))
 
 
 @pytest.mark.parametrize("centre", [1, 8, 20, 36])

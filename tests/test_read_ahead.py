@@ -53,10 +53,11 @@ class Numbers(Dataset[Item]):
         in_place[...] = number
         elsewhere = torch.full((4, 6), number / 7)
         streams = {"in place": torch.from_numpy(in_place), "elsewhere": elsewhere, "turned": elsewhere.T[1:]}
-        part = torch.from_numpy(in_place)[:, 1:]
-        return Item(
-            number, streams, (torch.tensor([number]), torch.tensor(number % 2 == 0), None, part, torch.empty(0))
-        )
+        in_place[1] += 1
+        square = torch.from_numpy(room((2, 2), np.int64))
+        square[...] = torch.arange(4).view(2, 2)
+        parts = (streams["in place"][:2], streams["in place"][:, 1:], square, square.T)
+        return Item(number, streams, (torch.tensor([number]), torch.tensor(True), None, *parts, torch.empty(0)))
 
 
 def assert_is(item: Item, number: int) -> None:

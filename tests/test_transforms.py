@@ -139,6 +139,20 @@ class TestPixels:
         np.testing.assert_array_equal(frames, kept)
 
 
+class TestHalves:
+    """At exactly half the size OpenCV rounds ties by the number of channels; here all go to even."""
+
+    @pytest.mark.parametrize("channels", [1, 2, 3, 4])
+    @pytest.mark.parametrize("frames", [1, 5])
+    @pytest.mark.parametrize("mirror", [False, True])
+    def test_are_means_of_two_by_two(self, frames: int, channels: int, mirror: bool) -> None:
+        clip = noise(frames, 14, 20, channels)
+        found = apply_crop(clip, Crop(1, 3, 12, 12, mirror=mirror), size=6)
+        means = clip[:, 1:13, 3:15].reshape(frames, 6, 2, 6, 2, channels).mean(axis=(2, 4))
+        expected = np.rint(means).astype(np.uint8)
+        np.testing.assert_array_equal(found, expected[:, :, ::-1] if mirror else expected)
+
+
 def both_ways(
     frames: list[np.ndarray], crops: list[Crop], *, size: int, negated: tuple[int, ...] = ()
 ) -> tuple[Boxes, np.ndarray, np.ndarray]:

@@ -172,40 +172,56 @@ class Slot:
         start = -(-self._used // _ALIGNMENT) * _ALIGNMENT
         self._used = start + math.prod(shape) * kind.itemsize
         where = (start, shape, kind.str)
-        made = self._view(where)
+        made = self.view(where)
         self._given[made.ctypes.data] = where
         return where, made
 
     def pickled(self, item: object) -> bytes:
         """An item as bytes that say where its tensors lie in the slot; those that lie elsewhere are copied to it."""
         written = io.BytesIO()
-        pickler = pickle.Pickler(written, protocol=5)
-        pickler.persistent_id = self._put  # type: ignore[method-assign]
-        pickler.dump(item)
+        _Pickler(written, self).dump(item)
         return written.getvalue()
 
     def unpickled(self, packed: bytes) -> Any:
         """The item again, its tensors where they lie."""
-        unpickler = pickle.Unpickler(io.BytesIO(packed))
-        unpickler.persistent_load = lambda where: torch.from_numpy(self._view(where))  # type: ignore[method-assign]
-        return unpickler.load()
+        return _Unpickler(io.BytesIO(packed), self).load()
 
-    def _put(self, thing: object) -> Where | None:
-        if not isinstance(thing, Tensor):
-            return None
-        array = thing.numpy()
-        where = self._given.get(thing.data_ptr())
-        if where is None or where[1:] != (array.shape, array.dtype.str) or not thing.is_contiguous():
+    def put(self, tensor: Tensor) -> Where:
+        """Where a tensor lies in the slot; it is copied there if it lies elsewhere."""
+        array = tensor.numpy()
+        where = self._given.get(tensor.data_ptr())
+        if where is None or where[1:] != (array.shape, array.dtype.str) or not tensor.is_contiguous():
             where, copy = self.array(array.shape, array.dtype)
             copy[...] = array
         return where
 
-    def _view(self, where: Where) -> NDArray[Any]:
+    def view(self, where: Where) -> NDArray[Any]:
+        """What lies in the slot there."""
         start, shape, dtype = where
         count = math.prod(shape)
+        if not count:
+            return np.empty(shape, dtype)
         end = start + count * np.dtype(dtype).itemsize
         if self._memory is None or len(self._memory) < end:
             if os.fstat(self._file).st_size < end:
                 os.ftruncate(self._file, end)
             self._memory = mmap.mmap(self._file, os.fstat(self._file).st_size)
         return np.frombuffer(self._memory, dtype, count, start).reshape(shape)
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, slot: Slot) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._slot = slot
+
+    def persistent_id(self, thing: object) -> Where | None:
+        return self._slot.put(thing) if isinstance(thing, Tensor) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, slot: Slot) -> None:
+        super().__init__(file)
+        self._slot = slot
+
+    def persistent_load(self, where: Where) -> Tensor:
+        return torch.from_numpy(self._slot.view(where))
