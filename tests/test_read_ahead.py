@@ -229,13 +229,15 @@ def options(**changes: Any) -> list[str]:
 @pytest.mark.skipif(sys.platform != "linux", reason="finds worker processes by /proc")
 def test_a_killed_worker_stops_the_run_which_then_continues(mmsada: Mmsada, tmp_path: Path) -> None:
     data = tiny_epic.write_root(tmp_path / "epic")
-    words = ["train", "--data", f"epic:{data}", *WORDS, "--workers", "2", *options(adapt__steps=60)]
+    words = ["train", "--data", f"epic:{data}", *WORDS, "--workers", "2", *options(adapt__steps=400)]
     whole, runs = tmp_path / "whole", tmp_path / "runs"
     assert mmsada(*words, "--runs", whole).code == 0
     command = [sys.executable, "-c", "from mmsada_lab.cli import main; main()", *words, "--runs", str(runs)]
     trainer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        killed = _kill_a_worker(trainer, after=lambda: any(runs.rglob("checkpoint.pt")))
+        killed = _kill_a_worker(
+            trainer, after=lambda: any('"adapt"' in p.read_text() for p in runs.rglob("history.jsonl"))
+        )
         said = trainer.communicate(timeout=60)[1]
     finally:
         trainer.kill()

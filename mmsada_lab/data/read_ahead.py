@@ -15,7 +15,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -64,10 +64,15 @@ class BatchLoader(Generic[T]):
         if self._loader is None:
             self._loader = self._built()
         with lost_workers_named():
-            for made in self._loader:
-                if isinstance(made, UserError):
-                    raise made
-                yield made.unpacked() if isinstance(made, _Packed) else made
+            made_ahead = iter(self._loader)
+            try:
+                for made in made_ahead:
+                    if isinstance(made, UserError):
+                        raise made
+                    yield made.unpacked() if isinstance(made, _Packed) else made
+            except RuntimeError:
+                _end_workers(made_ahead)
+                raise
 
     def _built(self) -> DataLoader[Any]:
         if not self._workers or not hasattr(os, "memfd_create"):  # not on Linux: sent, at the price above
@@ -116,6 +121,12 @@ class _Packed:
     def pin_memory(self) -> Any:
         """Asked for by `DataLoader`, by this name."""
         return self.unpacked().pin_memory()
+
+
+def _end_workers(made_ahead: object) -> None:
+    """End what is left of the workers where an error can be caught: PyTorch would be told of the lost one once more."""
+    with suppress(RuntimeError):
+        getattr(made_ahead, "_shutdown_workers", int)()
 
 
 @contextmanager
