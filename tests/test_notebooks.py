@@ -273,16 +273,19 @@ def test_stored_outputs_are_what_the_code_gives(path: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout[-6000:]
 
 
-@every_notebook
-def test_figures_keep_their_structure_with_other_parameters(path: Path, tmp_path: Path) -> None:
-    """Titles, axes, traces, colours, bands and how many points; percentages stay percentages."""
-    notebook = executed(path, tmp_path, **OTHER.get(path.stem, {}))
-    assert outlines_of(notebook) == json.loads(FIGURES.read_text())[path.stem]
-    for name, figure in figures_of(notebook).items():
-        percent = [value for title, value in numbers(figure) if "%" in title]
-        assert all(-100 <= value <= 115 for value in percent), f"{name}: beyond 100 % and a band"
-    figure_cells = {cell.id for cell in code_cells(notebook) if "figure" in tags(cell)}
-    assert figures_of(notebook).keys() == figure_cells, "every figure is shown, and by a cell that is tagged so"
+class TestFigures:
+    """A class is a share of its own where processes share the tests."""
+
+    @every_notebook
+    def test_figures_keep_their_structure_with_other_parameters(self, path: Path, tmp_path: Path) -> None:
+        """Titles, axes, traces, colours, bands and how many points; percentages stay percentages."""
+        notebook = executed(path, tmp_path, **OTHER.get(path.stem, {}))
+        assert outlines_of(notebook) == json.loads(FIGURES.read_text())[path.stem]
+        for name, figure in figures_of(notebook).items():
+            percent = [value for title, value in numbers(figure) if "%" in title]
+            assert all(-100 <= value <= 115 for value in percent), f"{name}: beyond 100 % and a band"
+        figure_cells = {cell.id for cell in code_cells(notebook) if "figure" in tags(cell)}
+        assert figures_of(notebook).keys() == figure_cells, "every figure is shown, and by a cell that is tagged so"
 
 
 def test_one_stream_and_no_source(tmp_path: Path) -> None:
@@ -313,22 +316,24 @@ def sensors(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"arrays:{root}"
 
 
-@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem < "07"], ids=lambda path: path.stem)
-def test_lessons_are_given_on_sensors_too(path: Path, sensors: str, tmp_path: Path) -> None:
-    parameters = {"data": sensors, "preset": "sensors", "source": "phone", "target": "watch"}
-    drawn = figures_of(executed(path, tmp_path, **parameters))
-    assert drawn
-    text = json.dumps(drawn)
-    assert "gyro" in text or path.stem == "01_domains_and_segments"
-    assert "NaN" not in text
+class TestOtherData:
+    """Lessons and the workhorse on what is no kitchen in memory."""
 
+    @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem < "07"], ids=lambda path: path.stem)
+    def test_lessons_are_given_on_sensors_too(self, path: Path, sensors: str, tmp_path: Path) -> None:
+        parameters = {"data": sensors, "preset": "sensors", "source": "phone", "target": "watch"}
+        drawn = figures_of(executed(path, tmp_path, **parameters))
+        assert drawn
+        text = json.dumps(drawn)
+        assert "gyro" in text or path.stem == "01_domains_and_segments"
+        assert "NaN" not in text
 
-def test_the_workhorse_on_frames(tmp_path: Path) -> None:
-    """The kitchens through the EPIC door: the same figures as from memory."""
-    export_kitchens(tmp_path / "frames", kitchens=Kitchens(scale=0.01))
-    other = OTHER["05_mmsada"]
-    drawn = outlines_of(executed(FOLDER / "05_mmsada.ipynb", tmp_path, data=f"epic:{tmp_path / 'frames'}", **other))
-    assert drawn == json.loads(FIGURES.read_text())["05_mmsada"]
+    def test_the_workhorse_on_frames(self, tmp_path: Path) -> None:
+        """The kitchens through the EPIC door: the same figures as from memory."""
+        export_kitchens(tmp_path / "frames", kitchens=Kitchens(scale=0.01))
+        other = OTHER["05_mmsada"]
+        drawn = outlines_of(executed(FOLDER / "05_mmsada.ipynb", tmp_path, data=f"epic:{tmp_path / 'frames'}", **other))
+        assert drawn == json.loads(FIGURES.read_text())["05_mmsada"]
 
 
 def figures_of(notebook: NotebookNode) -> dict[str, Any]:
