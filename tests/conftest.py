@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; children inherit it
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded; children inherit it, and their last bits depend on it
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest

@@ -241,7 +241,7 @@ def test_a_killed_worker_stops_the_run_which_then_continues(mmsada: Mmsada, tmp_
         said = trainer.communicate(timeout=60)[1]
     finally:
         trainer.kill()
-    assert trainer.returncode == 2
+    assert trainer.returncode == 2, said
     assert f"(pid {killed})" in said or f"(pid(s) {killed})" in said
     assert "ended early" in said
     assert "the same command continues" in said

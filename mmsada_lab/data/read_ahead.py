@@ -15,7 +15,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -64,15 +64,10 @@ class BatchLoader(Generic[T]):
         if self._loader is None:
             self._loader = self._built()
         with lost_workers_named():
-            made_ahead = iter(self._loader)
-            try:
-                for made in made_ahead:
-                    if isinstance(made, UserError):
-                        raise made
-                    yield made.unpacked() if isinstance(made, _Packed) else made
-            except RuntimeError:
-                _end_workers(made_ahead)
-                raise
+            for made in self._loader:
+                if isinstance(made, UserError):
+                    raise made
+                yield made.unpacked() if isinstance(made, _Packed) else made
 
     def _built(self) -> DataLoader[Any]:
         if not self._workers or not hasattr(os, "memfd_create"):  # not on Linux: sent, at the price above
@@ -123,12 +118,6 @@ class _Packed:
         return self.unpacked().pin_memory()
 
 
-def _end_workers(made_ahead: object) -> None:
-    """End what is left of the workers where an error can be caught: PyTorch would be told of the lost one once more."""
-    with suppress(RuntimeError):
-        getattr(made_ahead, "_shutdown_workers", int)()
-
-
 @contextmanager
 def lost_workers_named() -> Iterator[None]:
     """Turn the end of a worker process into a `UserError`.
@@ -140,11 +129,22 @@ def lost_workers_named() -> Iterator[None]:
     except RuntimeError as error:
         if not _LOST.search(str(error)):
             raise
+        _forget_lost_workers()
         raise UserError(
             f"a process that reads clips ended early ({str(error).strip()}). Most often the machine ran out of memory: "
             "take fewer with --workers, or a smaller batch_size. Finished steps up to the last checkpoint are kept; "
             "the same command continues from there"
         ) from error
+
+
+def _forget_lost_workers() -> None:
+    """PyTorch says it once for every loader, be it while that is taken down: hear it out here."""
+    while True:
+        try:
+            torch._C._error_if_any_worker_fails()
+        except RuntimeError:
+            continue
+        return
 
 
 def room(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
