@@ -35,6 +35,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Whatever another test has set: last bits depend on it."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def toy_door(monkeypatch: pytest.MonkeyPatch) -> None:
     """`load_data("toy")` gives the toy."""
