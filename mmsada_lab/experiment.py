@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from joblib import cpu_count
 from safetensors.torch import save as safetensors_bytes
 from torch.optim import Optimizer
 from torch.utils.data import ConcatDataset
@@ -412,7 +412,7 @@ def _shown_accuracy(values: dict[str, float]) -> str:
 
 def _default_workers(data: DataSource) -> int:
     """Clips from memory are cut faster than a process could send them; JPEG decoding wants company."""
-    return 0 if data.in_memory else min(os.cpu_count() or 1, 8)
+    return 0 if data.in_memory else min(int(cpu_count()), 8)
 
 
 def _device_name(device: torch.device) -> str:
