@@ -192,7 +192,11 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def tensors(batch: TrainingBatch) -> Iterator[Tensor]:
     for side in (batch.source, batch.require_target()):
-        yield from (*side.clips.values(), *(g for boxes in side.boxes.values() for g in boxes.groups), side.corresponds)
+        yield from (
+            *side.clips.values(),
+            *(cut.pixels for boxes in side.boxes.values() for cut in boxes.cuts),
+            side.corresponds,
+        )
     yield batch.source.labels
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mmsada_lab.data.device_crops import Boxes, boxes_of, cut_out, resize_on_device
+from mmsada_lab.data.device_crops import Box, Boxes, cut_out, resize_on_device
 from mmsada_lab.data.transforms import Crop, apply_crop, centre_crop, sample_crop
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True)
@@ -153,12 +153,20 @@ class TestHalves:
         np.testing.assert_array_equal(found, expected[:, :, ::-1] if mirror else expected)
 
 
+def box(clip: np.ndarray, crop: Crop, *, planes: int = 1) -> Box:
+    """A crop of frames `(T, H, W, C)`, which come one by one, their channels in so many parts."""
+    depth = clip.shape[3] // planes
+    firsts = range(0, clip.shape[3], depth)
+    pictures = [(crop, (c, [time], frame[..., c : c + depth])) for c in firsts for time, frame in enumerate(clip)]
+    return cut_out(pictures, channels=clip.shape[3], length=len(clip))
+
+
 def both_ways(
-    frames: list[np.ndarray], crops: list[Crop], *, size: int, negated: tuple[int, ...] = ()
+    frames: list[np.ndarray], crops: list[Crop], *, size: int, negated: tuple[int, ...] = (), planes: int = 1
 ) -> tuple[Boxes, np.ndarray, np.ndarray]:
     """Clips `(B, C, T, S, S)` resized on the device and by the loader."""
-    cuts = [cut_out(clip, crop) for clip, crop in zip(frames, crops, strict=True)]
-    boxes = boxes_of(cuts, size=size, mirror_negates=negated)
+    cuts = tuple(box(clip, crop, planes=planes) for clip, crop in zip(frames, crops, strict=True))
+    boxes = Boxes(cuts, size, negated)
     loader = [
         np.moveaxis(apply_crop(clip, crop, size=size, mirror_negates=negated), -1, 0)
         for clip, crop in zip(frames, crops, strict=True)
@@ -169,13 +177,15 @@ def both_ways(
 class TestOnTheDevice:
     """Resized and mirrored many at a time, by torch; OpenCV, clip by clip, is the reference."""
 
-    @pytest.mark.parametrize(("channels", "negated"), [(3, ()), (2, (0,)), (1, ())])
+    @pytest.mark.parametrize(("channels", "planes", "negated"), [(3, 1, ()), (2, 1, (0,)), (2, 2, (0,)), (1, 1, ())])
     @pytest.mark.parametrize("offsets", ["released", "tsn"])
-    def test_one_grey_level_apart_at_most(self, channels: int, negated: tuple[int, ...], offsets: str) -> None:
+    def test_one_grey_level_apart_at_most(
+        self, channels: int, planes: int, negated: tuple[int, ...], offsets: str
+    ) -> None:
         rng = np.random.default_rng(channels)
         frames = [noise(2, 128, 228, channels, seed=seed) for seed in range(24)]
         crops = [sample_crop(128, 228, rng, offsets=offsets) for _ in frames]
-        _, found, expected = both_ways(frames, crops, size=112, negated=negated)
+        _, found, expected = both_ways(frames, crops, size=112, negated=negated, planes=planes)
         assert (found.dtype, found.shape) == (np.uint8, (24, channels, 2, 112, 112))
         apart = np.abs(found.astype(int) - expected)
         assert apart.max() <= 1
@@ -199,26 +209,30 @@ class TestOnTheDevice:
         _, found, expected = both_ways(frames, [Crop(0, 0, side, side, mirror=m) for m in (False, True)], size=size)
         assert np.abs(found.astype(int) - expected).max() <= 1
 
-    def test_crops_of_one_size_go_together_and_come_back_in_order(self) -> None:
+    def test_crops_of_one_size_go_together_and_come_back_in_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
         frames = [noise(2, 12, 15, 3, seed=seed) for seed in range(6)]
         sides = [(6, 6), (9, 6), (6, 6), (9, 6), (6, 9), (6, 6)]
         crops = [Crop(0, 1, *side, mirror=number % 2 == 0) for number, side in enumerate(sides)]
+        shapes = []
+        resize = F.interpolate
+        monkeypatch.setattr(F, "interpolate", lambda x, *a, **k: shapes.append(tuple(x.shape)) or resize(x, *a, **k))
         boxes, found, expected = both_ways(frames, crops, size=6)
-        assert [tuple(group.shape) for group in boxes.groups] == [
-            (3, 3, 2, 6, 6),
-            (1, 3, 2, 6, 9),
-            (2, 3, 2, 9, 6),
-        ]
-        assert boxes.mirrored == (2, 1, 0)
+        assert sorted(shapes) == [(2, 3, 6, 9), (4, 3, 9, 6)]  # frames of all clips of a size; 6 x 6 is left as it is
+        assert [cut.mirror for cut in boxes.cuts] == [True, False] * 3
         assert np.abs(found.astype(int) - expected).max() <= 1
 
     def test_pixels_keep_their_place_in_memory_and_are_copies(self) -> None:
         """Colours by pixel, planes by plane: the loader copies rows and sorts nothing."""
-        colours = noise(2, 12, 15, 3)
-        planes = np.moveaxis(noise(2, 2, 12, 15), 0, -1)
-        assert boxes_of([cut_out(colours, Crop(0, 0, 6, 6))], size=6).groups[0].stride()[1] == 1
-        assert boxes_of([cut_out(planes, Crop(0, 0, 6, 6))], size=6).groups[0].is_contiguous()
-        for frames in (colours, planes):
-            cut, _ = cut_out(frames, Crop(0, 0, 6, 6))
-            assert not np.shares_memory(cut, frames)
-            assert cut.nbytes == 6 * 6 * frames.shape[0] * frames.shape[3]
+        clip = noise(2, 12, 15, 2)
+        for planes, shape in ((1, (1, 2, 6, 7, 2)), (2, (2, 2, 6, 7, 1))):
+            cut = box(clip, Crop(1, 3, 6, 7), planes=planes).pixels
+            assert tuple(cut.shape) == shape
+            assert cut.is_contiguous()
+            assert not np.shares_memory(cut.numpy(), clip)
+            np.testing.assert_array_equal(np.concatenate([*cut.numpy()], axis=-1), clip[:, 1:7, 3:10])
+
+    def test_a_frame_seen_twice(self) -> None:
+        """As where a window leaves its video."""
+        clip = noise(1, 12, 15, 3)
+        cut = cut_out([(Crop(0, 0, 6, 6), (0, [0, 2, 1], clip[0]))], channels=3, length=3).pixels
+        assert all(np.array_equal(frame, clip[0, :6, :6]) for frame in cut[0])

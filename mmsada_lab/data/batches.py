@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mmsada_lab.data.device_crops import Boxes, boxes_of, cut_out, resize_on_device
+from mmsada_lab.data.device_crops import Boxes, cut_out, resize_on_device
 from mmsada_lab.data.read_ahead import room
-from mmsada_lab.data.segments import Domain, Kind, Reader, Segment, pictures_of
+from mmsada_lab.data.segments import Domain, Kind, Picture, Reader, Segment, pictures_of
 from mmsada_lab.data.shares import share_of
 from mmsada_lab.data.transforms import Crop, apply_crop, centre_crop, negate_mirrored, place_crop, sample_crop
 from mmsada_lab.data.windows import WindowRule, test_windows, training_window
@@ -211,8 +211,11 @@ class TrainingBatches(Dataset[TrainingBatch]):
         self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
     ) -> Boxes:
         reader, rule = domain.readers[modality], self._rule
-        drawn = (_training_crop(reader, s, rule, rng) for s, rng in zip(segments, generators, strict=True))
-        return boxes_of([cut_out(*one) for one in drawn], size=rule.size, mirror_negates=reader.mirror_negates)
+        cuts = tuple(
+            cut_out(_training_pictures(reader, segment, rule, rng), channels=reader.channels, length=rule.window.length)
+            for segment, rng in zip(segments, generators, strict=True)
+        )
+        return Boxes(cuts, rule.size, reader.mirror_negates)
 
     def _stack(
         self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
@@ -238,29 +241,27 @@ def clip_shape(reader: Reader, rule: ClipRule) -> tuple[int, ...]:
 def _fill_training_clip(
     clip: NDArray[Any], reader: Reader, segment: Segment, rule: ClipRule, rng: np.random.Generator
 ) -> None:
-    window, crop = training_window(segment, rule.window, rng), None
     if reader.kind != "video":
-        clip[:] = _channels_first(reader.read(segment, window), reader.kind)
+        clip[:] = _channels_first(reader.read(segment, training_window(segment, rule.window, rng)), reader.kind)
         return
-    for channel, (time, *again), picture in pictures_of(reader, segment, window):
-        if crop is None:
-            height, width = picture.shape[:2]
-            crop = sample_crop(height, width, rng, offsets=rule.offsets)
+    for crop, (channel, (time, *again), picture) in _training_pictures(reader, segment, rule, rng):
         planes = clip[channel : channel + picture.shape[2]]
         place_crop(picture, crop, planes[:, time])
         for other in again:
             planes[:, other] = planes[:, time]
-    if crop is not None:
-        negate_mirrored(clip, crop, reader.mirror_negates)
+    negate_mirrored(clip, crop, reader.mirror_negates)
 
 
-def _training_crop(
+def _training_pictures(
     reader: Reader, segment: Segment, rule: ClipRule, rng: np.random.Generator
-) -> tuple[NDArray[Any], Crop]:
-    """Frames of a random window, `(T, H, W, C)`, and a random crop of them."""
-    frames = reader.read(segment, training_window(segment, rule.window, rng))
-    height, width = frames.shape[1:3]
-    return frames, sample_crop(height, width, rng, offsets=rule.offsets)
+) -> Iterator[tuple[Crop, Picture]]:
+    """The pictures of a random window, each with the random crop that is the same for all of them."""
+    window, crop = training_window(segment, rule.window, rng), None
+    for part in pictures_of(reader, segment, window):
+        if crop is None:
+            height, width = part[2].shape[:2]
+            crop = sample_crop(height, width, rng, offsets=rule.offsets)
+        yield crop, part
 
 
 def _channels_first(frames: NDArray[Any], kind: Kind) -> NDArray[Any]:

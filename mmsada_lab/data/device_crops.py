@@ -1,17 +1,17 @@
 """Crops that are resized and mirrored where the network is, many at a time; the loader only cuts them out.
 
-What that saves is small. Of a clip of 456 x 256 JPEG frames, decoding is five sixths of the loader's work in RGB and
-nine tenths in flow; without resizing and mirroring it does 12 and 5 per cent less (one core, frames of 47 and 34 kB).
-On a CPU the resizing takes three times as long here as in the loader: this is for a GPU whose loaders do not keep up,
-and off by default.
+Cutting out takes a twenty-fifth of the time of decoding, resizing and mirroring a fifth (456 x 256 JPEG frames). On a
+CPU the resizing takes three times as long here as in the loader: this is for a GPU whose loaders do not keep up, and
+off by default.
 
-Legend: `B` clips of a batch, `b` of those with a crop of one size, `C` channels, `T` frames, `h`, `w` sides of the
-crop and `S` side of the clip, in pixels.
+Legend: `B` clips of a batch, `b` of those with a crop of one size, `P` planes of `c` channels each that were decoded
+apart (1 of 3 in RGB, 2 of 1 in flow), `C` = P c channels, `T` frames, `h`, `w` sides of the crop and `S` side of the
+clip, in pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,74 +19,69 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmsada_lab.data.segments import Frames
+from mmsada_lab.data.read_ahead import room
+from mmsada_lab.data.segments import Picture
 from mmsada_lab.data.transforms import Crop
 
-Cut = tuple[Frames, bool]
-"""A crop as it was cut, `(T, h, w, C)`, and whether to mirror it."""
+
+@dataclass(frozen=True)
+class Box:
+    """A crop as it was cut out of the frames of one clip.
+
+    Attributes:
+        pixels: `(P, T, h, w, c)` uint8.
+        mirror: whether to mirror it.
+    """
+
+    pixels: Tensor
+    mirror: bool
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """The crops of one modality of a batch, as they were cut out of their frames.
+    """The crops of one modality of a batch.
 
-    How many crops a kernel call takes and which of them are mirrored is known where the batch is made, so that the
-    device is never waited for.
+    How many crops a kernel call takes and which of them are mirrored is known on the host, so that the device is never
+    waited for.
 
     Attributes:
-        groups: crops of one size each, `(b, C, T, h, w)` uint8, those to be mirrored at the end.
-        mirrored: how many those are, for every group.
-        places: `(B,)`, where in the groups, one after another, the crop of each clip is.
+        cuts: B of them.
         size: S.
         mirror_negates: channels whose meaning changes sign in a mirror, see `apply_crop`.
     """
 
-    groups: tuple[Tensor, ...]
-    mirrored: tuple[int, ...]
-    places: Tensor
+    cuts: tuple[Box, ...]
     size: int
     mirror_negates: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Boxes:
         """The same crops on a device."""
-        groups = tuple(group.to(device, non_blocking=True) for group in self.groups)
-        return replace(self, groups=groups, places=self.places.to(device, non_blocking=True))
+        return replace(self, cuts=tuple(Box(c.pixels.to(device, non_blocking=True), c.mirror) for c in self.cuts))
 
     def pin_memory(self) -> Boxes:
         """The same crops in memory that a device can copy from by itself."""
-        return replace(self, groups=tuple(g.pin_memory() for g in self.groups), places=self.places.pin_memory())
+        return replace(self, cuts=tuple(Box(c.pixels.pin_memory(), c.mirror) for c in self.cuts))
 
 
-def cut_out(frames: Frames, crop: Crop) -> Cut:
-    """A copy of a crop's pixels, so that the frames, `(T, H, W, C)`, need not be kept."""
-    cut = frames[:, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    return cut.copy(order="K"), crop.mirror
-
-
-def boxes_of(cuts: Sequence[Cut], *, size: int, mirror_negates: tuple[int, ...] = ()) -> Boxes:
-    """Group the crops of a batch by their sizes.
+def cut_out(pictures: Iterable[tuple[Crop, Picture]], *, channels: int, length: int) -> Box:
+    """Cut the same crop out of the pictures of a clip, each while it is there.
 
     Args:
-        cuts: one for each clip of the batch.
-        size: S.
-        mirror_negates: channels whose meaning changes sign in a mirror.
+        pictures: those of all channels and times, each with the crop.
+        channels: C.
+        length: T.
     """
-    # Sorting by size, then by mirror, keeps the order of the batch within equals.
-    order = sorted(range(len(cuts)), key=lambda i: (cuts[i][0].shape, cuts[i][1]))
-    shapes = sorted({frames.shape for frames, _ in cuts})
-    groups = [[cuts[i] for i in order if cuts[i][0].shape == shape] for shape in shapes]
-    return Boxes(
-        groups=tuple(_stacked([frames for frames, _ in group]) for group in groups),
-        mirrored=tuple(sum(mirror for _, mirror in group) for group in groups),
-        places=torch.from_numpy(np.argsort(order)),
-        size=size,
-        mirror_negates=mirror_negates,
-    )
-
-
-def _stacked(crops: Sequence[Frames]) -> Tensor:
-    """Crops of one size, `(b, C, T, h, w)`; in memory as they were, colours last, since NumPy stacks them so."""
-    return torch.from_numpy(np.stack([np.moveaxis(crop, 3, 0) for crop in crops]))
+    box = None
+    for crop, (channel, times, picture) in pictures:
+        if box is None:
+            depth = picture.shape[2]
+            box = room((channels // depth, length, crop.height, crop.width, depth), np.uint8)
+            rows, columns = slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width)
+        for time in times:
+            box[channel // depth, time] = picture[rows, columns]
+    if box is None:
+        raise ValueError("a clip has no pictures")
+    return Box(torch.from_numpy(box), crop.mirror)
 
 
 def resize_on_device(boxes: Boxes) -> Tensor:
@@ -94,20 +89,31 @@ def resize_on_device(boxes: Boxes) -> Tensor:
 
     The same map as OpenCV's bilinear resizing, which rounds its weights to 11 bits: one grey level apart at most.
     """
-    resized = [_resized(group, boxes.size) for group in boxes.groups]
-    for clips, mirrored in zip(resized, boxes.mirrored, strict=True):
-        _mirror(clips[len(clips) - mirrored :], boxes.mirror_negates)
-    return torch.cat(resized).index_select(0, boxes.places)
+    clips: dict[int, Tensor] = {}
+    for places in _of_one_size(boxes.cuts):
+        cuts = [boxes.cuts[place] for place in places]
+        resized = _resized(torch.stack([cut.pixels for cut in cuts]), boxes.size)
+        _mirror(resized[[cut.mirror for cut in cuts].count(False) :], boxes.mirror_negates)
+        clips.update(zip(places, resized, strict=True))
+    return torch.stack([clips[place] for place in range(len(clips))])
+
+
+def _of_one_size(cuts: Sequence[Box]) -> list[list[int]]:
+    """Where in a batch the crops of each size are, those to be mirrored at the end."""
+    groups: dict[torch.Size, list[int]] = {}
+    for place in sorted(range(len(cuts)), key=lambda place: cuts[place].mirror):
+        groups.setdefault(cuts[place].pixels.shape, []).append(place)
+    return list(groups.values())
 
 
 def _resized(group: Tensor, size: int) -> Tensor:
-    """`(b, C, T, h, w)` to `(b, C, T, S, S)`, a new tensor."""
-    if group.shape[3:] == (size, size):
-        return group.clone(memory_format=torch.contiguous_format)
-    pictures = group.transpose(1, 2).flatten(0, 1).float()
-    pictures = F.interpolate(pictures, (size, size), mode="bilinear", align_corners=False)
-    levels = pictures.round_().to(torch.uint8)
-    return levels.view(len(group), -1, *levels.shape[1:]).transpose(1, 2).contiguous()
+    """`(b, P, T, h, w, c)` to `(b, C, T, S, S)`."""
+    pictures = group.flatten(0, 2).permute(0, 3, 1, 2)
+    if pictures.shape[2:] != (size, size):
+        pictures = F.interpolate(pictures.float(), (size, size), mode="bilinear", align_corners=False)
+        pictures = pictures.round_().to(torch.uint8)
+    apart: Tensor = pictures.unflatten(0, group.shape[:3])  # (b, P, T, c, S, S)
+    return apart.transpose(2, 3).flatten(1, 2).contiguous()
 
 
 def _mirror(clips: Tensor, negated: Sequence[int]) -> None:
