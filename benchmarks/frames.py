@@ -35,7 +35,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mmsada_lab.data.batches import ClipRule, TrainingBatches
+from mmsada_lab.data.batches import TrainingBatches
+from mmsada_lab.data.clips import ClipRule
 from mmsada_lab.data.epic.frame_files import open_tracks
 from mmsada_lab.data.epic.jpeg_reader import JpegReader
 from mmsada_lab.data.read_ahead import BatchLoader

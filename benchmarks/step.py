@@ -29,7 +29,8 @@ from plain_i3d import PlainI3D
 from torch import Tensor, nn
 
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data.batches import ClipRule, SourceBatch, TargetBatch, TrainingBatch, TrainingBatches, inputs_of
+from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch, TrainingBatches
+from mmsada_lab.data.clips import ClipRule, inputs_of
 from mmsada_lab.data.segments import DataSource
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.data.windows import WindowRule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data.batches import inputs_of
+from mmsada_lab.data.clips import inputs_of
 from mmsada_lab.data.segments import DataSource
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.models.network import build_network

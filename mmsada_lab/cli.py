@@ -54,6 +54,7 @@ Preset = Annotated[
 ]
 Runs = Annotated[Path, typer.Option(help="Where run folders are written; finished runs are skipped, others continue.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one) or cpu.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read clips; chosen by default.")]
 JobsAtOnce = Annotated[int, typer.Option("--jobs", min=1, help="Processes at once; they share the cores.")]
 Scheduler = Annotated[
     str | None,
@@ -100,7 +101,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Of initialisation, sampling, augmentation and dropout.")] = 0,
     runs: Runs = Path("runs"),
     device: Device = "auto",
-    workers: Annotated[int | None, typer.Option(help="Processes that read clips; chosen by default.")] = None,
+    workers: Workers = None,
     override: Overrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train one method on one pair of domains.
@@ -325,6 +326,7 @@ def predict(
     domain: Annotated[str | None, typer.Option(help="The run's target by default.")] = None,
     split: Annotated[str, typer.Option(help="all, train or test.")] = "all",
     device: Device = "auto",
+    workers: Workers = None,
 ) -> None:
     """Predict every segment of a domain, labelled or not, with a trained run, and write one row for each.
 
@@ -333,7 +335,7 @@ def predict(
     from mmsada_lab.atomic import write_atomic
     from mmsada_lab.trained import predict_table
 
-    table = predict_table(run, data=data, domain=domain, split=split, device=device)
+    table = predict_table(run, data=data, domain=domain, split=split, device=device, workers=workers)
     write_atomic(to, lambda file: file.write(table.to_csv(index=False).encode()))
     for name, count in table["predicted"].value_counts().items():
         typer.echo(f"{count:>6}  {name}")
@@ -351,6 +353,7 @@ def extract(
     data: Annotated[str | None, typer.Option(metavar="SPEC", help="Other data than the run's own.")] = None,
     domains: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = "",
     device: Device = "auto",
+    workers: Workers = None,
 ) -> None:
     """Write the features of a run's streams, per segment and window, to train on later without the frames.
 
@@ -359,7 +362,8 @@ def extract(
     from mmsada_lab.trained import write_run_features
 
     names = domains.split(",") if domains else ()
-    typer.echo(f"features:{write_run_features(run, to, data=data, domains=names, device=device)}")
+    written = write_run_features(run, to, data=data, domains=names, device=device, workers=workers)
+    typer.echo(f"features:{written}")
 
 
 @app.command()

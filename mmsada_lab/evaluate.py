@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data.batches import ClipRule, TestClipLoader
+from mmsada_lab.data.clips import ClipRule
 from mmsada_lab.data.segments import Segment
+from mmsada_lab.data.test_clips import TestClipLoader
 from mmsada_lab.data.windows import WindowRule
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork, fuse
@@ -36,6 +37,16 @@ class Predictions:
 
     probabilities: Mapping[str, NDArray[np.float32]]
     features: Mapping[str, NDArray[np.float32]]
+
+
+def joined(parts: Iterable[Predictions]) -> Predictions:
+    """Predictions of several parts of some segments, in their order; a part may be empty."""
+    some = [part for part in parts if part.probabilities]
+    probabilities, features = [part.probabilities for part in some], [part.features for part in some]
+    return Predictions(
+        {stream: np.concatenate([part[stream] for part in probabilities]) for stream in probabilities[0]},
+        {modality: np.concatenate([part[modality] for part in features]) for modality in features[0]},
+    )
 
 
 def clip_rule(config: ExperimentConfig) -> ClipRule:
@@ -70,9 +81,9 @@ def predict(
     network.eval()
     probabilities: dict[str, list[Tensor]] = {}
     features: dict[str, list[Tensor]] = {}
-    for batch in clips:
+    for batch in clips.on(device):
         windows = next(iter(batch.values())).shape[1]
-        found = network.features({m: clip.to(device).flatten(0, 1) for m, clip in batch.items()})
+        found = network.features({m: clip.flatten(0, 1) for m, clip in batch.items()})
         streams = network.stream_logits(found)
         for name, logits in {FUSED: fuse(streams), **streams}.items():
             probabilities.setdefault(name, []).append(_window_probabilities(logits, windows, average))
@@ -107,8 +118,8 @@ def statistics_of(network: LateFusionNetwork, clips: TestClipLoader, *, device: 
     """
 
     def forward_target() -> None:
-        for batch in clips:
-            network.features({m: clip.to(device).flatten(0, 1) for m, clip in batch.items()})
+        for batch in clips.on(device):
+            network.features({m: clip.flatten(0, 1) for m, clip in batch.items()})
 
     with adapted_batchnorm(network, forward_target):
         yield
@@ -121,9 +132,9 @@ def extract_features(
     """Features F^m of every window of every segment, `(N, windows, F)` by modality."""
     network.eval()
     features: dict[str, list[Tensor]] = {}
-    for batch in clips:
+    for batch in clips.on(device):
         windows = next(iter(batch.values())).shape[1]
-        for modality, found in network.features({m: c.to(device).flatten(0, 1) for m, c in batch.items()}).items():
+        for modality, found in network.features({m: clip.flatten(0, 1) for m, clip in batch.items()}).items():
             features.setdefault(modality, []).append(found.float().unflatten(0, (-1, windows)).cpu())
     return _joined(features)
 

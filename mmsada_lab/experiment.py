@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from joblib import cpu_count
 from safetensors.torch import save as safetensors_bytes
 from torch.optim import Optimizer
 from torch.utils.data import ConcatDataset
@@ -27,12 +26,14 @@ from mmsada_lab.atomic import write_atomic
 from mmsada_lab.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmsada_lab.checks import check_fit
 from mmsada_lab.config import ExperimentConfig, Stage
-from mmsada_lab.data.batches import TestClipLoader, TestClips, TrainingBatch, TrainingBatches, inputs_of
-from mmsada_lab.data.read_ahead import BatchLoader, lost_workers_named
+from mmsada_lab.data.batches import TrainingBatch, TrainingBatches
+from mmsada_lab.data.clips import inputs_of
+from mmsada_lab.data.read_ahead import BatchLoader, default_workers, lost_workers_named
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.data.sources import load_data
+from mmsada_lab.data.test_clips import TestClipLoader, TestClips
 from mmsada_lab.errors import UserError
-from mmsada_lab.evaluate import FUSED, Predictions, accuracies, clip_rule, labels_of, predict, statistics_of
+from mmsada_lab.evaluate import FUSED, Predictions, accuracies, clip_rule, joined, labels_of, predict, statistics_of
 from mmsada_lab.first_stage import alone, first_stage_path, publish
 from mmsada_lab.methods import METHODS
 from mmsada_lab.models.network import LateFusionNetwork, build_network
@@ -40,6 +41,7 @@ from mmsada_lab.models.pretrained import load_backbones
 from mmsada_lab.processes import (
     average_statistics,
     check_agreement,
+    from_every_process,
     launched_together,
     main_decides,
     match_statistics,
@@ -148,7 +150,7 @@ class Experiment:
         source, self.target = data.domain(config.source), data.domain(config.target)
         self.source = replace(source, train=tuple(s for s in source.train if s.label is not None))
         self.rule = clip_rule(config)
-        self.workers = _default_workers(data) if workers is None else workers
+        self.workers = default_workers(data) if workers is None else workers
         self.network = self._build_network()
         self.pretrained = load_backbones(dict(self.network.backbones.items()), config.pretrained)
         lay_out(self.network, config)
@@ -159,9 +161,10 @@ class Experiment:
         # A target without test segments is predicted where it was trained; labels those segments may have stay unseen.
         self.evaluated = self.target.test or self.target.unlabelled().train
         self.labels = labels_of(self.evaluated)
-        self.test_clips = self._test_clips(self.target, self.evaluated)
+        shard = (accelerator.process_index, accelerator.num_processes)
+        self.test_clips = self._test_clips(self.target, self.evaluated, shard=shard)
         self.source_evaluated = self.source.test or self.source.train
-        self.source_clips = self._test_clips(self.source, self.source_evaluated)
+        self.source_clips = self._test_clips(self.source, self.source_evaluated, shard=shard)
         self.target_training = self._test_clips(self.target, self.target.unlabelled().train, windows=1)
 
     def _build_network(self) -> LateFusionNetwork:
@@ -173,7 +176,14 @@ class Experiment:
             _fit_standardise(network, self._test_clips(self.source, self.source.train, windows=1))
         return network
 
-    def _test_clips(self, domain: Domain, segments: Sequence[Segment], *, windows: int | None = None) -> TestClipLoader:
+    def _test_clips(
+        self,
+        domain: Domain,
+        segments: Sequence[Segment],
+        *,
+        windows: int | None = None,
+        shard: tuple[int, int] = (0, 1),
+    ) -> TestClipLoader:
         clips = TestClips(
             domain,
             segments,
@@ -183,7 +193,7 @@ class Experiment:
         )
         # A step in parts is a sign of little memory. Batch statistics, of one window each, keep their batches.
         fewer = 1 if windows == 1 else self.config.accumulation
-        return TestClipLoader(clips, batch_size=max(1, 16 // fewer), workers=self.workers)
+        return TestClipLoader(clips, batch_size=max(1, 16 // fewer), workers=self.workers, shard=shard)
 
     def run(self, *, show_progress: bool) -> None:
         """Run the stages that are not done yet, then save what the run leaves."""
@@ -208,8 +218,9 @@ class Experiment:
                 else:
                     self._run_stage(number, resumed=resumed, bar=bar)
                 resumed = None
+        source, target = self._predict(self.source_clips), self._predict(self.test_clips)
         if self.accelerator.is_main_process:
-            self._finish()
+            self._finish(source, target)
 
     def _start(self) -> dict[str, object]:
         """What every process must start from."""
@@ -332,11 +343,13 @@ class Experiment:
         return {f"validator/{name}": value for name, value in scores.items()}
 
     def _predict(self, clips: TestClipLoader) -> Predictions:
+        """Predictions of all segments, of which every process computes a share."""
         device, average = self.accelerator.device, self.config.window_average
         adapted = self.config.test_statistics == "target"
         estimated = statistics_of(self.network, self.target_training, device=device) if adapted else nullcontext()
         with as_written(self.config), estimated:
-            return predict(self.network, clips, device=device, average=average)
+            own = predict(self.network, clips, device=device, average=average)
+        return joined(from_every_process(self.accelerator, own))
 
     def _save_checkpoint(self, optimiser: Optimizer) -> None:
         if self.accelerator.is_main_process:
@@ -365,7 +378,7 @@ class Experiment:
         }
         write_json(self.folder.manifest_path, manifest)
 
-    def _finish(self) -> None:
+    def _finish(self, source: Predictions, target: Predictions) -> None:
         """Save what the run leaves; the manifest last, so that a finished run is a whole one."""
         kept, path = self.progress.kept, self.folder.path
         self.folder.write_history(self.progress.history)
@@ -373,8 +386,7 @@ class Experiment:
         uids = np.array([segment.uid for segment in self.evaluated])
         steps = np.array([step for step, _ in kept])
         write_arrays(path / "predictions.npz", {"uid": uids, "label": self.labels, "steps": steps, **arrays})
-        source = self._predict(self.source_clips)
-        write_arrays(path / "features.npz", self._feature_arrays(source, self._predict(self.test_clips)))
+        write_arrays(path / "features.npz", self._feature_arrays(source, target))
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         write_atomic(path / "model.safetensors", lambda file: file.write(safetensors_bytes(weights)))
         result = {
@@ -408,11 +420,6 @@ def _fit_standardise(network: LateFusionNetwork, source_training: TestClipLoader
 
 def _shown_accuracy(values: dict[str, float]) -> str:
     return f"target top-1 {values['fused/top1']:.1f} %" if "fused/top1" in values else "target unlabelled"
-
-
-def _default_workers(data: DataSource) -> int:
-    """Clips from memory are cut faster than a process could send them; JPEG decoding wants company."""
-    return 0 if data.in_memory else min(int(cpu_count()), 8)
 
 
 def _device_name(device: torch.device) -> str:

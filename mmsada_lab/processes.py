@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmsada_lab.errors import UserError
+
+T = TypeVar("T")
 
 
 def launched_together() -> bool:
@@ -38,6 +40,14 @@ def main_decides(accelerator: Accelerator, answer: Callable[[], bool]) -> bool:
     return bool(found[0])
 
 
+def from_every_process(accelerator: Accelerator, own: T) -> list[T]:
+    """What each process has, in their order."""
+    if accelerator.num_processes == 1:
+        return [own]
+    gathered: list[T] = gather_object([own])
+    return gathered
+
+
 def check_agreement(accelerator: Accelerator, facts: Mapping[str, object]) -> None:
     """Check that all processes are about to do the same.
 
@@ -50,7 +60,7 @@ def check_agreement(accelerator: Accelerator, facts: Mapping[str, object]) -> No
     """
     if accelerator.num_processes == 1:
         return
-    said: list[dict[str, object]] = gather_object([dict(facts)])
+    said = from_every_process(accelerator, dict(facts))
     for name, first in said[0].items():
         for number, other in enumerate(said):
             if other[name] != first:

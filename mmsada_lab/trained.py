@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,11 @@ from safetensors.torch import load_file
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.data.arrays.features import write_features
-from mmsada_lab.data.batches import TestClipLoader, TestClips, inputs_of
+from mmsada_lab.data.clips import inputs_of
+from mmsada_lab.data.read_ahead import default_workers
 from mmsada_lab.data.segments import DataSource, Domain, Segment
 from mmsada_lab.data.sources import load_data
+from mmsada_lab.data.test_clips import TestClipLoader, TestClips
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.evaluate import FUSED, Predictions, clip_rule, extract_features, labels_of, predict, statistics_of
 from mmsada_lab.models.network import LateFusionNetwork, build_network
@@ -36,6 +38,7 @@ class Trained:
         network: with the weights of the last step, on its device.
         inputs: kind and channels of each modality.
         device: where it computes.
+        workers: processes that read clips.
     """
 
     config: ExperimentConfig
@@ -43,6 +46,7 @@ class Trained:
     network: LateFusionNetwork
     inputs: Mapping[str, tuple[str, int]]
     device: torch.device
+    workers: int = 0
 
     def clips(self, domain: Domain, segments: Sequence[Segment], *, windows: int | None = None) -> TestClipLoader:
         """Test clips of segments, cut as the run's configuration says."""
@@ -53,7 +57,9 @@ class Trained:
                 rule=clip_rule(self.config),
                 modalities=self.config.modalities,
                 windows=windows or self.config.test_windows,
-            )
+            ),
+            workers=self.workers,
+            title=f"{len(segments)} segments of {domain.name}",
         )
 
     @contextmanager
@@ -103,7 +109,13 @@ def load_trained(run: Path, *, device: str = "auto") -> Trained:
 
 
 def predict_table(
-    run: Path, *, data: str | None = None, domain: str | None = None, split: str = "all", device: str = "auto"
+    run: Path,
+    *,
+    data: str | None = None,
+    domain: str | None = None,
+    split: str = "all",
+    device: str = "auto",
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """What a run says of the segments of a domain, labelled or not: one row a segment.
 
@@ -113,6 +125,7 @@ def predict_table(
         domain: the run's target by default.
         split: ``all``, ``train`` or ``test``.
         device: ``auto`` or ``cpu``.
+        workers: processes that read clips; None chooses (none where frames are in memory).
 
     Returns:
         Columns uid, domain, split, video, start, stop, label (empty where unknown), predicted and confidence (of the
@@ -120,7 +133,7 @@ def predict_table(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    trained, opened = _opened(run, data, device)
+    trained, opened = _opened(run, data, device, workers)
     where = _fitting_domain(trained, opened, domain or trained.config.target)
     parts = {
         name: segments for name, segments in (("train", where.train), ("test", where.test)) if split in ("all", name)
@@ -156,7 +169,13 @@ def _predicted(found: Predictions, trained: Trained) -> pd.DataFrame:
 
 
 def write_run_features(
-    run: Path, destination: Path, *, data: str | None = None, domains: Sequence[str] = (), device: str = "auto"
+    run: Path,
+    destination: Path,
+    *,
+    data: str | None = None,
+    domains: Sequence[str] = (),
+    device: str = "auto",
+    workers: int | None = None,
 ) -> Path:
     """Write the features of a run's streams, per segment and window, as a folder that ``features:DIR`` reads.
 
@@ -166,8 +185,9 @@ def write_run_features(
         data: specification of the data; the run's own by default.
         domains: which ones; all by default.
         device: ``auto`` or ``cpu``.
+        workers: processes that read clips; None chooses.
     """
-    trained, opened = _opened(run, data, device)
+    trained, opened = _opened(run, data, device, workers)
     rows, features = [], []
     for name in domains or opened.domains:
         domain = _fitting_domain(trained, opened, name)
@@ -188,9 +208,10 @@ def _row(segment: Segment, domain: str, split: str, classes: Sequence[str]) -> d
     return {"uid": segment.uid, "domain": domain, "split": split, "label": label, **dict(segment.further)}
 
 
-def _opened(run: Path, data: str | None, device: str) -> tuple[Trained, DataSource]:
+def _opened(run: Path, data: str | None, device: str, workers: int | None) -> tuple[Trained, DataSource]:
     trained = load_trained(run, device=device)
-    return trained, load_data(data or trained.config.data)
+    opened = load_data(data or trained.config.data)
+    return replace(trained, workers=default_workers(opened) if workers is None else workers), opened
 
 
 def _fitting_domain(trained: Trained, data: DataSource, name: str) -> Domain:

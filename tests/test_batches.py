@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -18,20 +19,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 from toy import PaintedReader, number_of, toy_config, toy_data, toy_segments
+from tqdm.auto import tqdm
 
-from mmsada_lab.data.batches import (
-    ClipRule,
-    SourceBatch,
-    TargetBatch,
-    TestClipLoader,
-    TestClips,
-    TrainingBatch,
-    TrainingBatches,
-    draw_indices,
-    inputs_of,
-)
+from mmsada_lab.data import test_clips
+from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch, TrainingBatches, draw_indices
+from mmsada_lab.data.clips import ClipRule, inputs_of
 from mmsada_lab.data.segments import Domain, Segment
 from mmsada_lab.data.sources import load_data
+from mmsada_lab.data.test_clips import TestClipLoader, TestClips
 from mmsada_lab.data.windows import WindowRule, centre_bounds, window_at
 from mmsada_lab.data.windows import test_centres as centres_for_testing
 from mmsada_lab.errors import UserError
@@ -551,3 +546,41 @@ class TestTestClips:
         again = list(loader)
         assert len(reads) > seen
         assert all(torch.equal(a[m], b[m]) for a, b in zip(first, again, strict=True) for m in a)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    @pytest.mark.parametrize("keep", [0, 2**20])
+    def test_every_pass_and_any_number_of_processes_give_the_same(
+        self, keep: int, workers: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Their memory is used again: what was given out before must not change. Processes end with what is kept."""
+        monkeypatch.setattr(TestClipLoader, "KEEP_BYTES", keep)
+        clips = clips_for_testing(painted("A"))
+        loader = TestClipLoader(clips, batch_size=3, workers=workers)
+        for _ in range(2):
+            found = list(loader)
+            assert [len(batch["m1"]) for batch in found] == [3, 1]
+            for modality in found[0]:
+                whole = torch.cat([batch[modality] for batch in found])
+                assert torch.equal(whole, torch.stack([clip[modality] for clip in clips]))
+            kept = 0 if keep else workers
+            assert len(multiprocessing.active_children()) == kept
+
+    @pytest.mark.parametrize("parts", [1, 2, 3, 5])
+    def test_parts_in_order_are_the_whole(self, parts: int) -> None:
+        """Batches stay whole, so that a part computes what one process would; of four segments, two batches."""
+        clips = clips_for_testing(painted("A"))
+        loaders = [TestClipLoader(clips, batch_size=2, shard=(part, parts)) for part in range(parts)]
+        found = [batch["m0"] for loader in loaders for batch in loader]
+        assert [len(batch) for batch in found] == [2, 2]
+        assert torch.equal(torch.cat(found), torch.stack([clip["m0"] for clip in clips]))
+        sizes = [len(loader) for loader in loaders]
+        assert (sum(sizes), max(sizes)) == (2, 2 if parts == 1 else 1)
+
+    def test_a_title_shows_how_far_it_is(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(test_clips, "tqdm", lambda *args, **options: tqdm(*args, **options | {"delay": 0}))
+        list(TestClipLoader(clips_for_testing(painted("A"))))
+        assert not capsys.readouterr().err
+        list(TestClipLoader(clips_for_testing(painted("A")), batch_size=2, title="4 segments of A"))
+        assert "4 segments of A:   0%|" in capsys.readouterr().err

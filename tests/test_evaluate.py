@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from toy import PaintedReader, toy_segments
 
-from mmsada_lab.data.batches import ClipRule, TestClipLoader, TestClips
+from mmsada_lab.data.clips import ClipRule
 from mmsada_lab.data.segments import Domain, Segment
+from mmsada_lab.data.test_clips import TestClipLoader, TestClips
 from mmsada_lab.data.windows import WindowRule
-from mmsada_lab.evaluate import Predictions, accuracies, mean_class_accuracy, predict, statistics_of, top1
+from mmsada_lab.evaluate import Predictions, accuracies, joined, mean_class_accuracy, predict, statistics_of, top1
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork
 
@@ -55,6 +56,16 @@ def windows_of(*rows: list[int], modalities: tuple[str, ...] = ("rgb",), batch_s
     rule = ClipRule(WindowRule(2, 1), 7)
     clips = TestClips(Domain("A", readers, (), segments), segments, rule=rule, modalities=modalities, windows=windows)
     return TestClipLoader(clips, batch_size=batch_size)
+
+
+def test_parts_are_joined_in_their_order_and_may_be_empty() -> None:
+    parts = [
+        Predictions({}, {}),
+        *(Predictions({"fused": np.full((n, 2), n)}, {"rgb": np.full((n, 3), n)}) for n in (2, 1)),
+    ]
+    found = joined(parts)
+    assert found.probabilities["fused"].tolist() == [[2, 2], [2, 2], [1, 1]]
+    assert found.features["rgb"].shape == (3, 3)
 
 
 def softmax(logits: object) -> np.ndarray:

@@ -137,6 +137,7 @@ FOLLOWED = {
     "mcd": config("mcd", **SHORT),
     "adabn": config("adabn", batch_size=12, **SHORT),
     "source_only": config("source_only", batch_size=12, **SHORT),
+    "evaluated in two batches": config("source_only", batch_size=12, accumulation=2, **SHORT),
 }
 
 
@@ -244,7 +245,7 @@ def test_processes_that_disagree_train_nothing(tmp_path: Path) -> None:
 class Two:
     """An accelerator of two processes, as far as these functions look."""
 
-    num_processes, is_main_process = 2, True
+    num_processes, process_index, is_main_process, device = 2, 0, True, torch.device("cpu")
 
 
 class TestOneOfSeveral:
@@ -270,6 +271,17 @@ class TestOneOfSeveral:
             processes.others_alive(Two(), continues_at=lambda: 7),
         ):
             raise error
+
+    def test_each_evaluates_a_share(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """9 segments in batches of 8 and 1. Statistics of the target (AdaBN) take all its clips, everywhere."""
+        one, seen = FOLLOWED["evaluated in two batches"], []
+        for number in range(2):
+            monkeypatch.setattr(Two, "process_index", number)
+            runs = RunFolder(tmp_path, one, data_name="toy")
+            run = experiment.Experiment(one, toy.toy_data(), runs, accelerator=Two(), workers=0)
+            for loader in (run.test_clips, run.source_clips, run.target_training):
+                seen.append([len(batch["rgb"]) for batch in loader])
+        assert seen == [[8], [8], [16, 2], [1], [1], [16, 2]]
 
     @pytest.mark.parametrize("momentum", [0.001, 0.1])
     def test_statistics_of_two_forget_as_fast_as_those_of_one(self, momentum: float) -> None:

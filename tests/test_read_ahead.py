@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from toy import SMALL, Mmsada
 
-from mmsada_lab.data.batches import ClipRule, TrainingBatch, TrainingBatches
+from mmsada_lab.data.batches import TrainingBatch, TrainingBatches
+from mmsada_lab.data.clips import ClipRule
 from mmsada_lab.data.epic import source
 from mmsada_lab.data.read_ahead import AHEAD, BatchLoader, Slot, lost_workers_named, room
 from mmsada_lab.data.sources import load_data

@@ -15,8 +15,10 @@ from torch.testing import assert_close
 from toy import class_of, number_of, toy_config, toy_data
 
 from mmsada_lab.config import METHODS
-from mmsada_lab.data.batches import ClipRule, TestClips, TrainingBatches, inputs_of
+from mmsada_lab.data.batches import TrainingBatches
+from mmsada_lab.data.clips import ClipRule, inputs_of
 from mmsada_lab.data.segments import DataSource, Segment
+from mmsada_lab.data.test_clips import TestClips
 from mmsada_lab.data.windows import WindowRule, test_windows
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment

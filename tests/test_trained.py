@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 from toy import relabelled, toy_config, toy_data
@@ -49,6 +50,11 @@ class TestPredictions:
         assert found.loc[found["split"] == "test", "label"].tolist() == [
             toy_data().classes[s.label] for s in domain.test
         ]
+
+    def test_any_number_of_processes_reads_the_same(self, tmp_path: Path) -> None:
+        path = run("adabn", tmp_path)
+        alone, two = (predict_table(path, device="cpu", workers=workers) for workers in (0, 2))
+        pd.testing.assert_frame_equal(alone, two)
 
     def test_spare_outputs_are_named_as_such(self, tmp_path: Path) -> None:
         found = predict_table(run("source_only", tmp_path, outputs_per_class=2), device="cpu")

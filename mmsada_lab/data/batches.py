@@ -1,4 +1,4 @@
-"""Training batches and test clips, each a pure function of (seed, stage, step): that is what makes runs resumable.
+"""Training batches, each a pure function of (seed, stage, step): that is what makes runs resumable.
 
 Legend: `B` clips, `C` channels, `T` frames, `S` side of a clip in pixels. A clip of video is `(C, T, S, S)` uint8, of
 a series `(C, T)` float32, of a vector `(C,)` float32.
@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from mmsada_lab.data.clips import ClipRule, cropped, cut_clips, read_clips, room_for_clips
 from mmsada_lab.data.device_crops import Boxes, cut_out, resize_on_device
-from mmsada_lab.data.read_ahead import room
-from mmsada_lab.data.segments import Domain, Kind, Picture, Reader, Segment, pictures_of
+from mmsada_lab.data.segments import Domain, Picture, Reader, Segment, pictures_of
 from mmsada_lab.data.shares import share_of
-from mmsada_lab.data.transforms import Crop, apply_crop, centre_crop, negate_mirrored, place_crop, sample_crop
-from mmsada_lab.data.windows import WindowRule, test_windows, training_window
+from mmsada_lab.data.transforms import Crop, sample_crop
+from mmsada_lab.data.windows import training_window
 from mmsada_lab.errors import UserError
 
 
@@ -89,29 +89,6 @@ class TrainingBatch:
     def pin_memory(self) -> TrainingBatch:
         """The same batch in memory that a device can copy from by itself (`DataLoader` asks for it by this name)."""
         return TrainingBatch(self.source.pin_memory(), self.target.pin_memory() if self.target else None)
-
-
-@dataclass(frozen=True)
-class ClipRule:
-    """How clips are cut from segments, in time and in space.
-
-    Attributes:
-        window: length and stride of a window.
-        size: S, side of a clip.
-        offsets: crop offsets in training, see `sample_crop`.
-        synchronous: the modalities of a clip share window, crop and flip (Table 4's "Sync").
-        negatives: the last half of each domain's clips gets its later modalities from other segments
-            (batches of kind ``half``); otherwise every clip corresponds.
-        resize_on: where training crops are resized and mirrored: by the ``loader``, clip by clip, or on the ``device``,
-            batch by batch (at most one grey level apart).
-    """
-
-    window: WindowRule
-    size: int
-    offsets: str = "released"
-    synchronous: bool = False
-    negatives: bool = False
-    resize_on: str = "loader"
 
 
 def draw_indices(count: int, batch_size: int, *, steps: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -210,63 +187,29 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _boxes(
         self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
     ) -> Boxes:
-        reader, rule = domain.readers[modality], self._rule
-        cuts = tuple(
-            cut_out(_training_pictures(reader, segment, rule, rng), channels=reader.channels, length=rule.window.length)
-            for segment, rng in zip(segments, generators, strict=True)
-        )
-        return Boxes(cuts, rule.size, reader.mirror_negates)
+        reader, length = domain.readers[modality], self._rule.window.length
+        cuts = []
+        for segment, rng in zip(segments, generators, strict=True):
+            cuts.append(cut_out(self._pictures(reader, segment, rng), channels=reader.channels, length=length))
+        return Boxes(tuple(cuts), self._rule.size, reader.mirror_negates)
 
     def _stack(
         self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
     ) -> Tensor:
-        reader, rule = domain.readers[modality], self._rule
-        # One array for the batch: a tensor for each clip and a stack of them would copy everything once more.
-        clips = room((len(segments), *clip_shape(reader, rule)), _DTYPES[reader.kind])
-        for clip, segment, rng in zip(clips, segments, generators, strict=True):
-            _fill_training_clip(clip, reader, segment, rule, rng)
+        reader = domain.readers[modality]
+        clips = room_for_clips(len(segments), reader, self._rule)
+        for place, (segment, rng) in enumerate(zip(segments, generators, strict=True)):
+            clip = clips[place : place + 1]
+            if reader.kind == "video":
+                cut_clips(clip, self._pictures(reader, segment, rng), mirror_negates=reader.mirror_negates)
+            else:
+                read_clips(clip, reader, segment, training_window(segment, self._rule.window, rng)[None])
         return torch.from_numpy(clips)
 
-
-_DTYPES: dict[Kind, type[np.generic]] = {"video": np.uint8, "series": np.float32, "vector": np.float32}
-
-
-def clip_shape(reader: Reader, rule: ClipRule) -> tuple[int, ...]:
-    """Shape of one clip: `(C, T, S, S)`, `(C, T)` or `(C,)`."""
-    length, size = rule.window.length, rule.size
-    shapes: dict[Kind, tuple[int, ...]] = {"video": (length, size, size), "series": (length,), "vector": ()}
-    return (reader.channels, *shapes[reader.kind])
-
-
-def _fill_training_clip(
-    clip: NDArray[Any], reader: Reader, segment: Segment, rule: ClipRule, rng: np.random.Generator
-) -> None:
-    if reader.kind != "video":
-        clip[:] = _channels_first(reader.read(segment, training_window(segment, rule.window, rng)), reader.kind)
-        return
-    for crop, (channel, (time, *again), picture) in _training_pictures(reader, segment, rule, rng):
-        planes = clip[channel : channel + picture.shape[2]]
-        place_crop(picture, crop, planes[:, time])
-        for other in again:
-            planes[:, other] = planes[:, time]
-    negate_mirrored(clip, crop, reader.mirror_negates)
-
-
-def _training_pictures(
-    reader: Reader, segment: Segment, rule: ClipRule, rng: np.random.Generator
-) -> Iterator[tuple[Crop, Picture]]:
-    """The pictures of a random window, each with the random crop that is the same for all of them."""
-    window, crop = training_window(segment, rule.window, rng), None
-    for part in pictures_of(reader, segment, window):
-        if crop is None:
-            height, width = part[2].shape[:2]
-            crop = sample_crop(height, width, rng, offsets=rule.offsets)
-        yield crop, part
-
-
-def _channels_first(frames: NDArray[Any], kind: Kind) -> NDArray[Any]:
-    """`(T, H, W, C)` to `(C, T, H, W)`, `(T, C)` to `(C, T)`, and of a vector's equal rows the first."""
-    return frames[0] if kind == "vector" else np.moveaxis(frames, -1, 0)
+    def _pictures(self, reader: Reader, segment: Segment, rng: np.random.Generator) -> Iterator[tuple[Crop, Picture]]:
+        """The pictures of a random window, and a random crop of them."""
+        window = training_window(segment, self._rule.window, rng)
+        return cropped(pictures_of(reader, segment, window), partial(sample_crop, rng=rng, offsets=self._rule.offsets))
 
 
 def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list[Segment]:
@@ -278,70 +221,3 @@ def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list
     tail = list(segments[positives:])
     by %= max(len(tail), 1)
     return [*segments[:positives], *tail[by:], *tail[:by]]
-
-
-class TestClips(Dataset[dict[str, Tensor]]):
-    """Equidistant windows of segments, centre-cropped; item i is a `(windows, ...)` stack of clips by modality.
-
-    Args:
-        domain: where the segments are read.
-        segments: which ones, in order.
-        rule: how clips are cut; only window and size matter here.
-        modalities: streams.
-        windows: windows per segment (5 in the paper); all modalities see the same ones.
-    """
-
-    __test__ = False
-
-    def __init__(
-        self, domain: Domain, segments: Sequence[Segment], *, rule: ClipRule, modalities: Sequence[str], windows: int
-    ) -> None:
-        self._domain, self.segments = domain, tuple(segments)
-        self._rule, self._modalities, self._windows = rule, tuple(modalities), windows
-
-    def __len__(self) -> int:
-        return len(self.segments)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {modality: self._windows_of(self.segments[index], modality) for modality in self._modalities}
-
-    def _windows_of(self, segment: Segment, modality: str) -> Tensor:
-        reader = self._domain.readers[modality]
-        windows = test_windows(segment, self._rule.window, count=self._windows)
-        frames = reader.read(segment, windows.ravel())
-        if reader.kind == "video":
-            frames = apply_crop(frames, centre_crop(*frames.shape[1:3]), size=self._rule.size)
-        clips = [_channels_first(window, reader.kind) for window in np.split(frames, len(windows))]
-        return torch.from_numpy(np.stack(clips))
-
-
-class TestClipLoader:
-    """Iterates over test clips in batches of segments; keeps them in memory when they are small.
-
-    Yields dicts of `(B, windows, ...)` clips by modality.
-    """
-
-    __test__ = False
-    KEEP_BYTES = 512 * 2**20
-
-    def __init__(self, clips: TestClips, *, batch_size: int = 16, workers: int = 0) -> None:
-        self.segments = clips.segments
-        self._loader = DataLoader(clips, batch_size=batch_size, num_workers=workers)
-        self._kept: list[dict[str, Tensor]] | None = None
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        if self._kept is not None:
-            yield from self._kept
-            return
-        kept: list[dict[str, Tensor]] | None = []
-        bytes_kept = 0
-        for batch in self._loader:
-            bytes_kept += sum(clip.nbytes for clip in batch.values())
-            kept = [*kept, batch] if kept is not None and bytes_kept <= self.KEEP_BYTES else None
-            yield batch
-        self._kept = kept
-
-
-def inputs_of(domain: Domain, modalities: Sequence[str]) -> dict[str, tuple[Kind, int]]:
-    """Kind and number of channels C of each modality: what a network's backbones are built for."""
-    return {modality: (domain.readers[modality].kind, domain.readers[modality].channels) for modality in modalities}

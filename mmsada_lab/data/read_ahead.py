@@ -22,10 +22,12 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mmsada_lab.data.segments import DataSource
 from mmsada_lab.errors import UserError
 
 T = TypeVar("T")
@@ -37,6 +39,11 @@ AHEAD = 2
 
 _ALIGNMENT = 64
 _LOST = re.compile(r"DataLoader worker \(pid")
+
+
+def default_workers(data: DataSource) -> int:
+    """Clips from memory are cut faster than a process could send them; JPEG decoding wants company."""
+    return 0 if data.in_memory else min(int(cpu_count()), 8)
 
 
 class BatchLoader(Generic[T]):
@@ -68,6 +75,10 @@ class BatchLoader(Generic[T]):
                 if isinstance(made, UserError):
                     raise made
                 yield made.unpacked() if isinstance(made, _Packed) else made
+
+    def close(self) -> None:
+        """End the worker processes; they start again when items are asked for."""
+        self._loader, self._slots = None, []
 
     def _built(self) -> DataLoader[Any]:
         if not self._workers or not hasattr(os, "memfd_create"):  # not on Linux: sent, at the price above
