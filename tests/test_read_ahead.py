@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ import tiny_epic
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from toy import SMALL, Mmsada
+from toy import SMALL, Mmsada, toy_data
 
+from mmsada_lab.data import read_ahead
 from mmsada_lab.data.batches import TrainingBatch, TrainingBatches
 from mmsada_lab.data.clips import ClipRule
 from mmsada_lab.data.epic import source
-from mmsada_lab.data.read_ahead import AHEAD, BatchLoader, Slot, lost_workers_named, room
+from mmsada_lab.data.read_ahead import AHEAD, BatchLoader, Slot, default_workers, lost_workers_named, room
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.data.windows import WindowRule
 from mmsada_lab.errors import UserError
@@ -60,6 +61,17 @@ class Numbers(Dataset[Item]):
         square[...] = torch.arange(4).view(2, 2)
         parts = (streams["in place"][:2], streams["in place"][:, 1:], square, square.T)
         return Item(number, streams, (torch.tensor([number]), torch.tensor(True), None, *parts, torch.empty(0)))
+
+
+@pytest.mark.parametrize(("cores", "together", "workers"), [(2, 1, 2), (16, 1, 16), (64, 1, 16), (64, 8, 8), (4, 8, 1)])
+def test_processes_trained_together_share_the_cores(
+    cores: int, together: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_ahead, "cpu_count", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(together))
+    data = toy_data()
+    assert default_workers(data) == workers
+    assert default_workers(replace(data, in_memory=True)) == 0
 
 
 def assert_is(item: Item, number: int) -> None:

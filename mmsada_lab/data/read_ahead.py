@@ -42,8 +42,12 @@ _LOST = re.compile(r"DataLoader worker \(pid")
 
 
 def default_workers(data: DataSource) -> int:
-    """Clips from memory are cut faster than a process could send them; JPEG decoding wants company."""
-    return 0 if data.in_memory else min(int(cpu_count()), 8)
+    """Clips from memory are cut faster than a process could send them; JPEG decoding wants company.
+
+    Training processes that were started together on this machine share its cores.
+    """
+    cores = int(cpu_count()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return 0 if data.in_memory else min(max(cores, 1), 16)
 
 
 class BatchLoader(Generic[T]):
