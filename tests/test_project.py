@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def test_constraints_are_exact_and_portable() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert pins == [line for line in pins if re.fullmatch(r"[\w.-]+==[\w.]+", line)], "no paths, no local versions"
+
+
+def test_pinned_packages_take_the_oldest_python_there_is_a_promise_for(project: dict[str, Any]) -> None:
+    """Debian 12 has 3.11.2; a package that wants 3.11.5 cannot be installed there."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    oldest = f"{project['requires-python'].removeprefix('>=')}.0"
+    for name in ranges([line for line in lines if line and not line.startswith("#")]):
+        try:
+            wanted = metadata(name).get("Requires-Python")
+        except PackageNotFoundError:  # of another extra
+            continue
+        assert wanted is None or oldest in SpecifierSet(wanted), f"{name} {version(name)} wants Python {wanted}"
 
 
 def test_every_dependency_has_an_upper_bound(project: dict[str, Any]) -> None:
