@@ -335,7 +335,9 @@ def predict(
     from mmsada_lab.atomic import write_atomic
     from mmsada_lab.trained import predict_table
 
-    table = predict_table(run, data=data, domain=domain, split=split, device=device, workers=workers)
+    table = predict_table(
+        run, data=data, domain=domain, split=split, device=device, workers=workers, show_progress=True
+    )
     write_atomic(to, lambda file: file.write(table.to_csv(index=False).encode()))
     for name, count in table["predicted"].value_counts().items():
         typer.echo(f"{count:>6}  {name}")
@@ -362,7 +364,7 @@ def extract(
     from mmsada_lab.trained import write_run_features
 
     names = domains.split(",") if domains else ()
-    written = write_run_features(run, to, data=data, domains=names, device=device, workers=workers)
+    written = write_run_features(run, to, data=data, domains=names, device=device, workers=workers, show_progress=True)
     typer.echo(f"features:{written}")
 
 

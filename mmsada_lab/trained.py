@@ -39,6 +39,7 @@ class Trained:
         inputs: kind and channels of each modality.
         device: where it computes.
         workers: processes that read clips.
+        show_progress: draw a bar while clips are read for more than two seconds.
     """
 
     config: ExperimentConfig
@@ -47,6 +48,7 @@ class Trained:
     inputs: Mapping[str, tuple[str, int]]
     device: torch.device
     workers: int = 0
+    show_progress: bool = False
 
     def clips(self, domain: Domain, segments: Sequence[Segment], *, windows: int | None = None) -> TestClipLoader:
         """Test clips of segments, cut as the run's configuration says."""
@@ -59,7 +61,7 @@ class Trained:
                 windows=windows or self.config.test_windows,
             ),
             workers=self.workers,
-            title=f"{len(segments)} segments of {domain.name}",
+            title=f"{len(segments)} segments of {domain.name}" if self.show_progress else "",
         )
 
     @contextmanager
@@ -116,6 +118,7 @@ def predict_table(
     split: str = "all",
     device: str = "auto",
     workers: int | None = None,
+    show_progress: bool = False,
 ) -> pd.DataFrame:
     """What a run says of the segments of a domain, labelled or not: one row a segment.
 
@@ -126,6 +129,7 @@ def predict_table(
         split: ``all``, ``train`` or ``test``.
         device: ``auto`` or ``cpu``.
         workers: processes that read clips; None chooses (none where frames are in memory).
+        show_progress: draw a bar if it takes more than two seconds.
 
     Returns:
         Columns uid, domain, split, video, start, stop, label (empty where unknown), predicted and confidence (of the
@@ -133,7 +137,7 @@ def predict_table(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    trained, opened = _opened(run, data, device, workers)
+    trained, opened = _opened(run, data, device, workers=workers, show_progress=show_progress)
     where = _fitting_domain(trained, opened, domain or trained.config.target)
     parts = {
         name: segments for name, segments in (("train", where.train), ("test", where.test)) if split in ("all", name)
@@ -176,6 +180,7 @@ def write_run_features(
     domains: Sequence[str] = (),
     device: str = "auto",
     workers: int | None = None,
+    show_progress: bool = False,
 ) -> Path:
     """Write the features of a run's streams, per segment and window, as a folder that ``features:DIR`` reads.
 
@@ -186,8 +191,9 @@ def write_run_features(
         domains: which ones; all by default.
         device: ``auto`` or ``cpu``.
         workers: processes that read clips; None chooses.
+        show_progress: draw a bar if it takes more than two seconds.
     """
-    trained, opened = _opened(run, data, device, workers)
+    trained, opened = _opened(run, data, device, workers=workers, show_progress=show_progress)
     rows, features = [], []
     for name in domains or opened.domains:
         domain = _fitting_domain(trained, opened, name)
@@ -208,10 +214,13 @@ def _row(segment: Segment, domain: str, split: str, classes: Sequence[str]) -> d
     return {"uid": segment.uid, "domain": domain, "split": split, "label": label, **dict(segment.further)}
 
 
-def _opened(run: Path, data: str | None, device: str, workers: int | None) -> tuple[Trained, DataSource]:
+def _opened(
+    run: Path, data: str | None, device: str, *, workers: int | None, show_progress: bool
+) -> tuple[Trained, DataSource]:
     trained = load_trained(run, device=device)
     opened = load_data(data or trained.config.data)
-    return replace(trained, workers=default_workers(opened) if workers is None else workers), opened
+    workers = default_workers(opened) if workers is None else workers
+    return replace(trained, workers=workers, show_progress=show_progress), opened
 
 
 def _fitting_domain(trained: Trained, data: DataSource, name: str) -> Domain:

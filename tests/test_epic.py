@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_epic import edited, from_files, picture, read, table, write_pickles, write_root
+from tiny_epic import edited, from_files, picture, read, table, unpack, write_pickles, write_root
 
 from mmsada_lab.data.epic import frame_files
 from mmsada_lab.data.epic import source as epic
@@ -331,8 +330,7 @@ def test_utd_tars_equal_their_unpacked_frames(utd: DataSource, tmp_path: Path) -
         reader = from_files(kept)
         place = reader.places[segment.video]
         assert place.tar
-        with tarfile.open(place.path) as archive:
-            archive.extractall(tmp_path / modality, filter="data")
+        unpack(place.path, tmp_path / modality)
         unpacked = JpegReader(
             {segment.video: frame_files.Place(tmp_path / modality, place.series)},
             channels=reader.channels,

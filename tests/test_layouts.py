@@ -10,7 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_epic import add_to_tar, edited, from_files, picture, table, video_files, write_folder, write_root, write_tar
+from tiny_epic import (
+    add_to_tar,
+    edited,
+    from_files,
+    picture,
+    table,
+    unpack,
+    video_files,
+    write_folder,
+    write_root,
+    write_tar,
+)
 
 from mmsada_lab.data.epic import frame_files
 from mmsada_lab.data.epic.jpeg_reader import JpegReader
@@ -273,8 +284,7 @@ def test_real_tars_laid_anew_give_the_same_clips(layout: str, real: Path, tmp_pa
             target.parent.mkdir(parents=True, exist_ok=True)
             tar = utd / modality / person / f"{video}.tar"
             if layout == "folders":
-                with tarfile.open(tar) as archive:
-                    archive.extractall(target, filter="data")
+                unpack(tar, target)
             else:
                 target.symlink_to(tar)
     ours, theirs = load_epic(root), load_epic(utd)

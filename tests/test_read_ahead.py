@@ -28,7 +28,7 @@ from mmsada_lab.data import read_ahead
 from mmsada_lab.data.batches import TrainingBatch, TrainingBatches
 from mmsada_lab.data.clips import ClipRule
 from mmsada_lab.data.epic import source
-from mmsada_lab.data.read_ahead import AHEAD, BatchLoader, Slot, default_workers, lost_workers_named, room
+from mmsada_lab.data.read_ahead import BatchLoader, Slot, batches_ahead, default_workers, lost_workers_named, room
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.data.windows import WindowRule
 from mmsada_lab.errors import UserError
@@ -74,6 +74,13 @@ def test_processes_trained_together_share_the_cores(
     assert default_workers(replace(data, in_memory=True)) == 0
 
 
+class Frozen(Dataset[Tensor]):
+    """How many objects the collector leaves alone where an item is made."""
+
+    def __getitem__(self, number: int) -> Tensor:
+        return torch.tensor(gc.get_freeze_count())
+
+
 def assert_is(item: Item, number: int) -> None:
     expected = Numbers()[number]
     assert item.number == number
@@ -117,6 +124,14 @@ class TestOrder:
 
 
 class TestMemory:
+    @pytest.mark.filterwarnings("ignore:This DataLoader will create")
+    @pytest.mark.parametrize(("workers", "places"), [(1, 3), (3, 7), (8, 17), (9, 10), (16, 17)])
+    def test_many_workers_make_less_ahead(self, workers: int, places: int) -> None:
+        loader = BatchLoader(Numbers(), range(3), workers=workers)
+        for number, item in enumerate(loader):
+            assert_is(item, number)
+        assert len(loader._slots) == places
+
     def test_it_is_used_again(self) -> None:
         """Items take turns in a fixed number of places, and hold still until the next one is asked for."""
         loader = BatchLoader(Numbers(), [9] * 40, workers=2)
@@ -125,8 +140,13 @@ class TestMemory:
             places.append(item.streams["in place"].data_ptr())
             time.sleep(0.002)  # the workers run ahead as far as they may
             assert_is(item, 9)
-        assert len(set(places)) == 2 * AHEAD + 1
-        assert places[: len(places) // 2] == places[2 * AHEAD + 1 :][: len(places) // 2]
+        assert len(set(places)) == 2 * batches_ahead(2) + 1
+        assert places[: len(places) // 2] == places[2 * batches_ahead(2) + 1 :][: len(places) // 2]
+
+    def test_what_workers_inherit_is_not_looked_through_for_garbage(self) -> None:
+        """It would be copied, page by page."""
+        counts = [int(count) for count in BatchLoader(Frozen(), [0, 1], workers=2)]
+        assert min(counts) > gc.get_freeze_count()
 
     def test_what_was_made_in_a_slot_is_not_copied(self) -> None:
         slot = Slot()

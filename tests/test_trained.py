@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 from toy import relabelled, toy_config, toy_data
+from tqdm.auto import tqdm
 from typer.testing import CliRunner
 
 from mmsada_lab.cli import app
+from mmsada_lab.data import test_clips
 from mmsada_lab.data.sources import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
@@ -55,6 +57,15 @@ class TestPredictions:
         path = run("adabn", tmp_path)
         alone, two = (predict_table(path, device="cpu", workers=workers) for workers in (0, 2))
         pd.testing.assert_frame_equal(alone, two)
+
+    def test_a_bar_is_drawn_where_it_is_asked_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = run("source_only", tmp_path)
+        monkeypatch.setattr(test_clips, "tqdm", lambda *args, **options: tqdm(*args, **options | {"delay": 0}))
+        for asked in (False, True):
+            predict_table(path, device="cpu", show_progress=asked)
+            assert ("27 segments of B:" in capsys.readouterr().err) == asked
 
     def test_spare_outputs_are_named_as_such(self, tmp_path: Path) -> None:
         found = predict_table(run("source_only", tmp_path, outputs_per_class=2), device="cpu")

@@ -117,3 +117,12 @@ def from_files(reader: Reader) -> JpegReader:
     assert isinstance(reader, KeptFrames)
     assert isinstance(reader.reader, JpegReader)
     return reader.reader
+
+
+def unpack(tar: Path, folder: Path) -> None:
+    """Files of a tar, in a folder (`extractall` has a filter since Python 3.11.4 only)."""
+    with tarfile.open(tar) as archive:
+        for member in filter(tarfile.TarInfo.isfile, archive):
+            path = folder / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.extractfile(member).read())

@@ -8,6 +8,7 @@ read them, and only says where they are.
 
 from __future__ import annotations
 
+import gc
 import io
 import math
 import mmap
@@ -34,9 +35,6 @@ T = TypeVar("T")
 Where = tuple[int, tuple[int, ...], str]
 """Offset in a slot, shape and type of a tensor."""
 
-AHEAD = 2
-"""Batches that each worker makes before they are asked for."""
-
 _ALIGNMENT = 64
 _LOST = re.compile(r"DataLoader worker \(pid")
 
@@ -50,11 +48,16 @@ def default_workers(data: DataSource) -> int:
     return 0 if data.in_memory else min(max(cores, 1), 16)
 
 
+def batches_ahead(workers: int) -> int:
+    """Batches that each worker makes before they are asked for; of many workers one each is enough, and half a GB."""
+    return 2 if workers <= 8 else 1
+
+
 class BatchLoader(Generic[T]):
     """Iterates over items of a data set in a given order, whatever the number of processes that make them.
 
     With workers an item's tensors lie in memory that is used again: they are valid until the next item is asked for.
-    Memory is bounded: there are never more than `AHEAD` batches a worker, and one.
+    Memory is bounded: there are never more than `batches_ahead` for each worker, and one.
 
     Args:
         batches: the data set; its items are pickled, but for their tensors, which stay where they are.
@@ -88,16 +91,23 @@ class BatchLoader(Generic[T]):
         if not self._workers or not hasattr(os, "memfd_create"):  # not on Linux: sent, at the price above
             order, workers = self._order, self._workers
             return DataLoader(self._batches, batch_size=None, sampler=order, num_workers=workers, pin_memory=self._pin)
-        self._slots = [Slot() for _ in range(self._workers * AHEAD + 1)]
+        ahead = batches_ahead(self._workers)
+        self._slots = [Slot() for _ in range(self._workers * ahead + 1)]
         return DataLoader(
             _InSlots(self._batches, self._order, self._slots),
             batch_size=None,
             num_workers=self._workers,
-            prefetch_factor=AHEAD,
+            prefetch_factor=ahead,
             multiprocessing_context="fork",  # slots are inherited
+            worker_init_fn=_leave_inherited,
             persistent_workers=True,
             pin_memory=self._pin,
         )
+
+
+def _leave_inherited(worker: int) -> None:
+    """To look for garbage in what a process inherited would copy the pages it lies on, 50 MB in each of them."""
+    gc.freeze()
 
 
 class _InSlots(Dataset["_Packed | UserError"]):

@@ -14,7 +14,6 @@ import numpy as np
 from mmsada_lab.data.segments import Frames
 
 _SCALES = (1.0, 0.875, 0.75)
-_PAIRS = [(h, w) for i, h in enumerate(_SCALES) for j, w in enumerate(_SCALES) if abs(i - j) <= 1]
 _TEST_SCALE = 0.875
 _TOGETHER = 3  # channels that OpenCV resizes faster at once than one by one; with more of them it is much slower
 
@@ -40,7 +39,8 @@ def sample_crop(height: int, width: int, rng: np.random.Generator, *, offsets: s
         offsets: ``released``: top or centre, left or centre (the code never looks right or down);
             ``tsn``: the 13 corners, edges, centre and quarter points of TSN.
     """
-    scale_h, scale_w = _PAIRS[rng.integers(len(_PAIRS))]
+    pairs = [(h, w) for i, h in enumerate(_SCALES) for j, w in enumerate(_SCALES) if abs(i - j) <= 1]
+    scale_h, scale_w = pairs[rng.integers(len(pairs))]
     side = min(height, width)
     crop_h, crop_w = round(scale_h * side), round(scale_w * side)
     step_h, step_w = (height - crop_h) // 4, (width - crop_w) // 4
