@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from mmsada_lab.data.clips import cut_clips
 from mmsada_lab.data.device_crops import Box, Boxes, cut_out, resize_on_device
 from mmsada_lab.data.transforms import Crop, apply_crop, centre_crop, sample_crop
 
@@ -137,6 +138,23 @@ class TestPixels:
         frames.flags.writeable = False
         apply_crop(frames, Crop(2, 3, 6, 6, mirror=mirror), size=size, mirror_negates=(0,))
         np.testing.assert_array_equal(frames, kept)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_clips_of_several_windows_cut_picture_by_picture(mirror: bool) -> None:
+    """A picture that several windows see, or one sees twice, comes once; each window is as if it were cut alone."""
+    frames, crop = noise(5, 12, 15, 2), Crop(1, 2, 10, 8, mirror=mirror)
+    windows = np.array([[0, 1, 1], [1, 2, 4], [4, 4, 3]])
+    pictures = [
+        (crop, (c, np.flatnonzero(windows.ravel() == n).tolist(), frames[n, ..., c : c + 1]))
+        for c in range(2)
+        for n in range(5)
+    ]
+    found = np.zeros((3, 2, 3, 6, 6), np.uint8)
+    cut_clips(found, pictures, mirror_negates=(0,))
+    for clip, window in zip(found, windows, strict=True):
+        alone = apply_crop(frames[window], crop, size=6, mirror_negates=(0,))
+        np.testing.assert_array_equal(clip, np.moveaxis(alone, -1, 0))
 
 
 class TestHalves:
