@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsada_lab.data.kitchens.dataset import load_kitchens
-from mmsada_lab.data.segments import DataSource, Domain, Segment
+from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
+from mmsada_lab.datasets.kitchens.loader import load_kitchens
 
 SCALE = 2
 
@@ -21,7 +21,7 @@ def strip(domain: Domain, segment: Segment) -> NDArray[np.uint8]:
     return np.concatenate(pictures, axis=1)
 
 
-def sheet(data: DataSource) -> NDArray[np.uint8]:
+def sheet(data: MultiDomainData) -> NDArray[np.uint8]:
     """A row per verb, a column per kitchen, BGR."""
     rows = []
     for label in range(len(data.classes)):

@@ -32,8 +32,8 @@ from measure import compared, interleaved, parser, progress, ratio, rounded, run
 from mmsada_lab.analysis import figures
 from mmsada_lab.analysis.paper_figures import draw_target_curves, target_curves
 from mmsada_lab.analysis.tables import results_table
-from mmsada_lab.data.show.segment import show_segment
-from mmsada_lab.data.sources import load_data
+from mmsada_lab.datasets.open import load_data
+from mmsada_lab.prepare.show.segment import show_segment
 from mmsada_lab.runs import find_runs, load_history, load_predictions, load_runs, read_manifest
 
 REFERENCE = Path(__file__).parents[1] / "assets" / "reference_runs"
@@ -46,7 +46,7 @@ def opened(count: int, rounds: int) -> tuple[Table, dict[str, Any]]:
     """Opening a results table over so many runs."""
     with tempfile.TemporaryDirectory() as folder:
         paths = list(copied(Path(folder), count))
-        command = [sys.executable, "-c", "from mmsada_lab.cli import main; main()", "results", folder]
+        command = [sys.executable, "-c", "from mmsada_lab.cli.main import main; main()", "results", folder]
         contenders: dict[str, Callable[[], object]] = {
             "reading the manifests": lambda: [path.read_bytes() for path in paths],
             "reading and parsing them": lambda: [json.loads(path.read_text()) for path in paths],

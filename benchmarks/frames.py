@@ -35,15 +35,15 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mmsada_lab.data.batches import TrainingBatches
-from mmsada_lab.data.clips import ClipRule
-from mmsada_lab.data.epic.frame_files import open_tracks
-from mmsada_lab.data.epic.jpeg_reader import JpegReader
-from mmsada_lab.data.read_ahead import BatchLoader
-from mmsada_lab.data.segments import Domain, Picture, Segment
-from mmsada_lab.data.transforms import place_crop, sample_crop
-from mmsada_lab.data.windows import WindowRule, training_window
+from mmsada_lab.clips.batches import TrainingBatches
+from mmsada_lab.clips.clips import ClipRule
+from mmsada_lab.clips.segments import Domain, Picture, Segment
+from mmsada_lab.clips.transforms import place_crop, sample_crop
+from mmsada_lab.clips.windows import WindowRule, training_window
+from mmsada_lab.datasets.epic.frame_files import open_tracks
+from mmsada_lab.datasets.epic.jpeg_reader import JpegReader
 from mmsada_lab.errors import UserError
+from mmsada_lab.runtime.read_ahead import BatchLoader
 
 RULE = ClipRule(WindowRule(16, 2), 224)
 RAW, LIMIT, PILLOW = "raw decoder", "raw decoder, cropped and resized", "Pillow loader, folders"

@@ -20,11 +20,11 @@ import simplejpeg
 from measure import progress
 from numpy.typing import NDArray
 
-from mmsada_lab.data.epic import source
-from mmsada_lab.data.epic.annotations import CSV_NAME
-from mmsada_lab.data.kitchens.dataset import Kitchens
-from mmsada_lab.data.kitchens.export import export_kitchens
-from mmsada_lab.data.segments import DataSource
+from mmsada_lab.clips.segments import MultiDomainData
+from mmsada_lab.datasets.epic import loader as source
+from mmsada_lab.datasets.epic.annotations import CSV_NAME
+from mmsada_lab.datasets.kitchens.loader import Kitchens
+from mmsada_lab.prepare.export_kitchens import export_kitchens
 
 WIDTH, HEIGHT, QUALITY = 456, 256, 90
 DOMAINS = ("D1", "D2")
@@ -98,7 +98,7 @@ def opened_as_large() -> Iterator[None]:
         source.KEEP_BYTES = kept
 
 
-def open_large(root: Path) -> DataSource:
+def open_large(root: Path) -> MultiDomainData:
     """Open a data set of `large_kitchens` as one of a terabyte would be opened."""
     with opened_as_large():
         return source.load_epic(root)

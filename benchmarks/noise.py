@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsada_lab.data.segments import DataSource, Domain, Kind, Segment
+from mmsada_lab.clips.segments import Domain, Kind, MultiDomainData, Segment
 
 FRAME = (256, 340)
 
@@ -29,11 +29,11 @@ class NoiseReader:
         return 1, 10_000
 
 
-def noise(segments: int) -> DataSource:
+def noise(segments: int) -> MultiDomainData:
     """Two domains of noise with eight classes."""
     readers = {"rgb": NoiseReader(3), "flow": NoiseReader(2)}
     domains = {
         name: Domain(name, readers, tuple(Segment(f"{name}{n}", name, 100, 200, n % 8) for n in range(segments)), ())
         for name in ("D1", "D2")
     }
-    return DataSource("noise", tuple("abcdefgh"), domains, "noise", in_memory=True)
+    return MultiDomainData("noise", tuple("abcdefgh"), domains, "noise", in_memory=True)

@@ -28,13 +28,13 @@ import pandas as pd
 from scipy.stats import kstest
 from tqdm.auto import tqdm
 
-from mmsada_lab.analysis.gap import run_gap
+from mmsada_lab.analysis.gap.table import run_gap
 from mmsada_lab.analysis.tables import pair_matrix, paired_difference
-from mmsada_lab.batch import run_grid
 from mmsada_lab.config import METHODS, ExperimentConfig
-from mmsada_lab.grids.grid import pairs_for
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import load_runs
+from mmsada_lab.sweeps.batch import run_grid
+from mmsada_lab.sweeps.grid import pairs_for
 
 EQUAL = "source_only, half the batch"
 ALIKE = "kitchens:appearance=0,viewpoint=0,motion=0,label_shift=0"

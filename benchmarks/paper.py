@@ -40,18 +40,17 @@ from noise import noise
 from peaks import known_peak, measured_peak
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmsada_lab.acceleration import accelerator_of, build_optimiser, next_accumulation
-from mmsada_lab.checks import check_fit
-from mmsada_lab.cli import parse_overrides
+from mmsada_lab.cli.main import parse_overrides
+from mmsada_lab.clips.batches import TrainingBatch
+from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.config import ExperimentConfig, Stage
-from mmsada_lab.data.batches import TrainingBatch
-from mmsada_lab.data.segments import DataSource
-from mmsada_lab.data.sources import load_data
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
-from mmsada_lab.experiment import Experiment
+from mmsada_lab.experiment import Experiment, check_fit
 from mmsada_lab.models.i3d import I3D
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import RunFolder
+from mmsada_lab.runtime.device import accelerator_of, build_optimiser, next_accumulation
 from mmsada_lab.train import train_steps
 
 GPU_SETTINGS: dict[str, dict[str, Any]] = {
@@ -88,7 +87,7 @@ class Speed:
     peak_bytes: int
 
 
-def speed_of(setting: str, config: ExperimentConfig, data: DataSource, options: argparse.Namespace) -> list[Speed]:
+def speed_of(setting: str, config: ExperimentConfig, data: MultiDomainData, options: argparse.Namespace) -> list[Speed]:
     """Measure a setting, made easier until it fits the device's memory; from memory and, where asked, from files."""
     while True:
         try:
@@ -117,7 +116,7 @@ def easier_on_memory(config: ExperimentConfig) -> ExperimentConfig | None:
 
 
 def measure(
-    config: ExperimentConfig, data: DataSource, options: argparse.Namespace, *, read: bool
+    config: ExperimentConfig, data: MultiDomainData, options: argparse.Namespace, *, read: bool
 ) -> tuple[dict[str, Timing], int]:
     """Seconds of a step in each stage, and bytes at the peak (on a CPU beyond weights and batches).
 

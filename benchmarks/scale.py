@@ -29,7 +29,7 @@ from families import megabytes, processor_seconds
 from large_kitchens import DOMAINS, large_kitchens, open_large
 from measure import Timing, parser, progress, ratio, rounded, run, save, table
 
-from mmsada_lab.data.epic.annotations import CSV_NAME
+from mmsada_lab.datasets.epic.annotations import CSV_NAME
 from mmsada_lab.errors import UserError
 
 VIDEO_SEGMENTS, MOST_VIDEOS = 15, 700
@@ -82,10 +82,10 @@ def train(end: Connection, root: Path, runs: Path, workers: int, clips: int) -> 
     """
     from accelerate import Accelerator
 
-    from mmsada_lab.acceleration import build_optimiser
     from mmsada_lab.experiment import Experiment
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import RunFolder
+    from mmsada_lab.runtime.device import build_optimiser
     from mmsada_lab.train import train_steps
 
     start = time.perf_counter()

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from mmsada_lab.analysis.tables import pair_matrix, paired_difference
-from mmsada_lab.batch import grid, run_grid
 from mmsada_lab.runs import load_runs
+from mmsada_lab.sweeps.batch import grid, run_grid
 
 METHODS = ("source_only", "adversarial_only", "self_supervised_only", "mmsada", "supervised_target")
 LENGTH, HOP, PURITY = 100, 50, 80

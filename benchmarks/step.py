@@ -30,12 +30,12 @@ from measure import CPU, Timing, compared, fitting, interleaved, parser, ratio, 
 from plain_i3d import PlainI3D
 from torch import Tensor, nn
 
+from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch, TrainingBatches
+from mmsada_lab.clips.clips import ClipRule, inputs_of
+from mmsada_lab.clips.segments import MultiDomainData
+from mmsada_lab.clips.windows import WindowRule
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch, TrainingBatches
-from mmsada_lab.data.clips import ClipRule, inputs_of
-from mmsada_lab.data.segments import DataSource
-from mmsada_lab.data.sources import load_data
-from mmsada_lab.data.windows import WindowRule
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.losses import total_loss
 from mmsada_lab.methods import MMSADA
 from mmsada_lab.models.batchnorm import GroupedBatchNorm3d
@@ -128,7 +128,7 @@ def quick_step(options: argparse.Namespace) -> tuple[Table, dict[str, Any]]:
     return compared(title, timings, BARE), ratios
 
 
-def batches_of(config: ExperimentConfig, data: DataSource, *, steps: int) -> TrainingBatches:
+def batches_of(config: ExperimentConfig, data: MultiDomainData, *, steps: int) -> TrainingBatches:
     """Training batches of the second stage."""
     return TrainingBatches(
         data.domain(config.source),

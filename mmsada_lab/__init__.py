@@ -1,8 +1,45 @@
 """Multi-modal domain adaptation for action recognition: MM-SADA (Munro and Damen, CVPR 2020).
 
-The notebooks are the place to start reading; the library holds what they need and nothing else. Importing it
-is cheap: torch is loaded by the modules that train, never by this one.
+The names below are what a lesson or a script begins with. Importing the package is cheap: each name is loaded when it
+is first used, and torch only by those that train or predict.
+
+Example:
+    >>> from mmsada_lab import build_config
+    >>> str(build_config("quick", source="D2", target="D1").pair)
+    'D2→D1'
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmsada_lab.config import METHODS
+    from mmsada_lab.datasets.open import load_data
+    from mmsada_lab.experiment import run_experiment
+    from mmsada_lab.presets import build_config
+    from mmsada_lab.runs import load_runs
+    from mmsada_lab.trained import load_trained
+
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+__all__ = ["METHODS", "__version__", "build_config", "load_data", "load_runs", "load_trained", "run_experiment"]
+
+_HOMES = {
+    "METHODS": "config",
+    "build_config": "presets",
+    "load_data": "datasets.open",
+    "load_runs": "runs",
+    "load_trained": "trained",
+    "run_experiment": "experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
-from mmsada_lab.atomic import write_atomic
+from mmsada_lab import __version__
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
+from mmsada_lab.files import write_atomic
 from mmsada_lab.runs import Record
 
 
@@ -70,3 +78,35 @@ def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> t
         reason = str(error).partition("\n")[0][:200]
         raise UserError(f"the checkpoint {path} is damaged ({reason}); remove it to start that run afresh") from error
     return progress, state["optimiser"]
+
+
+FIRST_STAGES = ".first_stages"
+WITHOUT_EFFECT = ("adapt", "reversal_coefficient", "reversal_schedule", "averaged_evaluations", "preset")
+"""Fields of a configuration that change nothing before the second stage."""
+
+
+def first_stage_path(runs_dir: Path, config: ExperimentConfig, *, data_digest: str) -> Path:
+    """Where the first stage of a run is kept, for all runs of this folder that have the same one."""
+    decides = {name: value for name, value in config.to_dict().items() if name not in WITHOUT_EFFECT}
+    facts = {"config": decides, "data": data_digest, "versions": [__version__, torch.__version__]}
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return Path(runs_dir) / FIRST_STAGES / f"{key}.pt"
+
+
+@contextmanager
+def first_stage_locked(path: Path) -> Iterator[None]:
+    """Hold a first stage; a second process that wants it waits, and finds it trained."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        yield
+
+
+def publish_first_stage(checkpoint: Path, path: Path) -> None:
+    """Give the checkpoint that ended a first stage to all; the same file under a second name where that is possible."""
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    try:
+        os.link(checkpoint, draft)
+    except OSError:  # a file system without links
+        shutil.copyfile(checkpoint, draft)
+    os.replace(draft, path)

@@ -20,25 +20,41 @@ from torch.optim import Optimizer
 from torch.utils.data import ConcatDataset
 from tqdm.auto import tqdm
 
-from mmsada_lab import __version__, validators
-from mmsada_lab.acceleration import accelerator_of, as_written, build_optimiser, lay_out, leads, memory_explained
-from mmsada_lab.atomic import write_atomic
-from mmsada_lab.checkpoint import Progress, load_checkpoint, save_checkpoint
-from mmsada_lab.checks import check_fit
+from mmsada_lab import __version__
+from mmsada_lab.checkpoint import (
+    Progress,
+    first_stage_locked,
+    first_stage_path,
+    load_checkpoint,
+    publish_first_stage,
+    save_checkpoint,
+)
+from mmsada_lab.clips.batches import TrainingBatch, TrainingBatches, default_workers
+from mmsada_lab.clips.clips import inputs_of
+from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
+from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.config import ExperimentConfig, Stage
-from mmsada_lab.data.batches import TrainingBatch, TrainingBatches
-from mmsada_lab.data.clips import inputs_of
-from mmsada_lab.data.read_ahead import BatchLoader, default_workers, lost_workers_named
-from mmsada_lab.data.segments import DataSource, Domain, Segment
-from mmsada_lab.data.sources import load_data
-from mmsada_lab.data.test_clips import TestClipLoader, TestClips
-from mmsada_lab.errors import UserError
-from mmsada_lab.evaluate import FUSED, Predictions, accuracies, clip_rule, joined, labels_of, predict, statistics_of
-from mmsada_lab.first_stage import alone, first_stage_path, publish
+from mmsada_lab.datasets.open import load_data
+from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.evaluate import (
+    FUSED,
+    Predictions,
+    accuracies,
+    clip_rule,
+    domain_closeness,
+    joined,
+    labels_of,
+    predict,
+    score_target,
+    statistics_of,
+)
+from mmsada_lab.files import write_atomic
 from mmsada_lab.methods import METHODS
 from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.models.pretrained import load_backbones
-from mmsada_lab.processes import (
+from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_json
+from mmsada_lab.runtime.device import accelerator_of, as_written, build_optimiser, lay_out, leads, memory_explained
+from mmsada_lab.runtime.processes import (
     average_statistics,
     check_agreement,
     from_every_process,
@@ -47,7 +63,7 @@ from mmsada_lab.processes import (
     match_statistics,
     others_alive,
 )
-from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_json
+from mmsada_lab.runtime.read_ahead import BatchLoader, lost_workers_named
 from mmsada_lab.train import mean_terms, step_seed, train_steps
 
 _INITIALISATION = 99  # names the seed of the initial weights, beside the stages 0 and 1
@@ -111,7 +127,7 @@ def _saved_step(folder: RunFolder) -> int:
     return int(json.loads(state["history"])[-1]["total_step"])
 
 
-def _is_finished(folder: RunFolder, data: DataSource) -> bool:
+def _is_finished(folder: RunFolder, data: MultiDomainData) -> bool:
     """Whether there is nothing left to do; a run of other data is refused."""
     manifest = folder.manifest()
     if manifest is None:
@@ -140,7 +156,7 @@ class Experiment:
     def __init__(
         self,
         config: ExperimentConfig,
-        data: DataSource,
+        data: MultiDomainData,
         folder: RunFolder,
         *,
         accelerator: Accelerator,
@@ -234,13 +250,13 @@ class Experiment:
 
     def _run_shared_stage(self, shared: Path, *, resumed: dict[str, Any] | None, bar: tqdm[Any]) -> None:
         """Take the first stage if another run has trained it; else train it, and give it to all."""
-        with alone(shared):
+        with first_stage_locked(shared):
             if not self._total_steps() and shared.exists():
                 self.reused = self._take(shared)
                 bar.update(self._total_steps())
             self._run_stage(0, resumed=resumed, bar=bar)
             if not self.reused:
-                publish(self.folder.checkpoint_path, shared)
+                publish_first_stage(self.folder.checkpoint_path, shared)
 
     def _take(self, shared: Path) -> bool:
         initial = {name: tensor.clone() for name, tensor in self.method.state_dict().items()}
@@ -331,10 +347,10 @@ class Experiment:
         return {**values, **(self._validator_scores(predictions) if final_stage else {})}
 
     def _validator_scores(self, target: Predictions) -> dict[str, float]:
-        """Scores of this checkpoint that need no target label, see `mmsada_lab.validators`."""
+        """Scores of this checkpoint that need no target label, see `score_target`."""
         source, device = self._predict(self.source_clips), self.accelerator.device
-        scores = validators.score_target(target.probabilities[FUSED])
-        scores["domain_closeness"] = validators.domain_closeness(source.features, target.features)
+        scores = score_target(target.probabilities[FUSED])
+        scores["domain_closeness"] = domain_closeness(source.features, target.features)
         if self.source.test and (found := accuracies(source, labels_of(self.source_evaluated))):
             scores["source_accuracy"] = found[FUSED]["top1"]
         features = {m: torch.from_numpy(feature).to(device) for m, feature in target.features.items()}
@@ -424,3 +440,46 @@ def _shown_accuracy(values: dict[str, float]) -> str:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
+def check_fit(config: ExperimentConfig, data: MultiDomainData) -> None:
+    """Check that a data set has what a configuration asks for.
+
+    Raises:
+        UserError: unknown domain or modality, no labelled source segment, a single class, a backbone that does not
+            take its modality.
+    """
+    for name in config.pair:
+        domain = data.domain(name)
+        for modality in config.modalities:
+            if modality not in domain.readers:
+                raise unknown("modality", modality, domain.readers, hint="Choose with -o modalities=A,B.")
+    _check_inputs(config, data)
+    labels = {segment.label for segment in data.domain(config.source).train} - {None}
+    if len(labels) < 2:
+        found = "no labelled segment" if not labels else f"only the class {data.classes[labels.pop()]!r}"  # type: ignore[index]
+        raise UserError(f"the training set of {config.source} has {found}; a classifier needs two classes or more")
+    _check_sizes(config, data)
+
+
+def _check_inputs(config: ExperimentConfig, data: MultiDomainData) -> None:
+    source, target = (inputs_of(data.domain(name), config.modalities) for name in config.pair)
+    for modality in config.modalities:
+        if source[modality] != target[modality]:
+            shown = [f"{kind} of {channels} channels" for kind, channels in (source[modality], target[modality])]
+            raise UserError(f"{modality} is {shown[0]} in {config.source} and {shown[1]} in {config.target}")
+    build_network(config, source, num_classes=len(data.classes))
+
+
+def _check_sizes(config: ExperimentConfig, data: MultiDomainData) -> None:
+    source, target = data.domain(config.source), data.domain(config.target)
+    labelled = sum(segment.label is not None for segment in source.train)
+    sides = ((source, labelled, config.source_batch), (target, len(target.train), config.target_batch))
+    for domain, found, batch in sides:
+        if batch > found:
+            raise UserError(
+                f"a batch takes {batch} segments of domain {domain.name}, which has {found} for training; "
+                f"lower batch_size (now {config.batch_size})"
+            )
+    if not (target.test or target.train):
+        raise UserError(f"domain {target.name} has no segments; there is nothing to adapt to")

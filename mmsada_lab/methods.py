@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch
 from mmsada_lab.losses import (
     classification_loss,
     classifier_discrepancy,
@@ -23,7 +23,7 @@ from mmsada_lab.losses import (
 )
 from mmsada_lab.models.heads import CorrespondenceHead, DomainDiscriminator, PairwiseCorrespondence, reverse_gradient
 from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, fuse
-from mmsada_lab.processes import own_share, whole_batch
+from mmsada_lab.runtime.processes import own_share, whole_batch
 
 Features = dict[str, Tensor]
 

@@ -29,9 +29,9 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from mmsada_lab.atomic import write_atomic
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
+from mmsada_lab.files import write_atomic
 
 Record = dict[str, Any]
 

@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mmsada_lab.clips.batches import TrainingBatch
 from mmsada_lab.config import Stage
-from mmsada_lab.data.batches import TrainingBatch
 from mmsada_lab.errors import UserError
 from mmsada_lab.losses import total_loss
 

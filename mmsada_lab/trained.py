@@ -13,13 +13,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from mmsada_lab.clips.batches import default_workers
+from mmsada_lab.clips.clips import inputs_of
+from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
+from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data.arrays.features import write_features
-from mmsada_lab.data.clips import inputs_of
-from mmsada_lab.data.read_ahead import default_workers
-from mmsada_lab.data.segments import DataSource, Domain, Segment
-from mmsada_lab.data.sources import load_data
-from mmsada_lab.data.test_clips import TestClipLoader, TestClips
+from mmsada_lab.datasets.arrays.features import write_features
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.evaluate import FUSED, Predictions, clip_rule, extract_features, labels_of, predict, statistics_of
 from mmsada_lab.models.network import LateFusionNetwork, build_network
@@ -216,14 +216,14 @@ def _row(segment: Segment, domain: str, split: str, classes: Sequence[str]) -> d
 
 def _opened(
     run: Path, data: str | None, device: str, *, workers: int | None, show_progress: bool
-) -> tuple[Trained, DataSource]:
+) -> tuple[Trained, MultiDomainData]:
     trained = load_trained(run, device=device)
     opened = load_data(data or trained.config.data)
     workers = default_workers(opened) if workers is None else workers
     return replace(trained, workers=workers, show_progress=show_progress), opened
 
 
-def _fitting_domain(trained: Trained, data: DataSource, name: str) -> Domain:
+def _fitting_domain(trained: Trained, data: MultiDomainData, name: str) -> Domain:
     """A domain whose modalities are those the network was built for."""
     domain = data.domain(name)
     for modality in trained.config.modalities:

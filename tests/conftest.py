@@ -15,9 +15,9 @@ import pytest
 import torch
 import toy
 
-from mmsada_lab import cli
-from mmsada_lab.data import sources
-from mmsada_lab.data.segments import DataSource
+from mmsada_lab.cli import main as cli
+from mmsada_lab.clips.segments import MultiDomainData
+from mmsada_lab.datasets import open as sources
 
 torch.set_num_threads(1)
 
@@ -51,7 +51,7 @@ def toy_door(monkeypatch: pytest.MonkeyPatch) -> None:
 def behind_the_door(monkeypatch: pytest.MonkeyPatch):
     """Put another data set behind the door named toy."""
 
-    def put(data: DataSource) -> None:
+    def put(data: MultiDomainData) -> None:
         monkeypatch.setitem(sources.DOORS, "toy", lambda _: data)
 
     return put

@@ -20,10 +20,9 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import SMALL, Mmsada, toy_config, toy_data
 
-from mmsada_lab import acceleration, methods
-from mmsada_lab.config import METHODS as METHOD_FACTS
-from mmsada_lab.config import ExperimentConfig, Stage
-from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch
+from mmsada_lab import methods
+from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch
+from mmsada_lab.config import METHODS as METHOD_FACTS, ExperimentConfig, Stage
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.methods import METHODS, Method
@@ -31,6 +30,7 @@ from mmsada_lab.models.backbones import MLP, Small3D
 from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import RunFolder, load_history, read_arrays, read_manifest
+from mmsada_lab.runtime import device as acceleration
 from mmsada_lab.train import train_steps
 
 pytestmark = pytest.mark.usefixtures("toy_door")

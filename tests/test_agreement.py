@@ -11,7 +11,7 @@ import pytest
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.agreement import BOTH, EVERY, NEITHER, draw_agreement, stream_agreement
-from mmsada_lab.analysis.figures import several
+from mmsada_lab.analysis.results import several
 from mmsada_lab.errors import UserError
 
 CLASSES = ("take", "put", "open")

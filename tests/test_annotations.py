@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from tiny_epic import edited, table, write_pickles
 
-from mmsada_lab.data.epic.annotations import Annotations, read_annotations, read_epic100_uda, verb_keys
-from mmsada_lab.data.files.pickles import read_pickle_frame
-from mmsada_lab.data.files.segment_tables import read_table
+from mmsada_lab.datasets.epic.annotations import Annotations, read_annotations, read_epic100_uda, verb_keys
+from mmsada_lab.datasets.pickles import read_pickle_frame
+from mmsada_lab.datasets.tables import read_table
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import KITCHENS, TRAINING_SEGMENTS, VERBS
 

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmsada_lab.data.arrays import files as array_files
-from mmsada_lab.data.arrays import folder as arrays
-from mmsada_lab.data.arrays.folder import load_arrays
-from mmsada_lab.data.arrays.readers import layout_of
-from mmsada_lab.data.segments import DataSource, Segment
+from mmsada_lab.clips.segments import MultiDomainData, Segment
+from mmsada_lab.datasets.arrays import files as array_files, loader as arrays
+from mmsada_lab.datasets.arrays.loader import load_arrays
+from mmsada_lab.datasets.arrays.readers import layout_of
 from mmsada_lab.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -70,7 +69,7 @@ def root(tmp_path: Path) -> Path:
     return write_set(tmp_path / "my set")
 
 
-def everything(source: DataSource) -> dict[tuple[str, str], Array]:
+def everything(source: MultiDomainData) -> dict[tuple[str, str], Array]:
     """All samples there are, by uid and modality."""
     return {
         (segment.uid, modality): reader.read(segment, np.arange(1, segment.stop + 1))
@@ -80,7 +79,7 @@ def everything(source: DataSource) -> dict[tuple[str, str], Array]:
     }
 
 
-def segment(source: DataSource, uid: str) -> Segment:
+def segment(source: MultiDomainData, uid: str) -> Segment:
     return next(s for d in source.domains.values() for s in (*d.train, *d.test) if s.uid == uid)
 
 

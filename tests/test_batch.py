@@ -14,18 +14,17 @@ import pytest
 from filelock import FileLock
 from toy import SMALL, open_toy, run_toy, toy_config
 
-from mmsada_lab import batch
-from mmsada_lab.batch import Busy, Failure, grid, run_grid
 from mmsada_lab.config import METHODS, ExperimentConfig
-from mmsada_lab.data import sources
+from mmsada_lab.datasets import open as sources
 from mmsada_lab.errors import UserError
-from mmsada_lab.grids import clusters, jobs
-from mmsada_lab.grids.claims import claimed
-from mmsada_lab.grids.damage import damage_of, quarantine_damaged
-from mmsada_lab.grids.jobs import Job, attend, notebook_parameters, read_notebook
-from mmsada_lab.grids.plans import plan, tasks_of, total_seconds
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import find_runs, write_json
+from mmsada_lab.sweeps import batch, clusters, jobs
+from mmsada_lab.sweeps.batch import Busy, Failure, grid, run_grid
+from mmsada_lab.sweeps.claims import claimed
+from mmsada_lab.sweeps.damage import damage_of, quarantine_damaged
+from mmsada_lab.sweeps.jobs import Job, attend, notebook_parameters, read_notebook
+from mmsada_lab.sweeps.plans import plan, tasks_of, total_seconds
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 

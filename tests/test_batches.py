@@ -14,21 +14,19 @@ import numpy as np
 import pytest
 import tiny_epic
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 from toy import PaintedReader, number_of, toy_config, toy_data, toy_segments
 from tqdm.auto import tqdm
 
-from mmsada_lab.data import test_clips
-from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch, TrainingBatches, draw_indices
-from mmsada_lab.data.clips import ClipRule, inputs_of
-from mmsada_lab.data.segments import Domain, Segment
-from mmsada_lab.data.sources import load_data
-from mmsada_lab.data.test_clips import TestClipLoader, TestClips
-from mmsada_lab.data.windows import WindowRule, centre_bounds, window_at
-from mmsada_lab.data.windows import test_centres as centres_for_testing
+from mmsada_lab.clips import test_clips
+from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch, TrainingBatches, draw_indices
+from mmsada_lab.clips.clips import ClipRule, inputs_of
+from mmsada_lab.clips.segments import Domain, Segment
+from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
+from mmsada_lab.clips.windows import WindowRule, centre_bounds, test_centres as centres_for_testing, window_at
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.runs import load_history

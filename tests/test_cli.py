@@ -15,13 +15,15 @@ import torch
 from safetensors.torch import load_file
 from toy import SMALL, Mmsada, Said, open_toy, run_toy
 
-from mmsada_lab import __version__, batch, cli
+from mmsada_lab import __version__
 from mmsada_lab.analysis.tables import results_table
-from mmsada_lab.cli import parse_overrides
+from mmsada_lab.cli import main as cli
+from mmsada_lab.cli.main import parse_overrides
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data import sources
+from mmsada_lab.datasets import open as sources
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import find_runs, load_runs, read_manifest
+from mmsada_lab.sweeps import batch
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 SMALL_OPTIONS = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
@@ -258,8 +260,8 @@ class TestReproduce:
             asked.append(notebook)
             return [batch.Failure(config, "not today") for config in configs]
 
-        monkeypatch.setattr("mmsada_lab.batch.run_grid", refuse)
-        monkeypatch.setattr("mmsada_lab.reproduce.run_grid", refuse)
+        monkeypatch.setattr("mmsada_lab.sweeps.batch.run_grid", refuse)
+        monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", refuse)
         mmsada(
             *([verb, "table4"] if verb == "reproduce" else [verb]),
             "--data",

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.clips import Clip, clip_grid, to_picture
+from mmsada_lab.analysis.lessons.clip_grid import Clip, clip_grid, to_picture
 from mmsada_lab.errors import UserError
 
 CAPTION, GAP = 18, 8

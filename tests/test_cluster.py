@@ -18,9 +18,9 @@ import pytest
 import toy
 import troubled_runs
 
-from mmsada_lab import batch
-from mmsada_lab.batch import run_grid
 from mmsada_lab.runs import find_runs, load_history, load_runs, read_manifest
+from mmsada_lab.sweeps import batch
+from mmsada_lab.sweeps.batch import run_grid
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 SECONDS = 60

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.comparison import (
@@ -16,7 +15,7 @@ from mmsada_lab.analysis.comparison import (
     draw_mean_gains,
     mean_gains,
 )
-from mmsada_lab.analysis.figures import SPARE_OUTPUT, confusion_counts
+from mmsada_lab.analysis.results import SPARE_OUTPUT, confusion_counts
 from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.errors import UserError
 

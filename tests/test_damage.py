@@ -37,11 +37,11 @@ import pytest
 import simplejpeg
 from tiny_epic import write_folder, write_pickles, write_tar
 
-from mmsada_lab.data.arrays.features import write_features
-from mmsada_lab.data.epic.frame_files import Place, Series
-from mmsada_lab.data.epic.jpeg_reader import JpegReader
-from mmsada_lab.data.segments import DataSource, Segment
-from mmsada_lab.data.sources import load_data
+from mmsada_lab.clips.segments import MultiDomainData, Segment
+from mmsada_lab.datasets.arrays.features import write_features
+from mmsada_lab.datasets.epic.frame_files import Place, Series
+from mmsada_lab.datasets.epic.jpeg_reader import JpegReader
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer to end a hang with")
@@ -245,7 +245,7 @@ def clock(segment: Segment) -> Array:
     return np.linspace(segment.start, segment.stop, FRAMES).astype(np.int64)
 
 
-def read_all(source: DataSource, *, domains: str = "", modality: str = "") -> Reading:
+def read_all(source: MultiDomainData, *, domains: str = "", modality: str = "") -> Reading:
     """Every segment at six clock numbers: one of them, and then all, as clips that overlap would be read."""
     found = {}
     for name in domains or source.domains:

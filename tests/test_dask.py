@@ -22,11 +22,10 @@ import troubled_runs
 from toy import toy_config
 from troubled_runs import DIES_ALWAYS, DIES_ONCE, RAISES, attempts
 
-from mmsada_lab import batch
-from mmsada_lab.batch import Failure, run_grid
 from mmsada_lab.errors import UserError
-from mmsada_lab.grids import clusters, jobs
 from mmsada_lab.runs import find_runs, load_runs, read_manifest
+from mmsada_lab.sweeps import batch, clusters, jobs
+from mmsada_lab.sweeps.batch import Failure, run_grid
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 LAUNCH_SECONDS = 60

@@ -22,16 +22,16 @@ import pytest
 from PIL import Image
 from toy import SMALL, Mmsada, Said
 
-from mmsada_lab import cli
+from mmsada_lab.cli import main as cli
+from mmsada_lab.cli.data import data_app
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data import sources
-from mmsada_lab.data.epic.splits import build_split
-from mmsada_lab.data.kitchens import export
-from mmsada_lab.data.kitchens.dataset import Kitchens, load_kitchens
-from mmsada_lab.data.sources import load_data, parse_knobs
-from mmsada_lab.data.videos.importing import import_videos
-from mmsada_lab.data_cli import data_app
+from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
+from mmsada_lab.datasets.open import load_data, parse_knobs
 from mmsada_lab.errors import UserError
+from mmsada_lab.prepare import export_kitchens as export
+from mmsada_lab.prepare.epic_split import build_split
+from mmsada_lab.prepare.videos.importing import import_videos
 
 TINY = Kitchens(scale=0.001)
 COMMANDS = {command.name or command.callback.__name__: command.callback for command in data_app.registered_commands}
@@ -41,7 +41,7 @@ IMPORT = ["--algorithm", "dis", "--height", "16", "--jobs", "1"]
 
 
 def in_a_process(*words: str | Path) -> Said:
-    program = [sys.executable, "-c", "from mmsada_lab.cli import main; main()"]
+    program = [sys.executable, "-c", "from mmsada_lab.cli.main import main; main()"]
     done = subprocess.run([*program, *map(str, words)], capture_output=True, text=True, check=False)
     return Said(done.returncode, done.stdout, done.stderr)
 

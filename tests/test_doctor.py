@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmsada_lab.data import sources
-from mmsada_lab.data.doctor import examination as doctor
-from mmsada_lab.data.doctor.examination import check_data, examine
-from mmsada_lab.data.doctor.report import Finding, Report
-from mmsada_lab.data.files.pickles import read_pickle_frame
-from mmsada_lab.data.kitchens.dataset import Kitchens, load_kitchens
-from mmsada_lab.data.kitchens.export import export_kitchens
-from mmsada_lab.data.segments import DataSource, Domain, Segment
-from mmsada_lab.data.sources import load_data
+from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
+from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
+from mmsada_lab.datasets.open import load_data
+from mmsada_lab.datasets.pickles import read_pickle_frame
 from mmsada_lab.errors import UserError
+from mmsada_lab.prepare.doctor import examination as doctor
+from mmsada_lab.prepare.doctor.examination import check_data, examine
+from mmsada_lab.prepare.doctor.report import Finding, Report
+from mmsada_lab.prepare.export_kitchens import export_kitchens
 
 TINY = Kitchens(scale=0.001)
 
@@ -78,25 +78,25 @@ def segments(domain: str, split: str, *, count: int = 6, classes: int = 2) -> tu
     return tuple(Segment(uid, f"V-{uid}", 11, 50, at % classes) for at, uid in enumerate(uids))
 
 
-def clean(**readers: Signal) -> DataSource:
+def clean(**readers: Signal) -> MultiDomainData:
     """Two domains of which nothing is to be said."""
     shown = readers or {"rgb": Signal(), "flow": Signal(channels=2, last=97)}
     domains = {name: Domain(name, shown, segments(name, "train"), segments(name, "test")) for name in "AB"}
-    return DataSource("clean", ("open", "close", "fold"), domains, "digest", in_memory=True)
+    return MultiDomainData("clean", ("open", "close", "fold"), domains, "digest", in_memory=True)
 
 
-def edited(data: DataSource, split: str = "train", *, domain: str = "A", **changes: Any) -> DataSource:
+def edited(data: MultiDomainData, split: str = "train", *, domain: str = "A", **changes: Any) -> MultiDomainData:
     """The data with the first segment of a split changed."""
     old = data.domain(domain)
     first, *others = getattr(old, split)
     return with_segments(data, (replace(first, **changes), *others), split, domain=domain)
 
 
-def with_segments(data: DataSource, new: tuple[Segment, ...], split: str, *, domain: str = "A") -> DataSource:
+def with_segments(data: MultiDomainData, new: tuple[Segment, ...], split: str, *, domain: str = "A") -> MultiDomainData:
     return replace(data, domains={**data.domains, domain: replace(data.domain(domain), **{split: new})})
 
 
-def added(data: DataSource, *new: Segment, split: str = "train") -> DataSource:
+def added(data: MultiDomainData, *new: Segment, split: str = "train") -> MultiDomainData:
     return with_segments(data, (*getattr(data.domain("A"), split), *new), split)
 
 
@@ -105,7 +105,7 @@ def told(report: Report) -> list[tuple[str, str, str]]:
     return [(f.level, f.topic, f.place) for f in report.findings]
 
 
-def broken(how: Callable[[np.ndarray], np.ndarray], **options: Any) -> DataSource:
+def broken(how: Callable[[np.ndarray], np.ndarray], **options: Any) -> MultiDomainData:
     return clean(rgb=Signal(), other=Signal(broken={"A-train-1": how}, **options))
 
 
@@ -129,7 +129,7 @@ VECTOR = {"kind": "vector", "channels": 5}
 BAD = ("error", "cannot be read", "A train other segment A-train-1")
 DEAD = ("warning", "constant signals", "A train other segment A-train-1")
 MISSING = "classes missing from the training segments of a domain"
-PLANTED: dict[str, tuple[DataSource, list[tuple[str, str, str]]]] = {
+PLANTED: dict[str, tuple[MultiDomainData, list[tuple[str, str, str]]]] = {
     "nothing": (clean(), []),
     "nothing in series and vectors": (clean(a=Signal(**SERIES), b=Signal(**VECTOR), c=Recording()), []),
     "a reader that crashes": (broken(boom), [BAD]),
@@ -402,7 +402,7 @@ def test_what_cannot_be_opened_is_the_one_error(tmp_path: Path) -> None:
 
 
 def test_data_with_holes_are_examined_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    def door(rest: str) -> DataSource:
+    def door(rest: str) -> MultiDomainData:
         if not rest.endswith(",missing=drop"):
             raise UserError("segment 7 lacks flow; get it")
         return replace(PLANTED["a segment twice"][0], notes=("dropped 1 of 7",))
@@ -512,7 +512,7 @@ def test_duplicates_of_the_real_splits() -> None:
                 Segment(str(r.uid), r.video_id, r.start_frame, r.stop_frame, r.verb_class) for r in rows
             )
         domains[name] = Domain(name, {"rgb": Signal(last=10**6)}, **parts)
-    data = DataSource("real", tuple("abcdefgh"), domains, "digest", in_memory=True)
+    data = MultiDomainData("real", tuple("abcdefgh"), domains, "digest", in_memory=True)
     report = examine(data, fast=True)
     same = [f for f in report.findings if "same frames" in f.topic or "duplicate" in f.topic]
     assert sorted((f.domain, f.split, f.topic) for f in same) == [

@@ -7,8 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from mmsada_lab.analysis import style
@@ -21,7 +20,7 @@ from mmsada_lab.analysis.embedding import (
     nearest,
     neighbour_overlap,
 )
-from mmsada_lab.analysis.figures import several
+from mmsada_lab.analysis.results import several
 from mmsada_lab.errors import UserError
 
 CLASSES = ("take", "put", "open")

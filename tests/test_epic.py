@@ -12,13 +12,12 @@ import pandas as pd
 import pytest
 from tiny_epic import edited, from_files, picture, read, table, unpack, write_pickles, write_root
 
-from mmsada_lab.data.epic import frame_files
-from mmsada_lab.data.epic import source as epic
-from mmsada_lab.data.epic.frame_digest import sample_sizes
-from mmsada_lab.data.epic.jpeg_reader import FLOW_INDEX, JpegReader
-from mmsada_lab.data.epic.source import load_epic
-from mmsada_lab.data.segments import DataSource, Segment
-from mmsada_lab.data.windows import WindowRule, test_centres, window_at
+from mmsada_lab.clips.segments import MultiDomainData, Segment
+from mmsada_lab.clips.windows import WindowRule, test_centres, window_at
+from mmsada_lab.datasets.epic import frame_files, loader as epic
+from mmsada_lab.datasets.epic.frame_digest import sample_sizes
+from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, JpegReader
+from mmsada_lab.datasets.epic.loader import load_epic
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import VERBS
 
@@ -38,7 +37,7 @@ def real() -> Path:
 
 
 @pytest.fixture(scope="module")
-def utd(real: Path) -> DataSource:
+def utd(real: Path) -> MultiDomainData:
     return load_epic(real / "utd_video")
 
 
@@ -48,7 +47,7 @@ def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tiny(shared_root: Path) -> DataSource:
+def tiny(shared_root: Path) -> MultiDomainData:
     return load_epic(shared_root)
 
 
@@ -60,7 +59,7 @@ def bare(segments: tuple[Segment, ...]) -> list[tuple[object, ...]]:
 # --- the source -------------------------------------------------------------------------------------------------
 
 
-def test_source_of_the_tiny_set(tiny: DataSource) -> None:
+def test_source_of_the_tiny_set(tiny: MultiDomainData) -> None:
     assert tiny.name == "epic-tiny-set"
     assert tiny.classes == ("open", "wash", "fold")
     assert list(tiny.domains) == ["X", "Y"]
@@ -97,7 +96,7 @@ def test_segments_without_labels_and_a_domain_without_tests(tmp_path: Path) -> N
     assert read(source, "rgb", [3], domain="Y").shape == (1, 24, 32, 3)
 
 
-def test_tar_root_equals_folder_root(tiny: DataSource, tmp_path: Path) -> None:
+def test_tar_root_equals_folder_root(tiny: MultiDomainData, tmp_path: Path) -> None:
     packed = load_epic(write_root(tmp_path / "packed", tars=True))
     for domain in "XY":
         for modality in ("rgb", "flow"):
@@ -141,7 +140,7 @@ def test_large_folders_are_not_listed_at_load(shared_root: Path, monkeypatch: py
     assert frame_files._index_folder.cache_info().misses == 2, "u and v of the one video"
 
 
-def test_readers_are_picklable(tiny: DataSource) -> None:
+def test_readers_are_picklable(tiny: MultiDomainData) -> None:
     copied = pickle.loads(pickle.dumps(tiny))
     np.testing.assert_array_equal(read(copied, "flow", [2, 8]), read(tiny, "flow", [2, 8]))
 
@@ -260,7 +259,7 @@ def with_one_frame_each(root: Path, videos: pd.DataFrame, *, path: str) -> None:
 
 
 def test_authors_splits_load(real: Path, tmp_path: Path) -> None:
-    from mmsada_lab.data.epic.annotations import read_annotations
+    from mmsada_lab.datasets.epic.annotations import read_annotations
 
     rows = read_annotations(real / "mmsada_splits").table
     (tmp_path / "annotations").symlink_to(real / "mmsada_splits")
@@ -292,7 +291,7 @@ def test_challenge_loads(real: Path, tmp_path: Path) -> None:
     assert len(source.classes) == 97
 
 
-def test_utd_video(utd: DataSource) -> None:
+def test_utd_video(utd: MultiDomainData) -> None:
     assert utd.name == "epic-utd_video"
     assert len(utd.classes) == 8
     assert {n: (len(d.train), len(d.test)) for n, d in utd.domains.items()} == {
@@ -310,7 +309,7 @@ def test_utd_video(utd: DataSource) -> None:
                 np.testing.assert_allclose(clips["flow"].mean((0, 1, 2)), 127.5, atol=4)
 
 
-def test_utd_pickles_equal_its_csv(real: Path, utd: DataSource, tmp_path: Path) -> None:
+def test_utd_pickles_equal_its_csv(real: Path, utd: MultiDomainData, tmp_path: Path) -> None:
     other = tmp_path / "utd_video"
     other.mkdir()
     for path in (real / "utd_video").iterdir():
@@ -323,7 +322,7 @@ def test_utd_pickles_equal_its_csv(real: Path, utd: DataSource, tmp_path: Path) 
         assert (bare(found.train), bare(found.test)) == (bare(domain.train), bare(domain.test))
 
 
-def test_utd_tars_equal_their_unpacked_frames(utd: DataSource, tmp_path: Path) -> None:
+def test_utd_tars_equal_their_unpacked_frames(utd: MultiDomainData, tmp_path: Path) -> None:
     segment = utd.domain("B").test[0]
     window = window_at(segment.stop, WindowRule())
     for modality, kept in utd.domain("B").readers.items():

@@ -13,17 +13,17 @@ import pytest
 from tiny_epic import picture, write_folder, write_tar
 from toy import SMALL
 
-from mmsada_lab.data.batches import TrainingBatches
-from mmsada_lab.data.clips import ClipRule
-from mmsada_lab.data.epic.jpeg_reader import FLOW_INDEX
-from mmsada_lab.data.kitchens.dataset import Kitchens, load_kitchens
-from mmsada_lab.data.kitchens.export import export_kitchens
-from mmsada_lab.data.segments import Frames, Segment
-from mmsada_lab.data.sources import load_data
-from mmsada_lab.data.test_clips import TestClips
-from mmsada_lab.data.windows import WindowRule
+from mmsada_lab.clips.batches import TrainingBatches
+from mmsada_lab.clips.clips import ClipRule
+from mmsada_lab.clips.segments import Frames, Segment
+from mmsada_lab.clips.test_clips import TestClips
+from mmsada_lab.clips.windows import WindowRule
+from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX
+from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
+from mmsada_lab.prepare.export_kitchens import export_kitchens
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import load_history, read_arrays, read_manifest
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from toy import PaintedReader, toy_segments
 
-from mmsada_lab.data.clips import ClipRule
-from mmsada_lab.data.segments import Domain, Segment
-from mmsada_lab.data.test_clips import TestClipLoader, TestClips
-from mmsada_lab.data.windows import WindowRule
+from mmsada_lab.clips.clips import ClipRule
+from mmsada_lab.clips.segments import Domain, Segment
+from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
+from mmsada_lab.clips.windows import WindowRule
 from mmsada_lab.evaluate import Predictions, accuracies, joined, mean_class_accuracy, predict, statistics_of, top1
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork

@@ -32,8 +32,8 @@ from toy import CLASSES, ToyReader, class_of, relabelled, toy_config, toy_data
 
 import mmsada_lab
 from mmsada_lab import methods
+from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data.segments import DataSource
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import Experiment, run_experiment
 from mmsada_lab.models.network import build_network
@@ -477,7 +477,7 @@ class TestLossesThatAreNotFinite:
 class TestDataThatDoNotFit:
     """Refused before anything is trained or written."""
 
-    def changed(self, domain: str, **parts: Any) -> DataSource:
+    def changed(self, domain: str, **parts: Any) -> MultiDomainData:
         data = toy_data()
         return replace(data, domains={**data.domains, domain: replace(data.domain(domain), **parts)})
 

@@ -14,15 +14,15 @@ import pandas as pd
 import pytest
 import simplejpeg
 
-from mmsada_lab.data.epic.annotations import read_annotations
-from mmsada_lab.data.files.pickles import read_pickle_frame
-from mmsada_lab.data.kitchens import export
-from mmsada_lab.data.kitchens.dataset import Kitchens, load_kitchens
-from mmsada_lab.data.kitchens.export import export_kitchens, timestamp
-from mmsada_lab.data.segments import DataSource, Segment
-from mmsada_lab.data.sources import load_data
-from mmsada_lab.data.windows import WindowRule, test_windows
+from mmsada_lab.clips.segments import MultiDomainData, Segment
+from mmsada_lab.clips.windows import WindowRule, test_windows
+from mmsada_lab.datasets.epic.annotations import read_annotations
+from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
+from mmsada_lab.datasets.open import load_data
+from mmsada_lab.datasets.pickles import read_pickle_frame
 from mmsada_lab.errors import UserError
+from mmsada_lab.prepare import export_kitchens as export
+from mmsada_lab.prepare.export_kitchens import export_kitchens, timestamp
 
 TINY = Kitchens(scale=0.001)
 AUTHORS = ["uid", "participant_id", "video_id", "narration", "start_timestamp", "stop_timestamp"]
@@ -38,26 +38,26 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def memory(cache: Path) -> DataSource:
+def memory(cache: Path) -> MultiDomainData:
     return load_kitchens(TINY, cache_dir=cache, workers=1)
 
 
 @pytest.fixture(scope="module")
-def folders(memory: DataSource, cache: Path) -> Path:
+def folders(memory: MultiDomainData, cache: Path) -> Path:
     return export_kitchens(cache / "folders", TINY, cache_dir=cache)
 
 
 @pytest.fixture(scope="module")
-def tars(memory: DataSource, cache: Path) -> Path:
+def tars(memory: MultiDomainData, cache: Path) -> Path:
     return export_kitchens(cache / "tars", TINY, tar=True, cache_dir=cache)
 
 
 @pytest.fixture(scope="module")
-def opened(folders: Path, tars: Path) -> dict[str, DataSource]:
+def opened(folders: Path, tars: Path) -> dict[str, MultiDomainData]:
     return {"folders": load_data(f"epic:{folders}"), "tars": load_data(f"epic:{tars}")}
 
 
-def pixels(source: DataSource, domain: str, modality: str, segment: Segment, frames: object) -> np.ndarray:
+def pixels(source: MultiDomainData, domain: str, modality: str, segment: Segment, frames: object) -> np.ndarray:
     return source.domain(domain).readers[modality].read(segment, np.asarray(frames)).astype(np.int64)
 
 
@@ -69,7 +69,9 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("form", ["folders", "tars"])
-def test_segments_and_labels_are_those_in_memory(form: str, memory: DataSource, opened: dict[str, DataSource]) -> None:
+def test_segments_and_labels_are_those_in_memory(
+    form: str, memory: MultiDomainData, opened: dict[str, MultiDomainData]
+) -> None:
     assert opened[form].classes == memory.classes
     assert list(opened[form].domains) == list(memory.domains)
     for name, domain in memory.domains.items():
@@ -80,7 +82,7 @@ def test_segments_and_labels_are_those_in_memory(form: str, memory: DataSource, 
 
 @pytest.mark.parametrize("modality", ["rgb", "flow"])
 def test_pixels_are_those_in_memory_but_for_the_coding(
-    modality: str, memory: DataSource, opened: dict[str, DataSource]
+    modality: str, memory: MultiDomainData, opened: dict[str, MultiDomainData]
 ) -> None:
     for name, domain in memory.domains.items():
         for segment in domain.train[:4] + domain.test[:4]:
@@ -92,7 +94,7 @@ def test_pixels_are_those_in_memory_but_for_the_coding(
 
 @pytest.mark.parametrize(("modality", "stride"), [("rgb", 1), ("flow", 2)])
 def test_every_frame_has_its_own_number(
-    modality: str, stride: int, memory: DataSource, opened: dict[str, DataSource]
+    modality: str, stride: int, memory: MultiDomainData, opened: dict[str, MultiDomainData]
 ) -> None:
     """Among all frames of a video in memory, the nearest to file n is the one that stands at n."""
     for name, domain in memory.domains.items():
@@ -106,7 +108,7 @@ def test_every_frame_has_its_own_number(
             np.testing.assert_array_equal(distances.argmin(axis=0), np.arange(len(numbers)))
 
 
-def test_folders_and_tars_give_identical_clips(opened: dict[str, DataSource]) -> None:
+def test_folders_and_tars_give_identical_clips(opened: dict[str, MultiDomainData]) -> None:
     for name, domain in opened["folders"].domains.items():
         for segment in domain.train + domain.test:
             frames = test_windows(segment, WindowRule(), count=2).ravel()
@@ -115,7 +117,7 @@ def test_folders_and_tars_give_identical_clips(opened: dict[str, DataSource]) ->
                 np.testing.assert_array_equal(one, other)
 
 
-def test_files_lie_as_the_authors_have_them(folders: Path, tars: Path, memory: DataSource) -> None:
+def test_files_lie_as_the_authors_have_them(folders: Path, tars: Path, memory: MultiDomainData) -> None:
     segment = memory.domain("D2").test[1]
     count = memory.domain("D2").readers["rgb"].extent(segment)[1]
     names = [f"frame_{n:010d}.jpg" for n in range(1, count + 1)]

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmsada_lab.data.arrays.features import load_features, write_features
-from mmsada_lab.data.segments import DataSource, Segment
+from mmsada_lab.clips.segments import MultiDomainData, Segment
+from mmsada_lab.datasets.arrays.features import load_features, write_features
 from mmsada_lab.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -36,17 +36,17 @@ def features() -> dict[str, Array]:
     return {"rgb": rng.normal(size=(5, 4, 6)).astype("f4"), "audio": rng.normal(size=(5, 3))}
 
 
-def segments(source: DataSource) -> dict[str, Segment]:
+def segments(source: MultiDomainData) -> dict[str, Segment]:
     return {s.uid: s for d in source.domains.values() for s in (*d.train, *d.test)}
 
 
-def read(source: DataSource, modality: str, uid: str) -> Array:
+def read(source: MultiDomainData, modality: str, uid: str) -> Array:
     here = segments(source)[uid]
     reader = next(iter(source.domains.values())).readers[modality]
     return reader.read(here, np.arange(1, here.stop + 1))
 
 
-def everything(source: DataSource) -> list[Array]:
+def everything(source: MultiDomainData) -> list[Array]:
     modalities = next(iter(source.domains.values())).readers
     return [read(source, modality, uid) for modality in modalities for uid in segments(source)]
 
@@ -251,7 +251,7 @@ def challenge(tmp_path: Path) -> Path:
     return write_challenge(tmp_path / "epic 100")
 
 
-def assert_challenge_samples(source: DataSource) -> None:
+def assert_challenge_samples(source: MultiDomainData) -> None:
     for uid in segments(source):
         part, number = int(uid[1:3]), int(uid[-1])
         expected = np.repeat(100 * part + 10 * number + np.arange(5.0)[:, None], 3, axis=1)

@@ -11,9 +11,9 @@ from filelock import FileLock
 from test_experiment import assert_same
 from toy import run_toy, toy_config
 
+from mmsada_lab.checkpoint import FIRST_STAGES, first_stage_path
 from mmsada_lab.config import METHODS
 from mmsada_lab.experiment import run_experiment
-from mmsada_lab.first_stage import FOLDER, first_stage_path
 from mmsada_lab.runs import read_manifest
 
 pytestmark = pytest.mark.usefixtures("toy_door")
@@ -28,7 +28,7 @@ def reused(path: Path) -> bool:
 
 
 def kept(runs: Path) -> list[Path]:
-    return sorted((runs / FOLDER).glob("*.pt"))
+    return sorted((runs / FIRST_STAGES).glob("*.pt"))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -100,6 +100,6 @@ def test_a_process_killed_in_the_first_stage_blocks_nobody(tmp_path: Path) -> No
     process.kill()
     process.join()
     assert not kept(tmp_path)
-    lock = next((tmp_path / FOLDER).glob("*.lock"))
+    lock = next((tmp_path / FIRST_STAGES).glob("*.lock"))
     with FileLock(lock, timeout=5):
         pass

@@ -5,11 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
-from mmsada_lab.data.flow import ALGORITHMS, dequantise_flow, optical_flow, quantise_flow
+from mmsada_lab.datasets.flow import ALGORITHMS, dequantise_flow, optical_flow, quantise_flow
 from mmsada_lab.errors import UserError
 
 HERE = [a for a in ALGORITHMS if a != "tvl1" or hasattr(cv2, "optflow")]

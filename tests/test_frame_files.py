@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from tiny_epic import FORMS, add_to_tar, colour, picture, video_files, write_folder, write_tar
 
-from mmsada_lab.data.epic import frame_files, jpeg_reader, tar_index
-from mmsada_lab.data.epic.frame_files import Place, Series
-from mmsada_lab.data.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
-from mmsada_lab.data.epic.kept_frames import KeptFrames
-from mmsada_lab.data.segments import Frames, Segment, pictures_of
-from mmsada_lab.data.windows import WindowRule, window_at
+from mmsada_lab.clips.segments import Frames, Segment, pictures_of
+from mmsada_lab.clips.windows import WindowRule, window_at
+from mmsada_lab.datasets.epic import frame_files, jpeg_reader, tar_index
+from mmsada_lab.datasets.epic.frame_files import Place, Series
+from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
+from mmsada_lab.datasets.epic.kept_frames import KeptFrames
 from mmsada_lab.errors import UserError
 
 RGB, UV = (Series("", "frame_"),), (Series("u", "frame_"), Series("v", "frame_"))

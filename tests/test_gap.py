@@ -15,8 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import cross_val_score
 
-from mmsada_lab.analysis.gap import gap_table, run_gap
-from mmsada_lab.analysis.gap_measures import (
+from mmsada_lab.analysis.gap.measures import (
     BANDWIDTHS,
     FOLDS,
     MEASURES,
@@ -26,7 +25,8 @@ from mmsada_lab.analysis.gap_measures import (
     mmd,
     shrunk_covariance,
 )
-from mmsada_lab.analysis.gap_scopes import Draws, all_segments
+from mmsada_lab.analysis.gap.scopes import Draws, all_segments
+from mmsada_lab.analysis.gap.table import gap_table, run_gap
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import write_arrays
 

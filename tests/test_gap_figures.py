@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.gap import gap_table
-from mmsada_lab.analysis.gap_figures import SCOPES, TITLES, draw_gap, gap_bars
-from mmsada_lab.analysis.gap_measures import MEASURES
+from mmsada_lab.analysis.gap.figures import SCOPES, TITLES, draw_gap, gap_bars
+from mmsada_lab.analysis.gap.measures import MEASURES
+from mmsada_lab.analysis.gap.table import gap_table
 from mmsada_lab.errors import UserError
 
 

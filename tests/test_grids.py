@@ -10,9 +10,9 @@ import pytest
 
 from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
-from mmsada_lab.grids.grid import Grid, has_effect, load_grid
-from mmsada_lab.notebooks import RUN_NOTEBOOK
 from mmsada_lab.presets import override_keys
+from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
+from mmsada_lab.sweeps.grid import Grid, has_effect, load_grid
 
 DOMAINS = ("D1", "D2", "D3")
 WHOLE = """

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmsada_lab.data.epic.kept_frames import KeptFrames, decoded_bytes
-from mmsada_lab.data.segments import Frames, Segment
+from mmsada_lab.clips.segments import Frames, Segment
+from mmsada_lab.datasets.epic.kept_frames import KeptFrames, decoded_bytes
 
 SEGMENT = Segment("0", "video", 3, 22)
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmsada_lab.data.kitchens import dataset as kitchens
-from mmsada_lab.data.kitchens import store as kitchen_store
-from mmsada_lab.data.kitchens.dataset import FLOW_BOUND, Kitchens, class_counts, load_kitchens, plan_segments, render
-from mmsada_lab.data.kitchens.looks import draw_look
-from mmsada_lab.data.kitchens.scenes import render_segment
-from mmsada_lab.data.segments import DataSource, Segment
-from mmsada_lab.data.windows import WindowRule, test_centres, training_centre, window_at
+from mmsada_lab.clips.segments import MultiDomainData, Segment
+from mmsada_lab.clips.windows import WindowRule, test_centres, training_centre, window_at
+from mmsada_lab.datasets.kitchens import loader as kitchens, store as kitchen_store
+from mmsada_lab.datasets.kitchens.loader import FLOW_BOUND, Kitchens, class_counts, load_kitchens, plan_segments, render
+from mmsada_lab.datasets.kitchens.looks import draw_look
+from mmsada_lab.datasets.kitchens.scenes import render_segment
 from mmsada_lab.errors import UserError
+from mmsada_lab.files import cache_root
 from mmsada_lab.paper import TRAINING_SEGMENTS, VERBS
 
 TINY = Kitchens(scale=0.001)
@@ -31,7 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tiny(cache: Path) -> DataSource:
+def tiny(cache: Path) -> MultiDomainData:
     return load_kitchens(TINY, cache_dir=cache, workers=1)
 
 
@@ -41,7 +41,7 @@ def rendered(verb: str, *, kitchen: int = 0, seed: int = 0) -> Picture:
     return render_segment(verb, look, rng, 26)
 
 
-def everything(source: DataSource) -> Iterator[tuple[Segment, str, Picture]]:
+def everything(source: MultiDomainData) -> Iterator[tuple[Segment, str, Picture]]:
     for domain in source.domains.values():
         for segment in domain.train + domain.test:
             for modality, reader in domain.readers.items():
@@ -146,7 +146,7 @@ def test_other_bad_values_and_unknown_knobs_are_answered() -> None:
 # The data set
 
 
-def test_form_of_the_data_set(tiny: DataSource) -> None:
+def test_form_of_the_data_set(tiny: MultiDomainData) -> None:
     assert (tiny.name, tiny.classes, list(tiny.domains)) == ("kitchens", VERBS, ["D1", "D2", "D3"])
     segments = [s for d in tiny.domains.values() for s in d.train + d.test]
     assert len({s.uid for s in segments}) == len({s.video for s in segments}) == len(segments) == 6 * 16
@@ -154,7 +154,7 @@ def test_form_of_the_data_set(tiny: DataSource) -> None:
     assert {m: (r.channels, r.mirror_negates) for m, r in readers.items()} == {"rgb": (3, ()), "flow": (2, (0,))}
 
 
-def test_stored_pictures_are_the_rendered_ones(tiny: DataSource) -> None:
+def test_stored_pictures_are_the_rendered_ones(tiny: MultiDomainData) -> None:
     planned = plan_segments(TINY)[-1]
     rgb, flow = render(TINY, planned)
     domain = tiny.domain("D3")
@@ -164,14 +164,14 @@ def test_stored_pictures_are_the_rendered_ones(tiny: DataSource) -> None:
     np.testing.assert_array_equal(domain.readers["flow"].read(segment, np.array([2, 3, 8])), flow[[0, 0, 3]])
 
 
-def test_flow_is_of_moderate_size(tiny: DataSource) -> None:
+def test_flow_is_of_moderate_size(tiny: MultiDomainData) -> None:
     codes = np.concatenate([p.reshape(-1) for _, modality, p in everything(tiny) if modality == "flow"])
     pixels = np.abs(codes.astype(float) - 127.5) * 2 * FLOW_BOUND / 255
     assert 0.2 < pixels.mean() < 2
     assert np.isin(codes, (0, 255)).mean() < 0.005
 
 
-def test_windows_stay_inside_the_video(tiny: DataSource) -> None:
+def test_windows_stay_inside_the_video(tiny: MultiDomainData) -> None:
     rule, rng = WindowRule(8, 2), np.random.default_rng(0)
     lengths = {p.uid: p.frames for p in plan_segments(TINY)}
     for domain in tiny.domains.values():
@@ -182,7 +182,7 @@ def test_windows_stay_inside_the_video(tiny: DataSource) -> None:
             assert frames.max() + kitchens.DILATION <= lengths[segment.video]
 
 
-def test_a_frame_outside_the_video_is_its_nearest(tiny: DataSource) -> None:
+def test_a_frame_outside_the_video_is_its_nearest(tiny: MultiDomainData) -> None:
     domain = tiny.domain("D2")
     segment, last = domain.train[0], domain.train[0].stop + kitchens.MARGIN
     read = domain.readers["rgb"].read(segment, np.array([-5, 1, last, last + 9]))
@@ -190,7 +190,7 @@ def test_a_frame_outside_the_video_is_its_nearest(tiny: DataSource) -> None:
     np.testing.assert_array_equal(read[2], read[3])
 
 
-def test_readers_can_be_pickled_after_use(tiny: DataSource) -> None:
+def test_readers_can_be_pickled_after_use(tiny: MultiDomainData) -> None:
     domain = tiny.domain("D1")
     segment, frames, reader = domain.test[0], np.arange(4, 12), domain.readers["flow"]
     before, packed = reader.read(segment, frames), pickle.dumps(reader)
@@ -198,7 +198,7 @@ def test_readers_can_be_pickled_after_use(tiny: DataSource) -> None:
     np.testing.assert_array_equal(pickle.loads(packed).read(segment, frames), before)
 
 
-def test_a_reader_does_not_know_the_videos_of_another_kitchen(tiny: DataSource) -> None:
+def test_a_reader_does_not_know_the_videos_of_another_kitchen(tiny: MultiDomainData) -> None:
     with pytest.raises(UserError, match="no video 'D2"):
         tiny.domain("D1").readers["rgb"].read(tiny.domain("D2").train[0], np.array([5]))
 
@@ -206,7 +206,7 @@ def test_a_reader_does_not_know_the_videos_of_another_kitchen(tiny: DataSource) 
 # Generation and cache
 
 
-def test_pixels_depend_on_the_seed_and_not_on_the_workers(tiny: DataSource, tmp_path: Path) -> None:
+def test_pixels_depend_on_the_seed_and_not_on_the_workers(tiny: MultiDomainData, tmp_path: Path) -> None:
     again = load_kitchens(TINY, cache_dir=tmp_path, workers=2)
     for (segment, modality, one), (other, _, two) in zip(everything(tiny), everything(again), strict=True):
         assert segment == other
@@ -228,7 +228,7 @@ def test_digest_follows_every_knob_and_the_generator(monkeypatch: pytest.MonkeyP
     assert Kitchens().digest != before
 
 
-def test_a_second_call_renders_nothing(tiny: DataSource, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_renders_nothing(tiny: MultiDomainData, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kitchens, "render", None)
     again = load_kitchens(TINY, cache_dir=cache, workers=1)
     assert again.domain("D1").train == tiny.domain("D1").train
@@ -237,8 +237,8 @@ def test_a_second_call_renders_nothing(tiny: DataSource, cache: Path, monkeypatc
 
 def test_environment_variable_names_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMSADA_CACHE", str(tmp_path / "elsewhere"))
-    assert kitchen_store.cache_root(None) == tmp_path / "elsewhere"
-    assert kitchen_store.cache_root(tmp_path) == tmp_path
+    assert cache_root(None) == tmp_path / "elsewhere"
+    assert cache_root(tmp_path) == tmp_path
 
 
 ENTRY = kitchen_store.Entry(uid="a", domain="D1", split="train", label=0, start=2, stop=3, rgb=4, flow=1)

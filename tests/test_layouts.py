@@ -23,12 +23,12 @@ from tiny_epic import (
     write_tar,
 )
 
-from mmsada_lab.data.epic import frame_files
-from mmsada_lab.data.epic.jpeg_reader import JpegReader
-from mmsada_lab.data.epic.layouts import LAYOUTS, Footage, Owner, expand, find_footage
-from mmsada_lab.data.epic.source import load_epic
-from mmsada_lab.data.segments import DataSource, Segment
-from mmsada_lab.data.windows import WindowRule, window_at
+from mmsada_lab.clips.segments import MultiDomainData, Segment
+from mmsada_lab.clips.windows import WindowRule, window_at
+from mmsada_lab.datasets.epic import frame_files
+from mmsada_lab.datasets.epic.jpeg_reader import JpegReader
+from mmsada_lab.datasets.epic.layouts import LAYOUTS, Footage, Owner, expand, find_footage
+from mmsada_lab.datasets.epic.loader import load_epic
 from mmsada_lab.errors import UserError
 
 VIDEOS = {"P01_00": Owner("P01", ("X",))}
@@ -181,7 +181,7 @@ def test_a_raw_tar_without_flow_lacks_it(tmp_path: Path) -> None:
 # --- whole sources ----------------------------------------------------------------------------------------------
 
 
-def clips(source: DataSource, modality: str) -> list[np.ndarray]:
+def clips(source: MultiDomainData, modality: str) -> list[np.ndarray]:
     parts = [(d, s) for d in source.domains.values() for s in (*d.train, *d.test)]
     return [d.readers[modality].read(s, np.array([s.start, 9, 38])) for d, s in parts]
 

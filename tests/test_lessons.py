@@ -9,7 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from mmsada_lab.analysis import kernels, lessons, pairings, planes, style
+from mmsada_lab.analysis import style
+from mmsada_lab.analysis.lessons import kernels, lines as lessons, pairings, planes
 from mmsada_lab.errors import UserError
 
 AXES = ("step", "loss (nats)")

@@ -18,10 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.testing import assert_close
 from toy import MODALITIES, toy_config
 
-from mmsada_lab import config as configuration
-from mmsada_lab import methods
+from mmsada_lab import config as configuration, methods
+from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data.batches import SourceBatch, TargetBatch, TrainingBatch
 from mmsada_lab.losses import total_loss
 from mmsada_lab.methods import MCD, METHODS, MMSADA, Method
 from mmsada_lab.models.backbones import build_backbone

@@ -29,12 +29,12 @@ from nbformat import NotebookNode
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from mmsada_lab import demo
-from mmsada_lab.data.kitchens.dataset import Kitchens
-from mmsada_lab.data.kitchens.export import export_kitchens
-from mmsada_lab.data.sources import load_data
+from mmsada_lab.datasets.kitchens.loader import Kitchens
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
-from mmsada_lab.notebooks import FIGURE, execute_notebook, find_notebook
+from mmsada_lab.prepare.export_kitchens import export_kitchens
+from mmsada_lab.publish import demo
+from mmsada_lab.publish.notebooks import FIGURE, execute_notebook, find_notebook
 from mmsada_lab.runs import load_runs
 
 FOLDER = Path(__file__).parents[1] / "notebooks"

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 
-from mmsada_lab import gallery, notebooks
 from mmsada_lab.errors import UserError
-from mmsada_lab.gallery import make_gallery
-from mmsada_lab.notebooks import Equations, write_page
+from mmsada_lab.publish import gallery, notebooks
+from mmsada_lab.publish.gallery import make_gallery
+from mmsada_lab.publish.notebooks import Equations, write_page
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
 FIRST = "# The {0}\n\n**Is `it` & so?**\n\nText.\n\n*Time and device:* a second\non any machine.\n\nMore."

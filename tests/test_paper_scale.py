@@ -13,12 +13,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mmsada_lab.data.kitchens import export
-from mmsada_lab.data.kitchens.dataset import Kitchens, load_kitchens
-from mmsada_lab.data.segments import DataSource, Domain, Frames, Reader, Segment
+from mmsada_lab.clips.segments import Domain, Frames, MultiDomainData, Reader, Segment
+from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.models.i3d import I3D
+from mmsada_lab.prepare import export_kitchens as export
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import load_history, read_manifest
 from mmsada_lab.trained import load_trained, predict_table
@@ -61,7 +61,7 @@ class Enlarged:
         return self.reader.extent(segment)
 
 
-def enlarged(data: DataSource) -> DataSource:
+def enlarged(data: MultiDomainData) -> MultiDomainData:
     """Two domains, four segments to train on and two to test on, of two classes."""
 
     def few(domain: Domain) -> Domain:

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmsada_lab.data.files import pickle_tree
-from mmsada_lab.data.files.pickles import read_pickle_arrays, read_pickle_frame
+from mmsada_lab.datasets import pickle_tree
+from mmsada_lab.datasets.pickles import read_pickle_arrays, read_pickle_frame
 from mmsada_lab.errors import UserError
 
 PROTOCOLS = [2, 3, 4, 5]

@@ -29,14 +29,15 @@ import toy
 from torch import Tensor, nn
 
 import mmsada_lab
-from mmsada_lab import experiment, processes
+from mmsada_lab import experiment
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data import sources
+from mmsada_lab.datasets import open as sources
 from mmsada_lab.errors import UserError
 from mmsada_lab.models.backbones import BACKBONES, Backbone
 from mmsada_lab.models.batchnorm import GroupedBatchNorm3d
 from mmsada_lab.models.i3d import I3D
 from mmsada_lab.runs import RunFolder, load_history, read_arrays, read_manifest
+from mmsada_lab.runtime import processes
 
 
 @dataclass(frozen=True)

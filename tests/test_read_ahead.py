@@ -24,15 +24,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from toy import SMALL, Mmsada, toy_data
 
-from mmsada_lab.data import read_ahead
-from mmsada_lab.data.batches import TrainingBatch, TrainingBatches
-from mmsada_lab.data.clips import ClipRule
-from mmsada_lab.data.epic import source
-from mmsada_lab.data.read_ahead import BatchLoader, Slot, batches_ahead, default_workers, lost_workers_named, room
-from mmsada_lab.data.sources import load_data
-from mmsada_lab.data.windows import WindowRule
+from mmsada_lab.clips import batches
+from mmsada_lab.clips.batches import TrainingBatch, TrainingBatches, default_workers
+from mmsada_lab.clips.clips import ClipRule
+from mmsada_lab.clips.windows import WindowRule
+from mmsada_lab.datasets.epic import loader as source
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import load_history, read_manifest
+from mmsada_lab.runtime.read_ahead import BatchLoader, Slot, batches_ahead, lost_workers_named, room
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Numbers(Dataset[Item]):
 def test_processes_trained_together_share_the_cores(
     cores: int, together: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_ahead, "cpu_count", lambda: cores)
+    monkeypatch.setattr(batches, "cpu_count", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(together))
     data = toy_data()
     assert default_workers(data) == workers
@@ -271,7 +271,7 @@ def test_a_killed_worker_stops_the_run_which_then_continues(mmsada: Mmsada, tmp_
     words = ["train", "--data", f"epic:{data}", *WORDS, "--workers", "2", *options(adapt__steps=400)]
     whole, runs = tmp_path / "whole", tmp_path / "runs"
     assert mmsada(*words, "--runs", whole).code == 0
-    command = [sys.executable, "-c", "from mmsada_lab.cli import main; main()", *words, "--runs", str(runs)]
+    command = [sys.executable, "-c", "from mmsada_lab.cli.main import main; main()", *words, "--runs", str(runs)]
     trainer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         killed = _kill_a_worker(

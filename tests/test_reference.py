@@ -11,11 +11,9 @@ import pandas as pd
 import pytest
 from toy import toy_config
 
-from mmsada_lab import reference
 from mmsada_lab.analysis.selection import selection_table
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.reference import find_run, keep_runs, reference_runs
 from mmsada_lab.runs import (
     RunFolder,
     load_history,
@@ -25,6 +23,8 @@ from mmsada_lab.runs import (
     write_arrays,
     write_json,
 )
+from mmsada_lab.sweeps import keep as reference
+from mmsada_lab.sweeps.keep import find_run, keep_runs, reference_runs
 
 
 def made_run(runs: Path, config: ExperimentConfig, *, status: str = "finished", **facts: Any) -> Path:
@@ -246,7 +246,7 @@ class TestFinding:
 
 
 def test_outside_a_checkout_there_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(reference, "__file__", str(tmp_path / "site-packages/mmsada_lab/reference.py"))
+    monkeypatch.setattr(reference, "__file__", str(tmp_path / "site-packages/mmsada_lab/sweeps/keep.py"))
     with pytest.raises(UserError, match="work in a checkout"):
         reference_runs()
     folder = tmp_path / "site-packages/assets/reference_runs"

@@ -25,9 +25,9 @@ from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import PAIRS
-from mmsada_lab.recipes import ABLATIONS, LAMBDA_C, LAMBDA_D, RECIPES, find_recipe, recipe_configs, row_configs
-from mmsada_lab.reproduce import reproduce
 from mmsada_lab.runs import load_runs
+from mmsada_lab.sweeps.recipes import ABLATIONS, LAMBDA_C, LAMBDA_D, RECIPES, find_recipe, recipe_configs, row_configs
+from mmsada_lab.sweeps.reproduce import reproduce
 
 GRID = {"data": "kitchens", "preset": "quick", "domains": ("D1", "D2", "D3"), "seeds": (0, 1)}
 
@@ -229,7 +229,7 @@ class TestFigures:
 @pytest.mark.usefixtures("toy_door")
 class TestReproduce:
     def test_a_figure_from_runs_to_page(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mmsada_lab.reproduce.run_grid", in_this_process)
+        monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", in_this_process)
         shared = {"data": "toy", "preset": "quick", "seeds": [0, 1], "overrides": SMALL, "device": "cpu"}
         places = {"runs_dir": tmp_path / "runs", "out": tmp_path / "reports"}
         files, failures = reproduce(RECIPES["fig5"], **shared, **places)
@@ -247,7 +247,7 @@ class TestReproduce:
     def test_a_report_that_tells_what_rules_of_selection_would_have_cost(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mmsada_lab.reproduce.run_grid", in_this_process)
+        monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", in_this_process)
         assert [recipe.name for recipe in RECIPES.values() if recipe.selection] == ["table1"]
         source_only, adabn, *_, supervised = RECIPES["table1"].rows
         recipe = replace(RECIPES["table1"], rows=(source_only, adabn, supervised))
@@ -264,7 +264,7 @@ class TestReproduce:
     def test_a_sweep_has_a_point_for_each_value(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mmsada_lab.reproduce.run_grid", in_this_process)
+        monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", in_this_process)
         drawn: list[object] = []
         monkeypatch.setattr("mmsada_lab.analysis.report.page", lambda *given: drawn.extend(given[2]) or "")
         recipe = replace(RECIPES[name], rows=tuple(RECIPES[name].rows[k] for k in (0, 2, 1)))

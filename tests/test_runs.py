@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from toy import CLASSES, open_toy, toy_config
 
-from mmsada_lab.atomic import write_atomic
-from mmsada_lab.data import sources
+from mmsada_lab.datasets import open as sources
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
+from mmsada_lab.files import write_atomic
 from mmsada_lab.runs import (
     RunFolder,
     find_runs,

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import entropy, spearmanr
 from sklearn.metrics.pairwise import cosine_similarity, rbf_kernel
 from toy import relabelled, toy_config, toy_data
 
-from mmsada_lab import validators
+from mmsada_lab import evaluate as validators
 from mmsada_lab.analysis.selection import LAST, ORACLE, RULES, selection_lines, selection_summary, selection_table
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment

@@ -14,12 +14,12 @@ from safetensors.numpy import load_file
 from torch.testing import assert_close
 from toy import class_of, number_of, toy_config, toy_data
 
+from mmsada_lab.clips.batches import TrainingBatches
+from mmsada_lab.clips.clips import ClipRule, inputs_of
+from mmsada_lab.clips.segments import MultiDomainData, Segment
+from mmsada_lab.clips.test_clips import TestClips
+from mmsada_lab.clips.windows import WindowRule, test_windows
 from mmsada_lab.config import METHODS
-from mmsada_lab.data.batches import TrainingBatches
-from mmsada_lab.data.clips import ClipRule, inputs_of
-from mmsada_lab.data.segments import DataSource, Segment
-from mmsada_lab.data.test_clips import TestClips
-from mmsada_lab.data.windows import WindowRule, test_windows
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.models.backbones import AUTO, BACKBONES, build_backbone
@@ -49,7 +49,7 @@ class SeriesReader:
         return segment.start, segment.stop
 
 
-def mixed_data() -> DataSource:
+def mixed_data() -> MultiDomainData:
     """The toy's RGB, a series and a vector; the series is shifted from domain to domain."""
     data = toy_data(modalities=("rgb",))
     domains = {

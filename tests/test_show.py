@@ -17,15 +17,15 @@ import pytest
 from PIL import Image, ImageSequence
 from toy import HEIGHT, WIDTH, toy_data
 
-from mmsada_lab.data.segments import DataSource, Domain, Segment
-from mmsada_lab.data.show.pictures import SMALLEST, as_rgb, colour_flow, fitted
-from mmsada_lab.data.show.segment import MOST_PICTURES, show_segment
-from mmsada_lab.data.windows import WindowRule, test_windows
+from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
+from mmsada_lab.clips.windows import WindowRule, test_windows
 from mmsada_lab.errors import UserError
+from mmsada_lab.prepare.show.pictures import SMALLEST, as_rgb, colour_flow, fitted
+from mmsada_lab.prepare.show.segment import MOST_PICTURES, show_segment
 
 VOID = {"meta", "img", "input", "br"}
 HOSTILE = "<script>alert('x')</script>\"&"
-Put = Callable[[DataSource], None]
+Put = Callable[[MultiDomainData], None]
 
 
 class Page(HTMLParser):
@@ -85,10 +85,10 @@ class Numbers:
         return 17
 
 
-def sensors(*, series: int = 6, vector: int = 5, **facts: object) -> DataSource:
+def sensors(*, series: int = 6, vector: int = 5, **facts: object) -> MultiDomainData:
     segment = replace(Segment("u1", "V1", 10, 60, 1, (("hand", "left"),)), **facts)
     readers = {"imu": Numbers("series", series), "embedding": Numbers("vector", vector)}
-    return DataSource("sensors", ("sit", "walk"), {"P1": Domain("P1", readers, (segment,), ())}, "d")
+    return MultiDomainData("sensors", ("sit", "walk"), {"P1": Domain("P1", readers, (segment,), ())}, "d")
 
 
 def shown(tmp_path: Path, uid: str = "A-train-4", **options: object) -> tuple[Page, str]:

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mmsada_lab.data.epic.annotations import read_annotations
-from mmsada_lab.data.epic.splits import build_split, parse_domains, parse_verbs, write_split
+from mmsada_lab.datasets.epic.annotations import read_annotations
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import KITCHENS, VERBS
+from mmsada_lab.prepare.epic_split import build_split, parse_domains, parse_verbs, write_split
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from toy import relabelled, toy_config, toy_data
 from tqdm.auto import tqdm
 from typer.testing import CliRunner
 
-from mmsada_lab.cli import app
-from mmsada_lab.data import test_clips
-from mmsada_lab.data.sources import load_data
+from mmsada_lab.cli.main import app
+from mmsada_lab.clips import test_clips
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.runs import load_predictions, read_arrays

@@ -7,13 +7,12 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch.nn import functional as F
 
-from mmsada_lab.data.clips import cut_clips
-from mmsada_lab.data.device_crops import Box, Boxes, cut_out, resize_on_device
-from mmsada_lab.data.transforms import Crop, apply_crop, centre_crop, sample_crop
+from mmsada_lab.clips.clips import cut_clips
+from mmsada_lab.clips.device_crops import Box, Boxes, cut_out, resize_on_device
+from mmsada_lab.clips.transforms import Crop, apply_crop, centre_crop, sample_crop
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True)
 DRAWS = 7000

@@ -23,19 +23,18 @@ import psutil
 import pytest
 import simplejpeg
 from filelock import FileLock
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsada_lab.data.flow import dequantise_flow
-from mmsada_lab.data.sources import load_data
-from mmsada_lab.data.videos import frames as video_frames
-from mmsada_lab.data.videos.decoding import UnreadableVideoError, hold, sample_video, survey
-from mmsada_lab.data.videos.importing import ImportReport, import_videos
-from mmsada_lab.data.videos.sources import Clip, list_source, safe_name, video_names
-from mmsada_lab.data.videos.splits import draw_splits
+from mmsada_lab.datasets.flow import dequantise_flow
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
+from mmsada_lab.prepare.videos import frames as video_frames
+from mmsada_lab.prepare.videos.decoding import UnreadableVideoError, hold, sample_video, survey
+from mmsada_lab.prepare.videos.importing import ImportReport, import_videos
+from mmsada_lab.prepare.videos.listing import Clip, list_source, safe_name, video_names
+from mmsada_lab.prepare.videos.splits import draw_splits
 
 Pictures = Sequence[NDArray[np.uint8]]
 EXACT = {"codec": "ffv1", "pixels": "bgr0"}  # lossless, so that a level is a level
@@ -607,7 +606,7 @@ def test_a_full_disk_is_said_and_what_is_finished_stays(tmp_path: Path, monkeypa
 KILLED = """
 import sys
 from pathlib import Path
-from mmsada_lab.data.videos.importing import import_videos
+from mmsada_lab.prepare.videos.importing import import_videos
 if __name__ == "__main__":
     import_videos(Path(sys.argv[1]), Path(sys.argv[2]), algorithm="dis", height=64, jobs=2)
 """

@@ -10,13 +10,18 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from mmsada_lab.data.segments import Segment
-from mmsada_lab.data.windows import WindowRule, centre_bounds, training_centre, training_window, window_at
-from mmsada_lab.data.windows import test_centres as centres_for_testing
-from mmsada_lab.data.windows import test_windows as windows_for_testing
+from mmsada_lab.clips.segments import Segment
+from mmsada_lab.clips.windows import (
+    WindowRule,
+    centre_bounds,
+    test_centres as centres_for_testing,
+    test_windows as windows_for_testing,
+    training_centre,
+    training_window,
+    window_at,
+)
 
 PAPER = WindowRule(16, 2)
 LAW = settings(max_examples=200, deadline=None, derandomize=True)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import simplejpeg
 
-from mmsada_lab.data.epic.jpeg_reader import JpegReader
-from mmsada_lab.data.epic.kept_frames import KeptFrames
-from mmsada_lab.data.segments import DataSource, Reader
+from mmsada_lab.clips.segments import MultiDomainData, Reader
+from mmsada_lab.datasets.epic.jpeg_reader import JpegReader
+from mmsada_lab.datasets.epic.kept_frames import KeptFrames
 
 RGB_FRAMES, FLOW_FRAMES = 40, 20
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -106,7 +106,7 @@ def add_to_tar(tar: Path, name: str, *, kind: bytes = tarfile.REGTYPE, target: s
         archive.addfile(member, io.BytesIO(data))
 
 
-def read(source: DataSource, modality: str, frames: list[int], *, domain: str = "X") -> np.ndarray[Any, Any]:
+def read(source: MultiDomainData, modality: str, frames: list[int], *, domain: str = "X") -> np.ndarray[Any, Any]:
     """Frames of a domain's first training segment."""
     where = source.domain(domain)
     return where.readers[modality].read(where.train[0], np.array(frames, dtype=np.int64))

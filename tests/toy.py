@@ -19,9 +19,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsada_lab.clips.segments import Domain, Frames, MultiDomainData, Segment
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data import sources
-from mmsada_lab.data.segments import DataSource, Domain, Frames, Segment
+from mmsada_lab.datasets import open as sources
 from mmsada_lab.presets import build_config
 
 HEIGHT, WIDTH, CLASSES = 24, 40, ("sweep", "poke", "spin")
@@ -99,24 +99,24 @@ def toy_data(
     modalities: Sequence[str] = ("rgb", "flow", "depth"),
     train: int = 18,
     test: int = 9,
-) -> DataSource:
+) -> MultiDomainData:
     """The toy: `train` and `test` segments in each domain."""
     built = {}
     for number, name in enumerate(domains):
         readers = {m: ToyReader(*MODALITIES[m], tint=25 * number) for m in modalities}
         built[name] = Domain(name, readers, toy_segments(name, "train", train), toy_segments(name, "test", test))
     digest = hashlib.sha256(repr(built).encode()).hexdigest()[:10]
-    return DataSource("toy", CLASSES, built, digest)
+    return MultiDomainData("toy", CLASSES, built, digest)
 
 
-def open_toy(_: str) -> DataSource:
+def open_toy(_: str) -> MultiDomainData:
     """The door."""
     return toy_data()
 
 
 def relabelled(
-    data: DataSource, domain: str, label: Callable[[Segment], int | None], *, part: str = "train"
-) -> DataSource:
+    data: MultiDomainData, domain: str, label: Callable[[Segment], int | None], *, part: str = "train"
+) -> MultiDomainData:
     """The same data, digest included, with other labels in one part of one domain."""
     old = data.domain(domain)
     changed = replace(old, **{part: tuple(replace(s, label=label(s)) for s in getattr(old, part))})

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import toy
 
-from mmsada_lab import batch
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.data import sources
+from mmsada_lab.datasets import open as sources
+from mmsada_lab.sweeps import batch
 
 DIES_ONCE, RAISES, DIES_ALWAYS = 7, 8, 9
 """Seeds: killed after its first checkpoint; fails with an error that no user made; killed whenever it runs."""

@@ -14,7 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.figures import plain
+from mmsada_lab.analysis.results import plain
 from mmsada_lab.errors import UserError, unknown
 
 FUSED = "fused"

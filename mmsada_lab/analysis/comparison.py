@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.figures import confusion_frame, plain
+from mmsada_lab.analysis.results import confusion_frame, plain
 from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.errors import UserError, unknown
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.figures import plain
 from mmsada_lab.analysis.paper_figures import CLASS_COLOURS
+from mmsada_lab.analysis.results import plain
 from mmsada_lab.errors import UserError, unknown
 
 METHODS = {"tsne": "t-SNE", "umap": "UMAP"}

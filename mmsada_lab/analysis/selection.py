@@ -1,6 +1,6 @@
 """Which checkpoint would a rule have chosen, and what would that have cost? Label-free rules beside the oracle.
 
-A rule is a score that every evaluation of the last stage was given without a target label (`mmsada_lab.validators`), or
+A rule is a score that every evaluation of the last stage was given without a target label (`mmsada_lab.evaluate`), or
 the mean of the last evaluations, which is what runs report. The oracle, which looks at the target's labels, is shown as
 the bound it is. Nothing here gives a checkpoint for use.
 """

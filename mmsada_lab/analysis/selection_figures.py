@@ -15,8 +15,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.figures import plain
 from mmsada_lab.analysis.paper_figures import CLASS_COLOURS
+from mmsada_lab.analysis.results import plain
 from mmsada_lab.analysis.selection import ORACLE, RULES, selection_summary
 from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import save as safetensors_bytes
+from safetensors.torch import load_file, save as safetensors_bytes
 from torch import Tensor, nn
 
-from mmsada_lab.atomic import write_atomic
 from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.files import write_atomic
 from mmsada_lab.models.batchnorm import GroupedBatchNorm3d
 from mmsada_lab.models.external import External
 

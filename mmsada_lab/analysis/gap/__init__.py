@@ -1,0 +1,1 @@
+"""Domain gaps: measures with null distributions, and their figures."""

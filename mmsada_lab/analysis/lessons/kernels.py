@@ -1,0 +1,101 @@
+"""Kernels over distance, and the distances between the features of a network that they are laid over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
+
+from mmsada_lab.analysis import style
+from mmsada_lab.analysis.results import plain
+from mmsada_lab.errors import UserError
+
+_DECIMALS = 3
+
+_SHARES = {"low": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "high": 0.95}
+"""Quantiles of the observed distances that a box shows."""
+
+
+def kernel_curves(bandwidths: Sequence[float], *, distances: Sequence[float]) -> pd.DataFrame:
+    """Gaussian kernels ``exp(-d^2 / g)`` over distance, and how strongly each pulls there.
+
+    Args:
+        bandwidths: g of each kernel, in squared units of the features.
+        distances: d, above 0.
+
+    Returns:
+        Columns bandwidth, distance, value, pull: ``-d value / d log(distance) = 2 d^2 / g exp(-d^2 / g)``, greatest,
+        2 / e, at ``d = sqrt(g)``: how much the kernel changes when the distance does by a given share.
+
+    Raises:
+        UserError: a bandwidth or distance is missing, not finite or not above 0.
+    """
+    g, d = (np.asarray(values, dtype=float) for values in (bandwidths, distances))
+    for name, values in (("bandwidth", g), ("distance", d)):
+        if not len(values) or not (np.isfinite(values) & (values > 0)).all():
+            raise UserError(f"every {name} is a number above 0, and there is at least one; found {values.tolist()}")
+    ratio = (d[None] ** 2 / g[:, None]).ravel()
+    found = pd.DataFrame({"bandwidth": np.repeat(g, len(d)), "distance": np.tile(d, len(g))})
+    return found.assign(value=np.exp(-ratio), pull=2 * ratio * np.exp(-ratio)).round(4)
+
+
+def observed_distances(features: Mapping[str, NDArray[Any]], *, at_most: int = 300, seed: int = 0) -> pd.DataFrame:
+    """Distances between source and target segments, by modality.
+
+    Args:
+        features: the arrays of a run's ``features.npz``.
+        at_most: segments drawn of each domain.
+        seed: of that draw.
+
+    Returns:
+        Columns modality, low, q25, median, q75, high (quantiles 5, 25, 50, 75 and 95 %).
+    """
+    rng, rows = np.random.default_rng(seed), []
+    drawn = [rng.permutation(np.flatnonzero(features["side"] == side))[:at_most] for side in style.DOMAIN_COLOURS]
+    for name in (name for name in features if name.startswith("f_")):
+        source, target = (features[name][row].astype(float) for row in drawn)
+        found = np.linalg.norm(source[:, None] - target[None], axis=2)
+        if not found.size or not np.isfinite(found).all():
+            raise UserError(f"features of {name[2:]} give no finite distance; the run behind them diverged or is empty")
+        quantiles = np.quantile(found, list(_SHARES.values())).round(_DECIMALS)
+        rows.append({"modality": name.removeprefix("f_"), **dict(zip(_SHARES, quantiles, strict=True))})
+    return pd.DataFrame(rows)
+
+
+def draw_kernels(
+    curves: pd.DataFrame, *, observed: pd.DataFrame | None = None, title: str = "Gaussian kernels over distance"
+) -> go.Figure:
+    """Draw `kernel_curves`: values above, pulls below; and the distances that were observed as boxes under both."""
+    heights = [0.4, 0.4, 0.2] if observed is not None else [0.5, 0.5]
+    figure = make_subplots(len(heights), 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=heights)
+    bandwidths = sorted(curves["bandwidth"].unique())
+    shades = sample_colorscale([[0.0, "#9ECAE1"], [1.0, "#08306B"]], np.linspace(0, 1, len(bandwidths)).tolist())
+    for g, shade in zip(bandwidths, shades, strict=True):
+        one, line = curves[curves["bandwidth"] == g], {"color": shade, "width": 2}
+        for row, column in enumerate(("value", "pull"), start=1):
+            shown = {"name": f"g = {g:.3g}", "legendgroup": str(g), "showlegend": row == 1, "mode": "lines"}
+            figure.add_scatter(x=plain(one["distance"]), y=plain(one[column]), line=line, **shown, row=row, col=1)
+    if observed is not None:
+        _add_boxes(figure, observed)
+    ends = [float(np.log10(curves["distance"].agg(end))) for end in ("min", "max")]
+    figure.update_xaxes(type="log", range=[round(end, 3) for end in ends])
+    figure.update_xaxes(title="distance of two features (their unit, log scale)", row=len(heights))
+    figure.update_yaxes(title="kernel", row=1).update_yaxes(title="pull (per log distance)", row=2)
+    return figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=300 + 110 * len(heights))
+
+
+def _add_boxes(figure: go.Figure, observed: pd.DataFrame) -> None:
+    """Quartiles as the box, 5 and 95 % as its whiskers."""
+    colour = style.colours(list(observed["modality"]), style.STREAM_COLOURS)
+    for one in observed.to_dict("records"):
+        quartiles = {"lowerfence": [one["low"]], "q1": [one["q25"]], "median": [one["median"]]}
+        quartiles |= {"q3": [one["q75"]], "upperfence": [one["high"]]}
+        shown = {"name": f"{one['modality']}, source to target", "marker": {"color": colour[one["modality"]]}}
+        figure.add_box(y=[one["modality"]], **quartiles, orientation="h", **shown, row=3, col=1)
+    figure.update_yaxes(title="observed", row=3)

@@ -1,0 +1,210 @@
+"""Points on a plane, where features have two dimensions and can be drawn as they are: steps, borders, disagreement.
+
+The data first, then a pure drawing of exactly those data. Legend: `N` points, `K` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import ArrayLike, NDArray
+from plotly.subplots import make_subplots
+
+from mmsada_lab.analysis import style
+from mmsada_lab.analysis.results import plain
+from mmsada_lab.errors import UserError
+
+Classifier = tuple[ArrayLike, ArrayLike]
+"""Weights `(K, 2)` and biases `(K,)` of a linear classifier of points on a plane."""
+
+SYMBOLS = ("circle", "x", "square", "triangle-up", "diamond")
+"""Of the classes of points on a plane; class 5 begins again."""
+
+_GREYS = ((0.0, "#FFFFFF"), (1.0, style.GREY))
+
+_DECIMALS = 3
+
+
+def plane_points(
+    points: Mapping[str, ArrayLike],
+    *,
+    moves: Mapping[str, ArrayLike] | None = None,
+    labels: Mapping[str, Sequence[int]] | None = None,
+    panel: str = "",
+) -> pd.DataFrame:
+    """Points of both domains on a plane, and the step that each is about to take.
+
+    Args:
+        points: side (source or target) -> `(N, 2)`.
+        moves: side -> `(N, 2)` steps, in the units of the points; none: they rest.
+        labels: side -> `(N,)` class of each point; none: one class.
+        panel: title of the panel they are drawn in.
+
+    Returns:
+        Columns panel, side, label, x, y, dx, dy (rounded to 3 decimals), a row per point.
+
+    Raises:
+        UserError: no point, a side that is neither source nor target, or a number that is not finite.
+    """
+    parts = []
+    for side, at in points.items():
+        if side not in style.DOMAIN_COLOURS:
+            raise UserError(f"points of {side!r}; a side is {' or '.join(style.DOMAIN_COLOURS)}")
+        xy = _pairs(at, f"points of the {side}")
+        step = np.zeros_like(xy) if moves is None else _pairs(moves[side], f"moves of the {side}")
+        columns = {"x": xy[:, 0], "y": xy[:, 1], "dx": step[:, 0], "dy": step[:, 1]}
+        parts.append(pd.DataFrame({"label": 0 if labels is None else labels[side], **columns}).assign(side=side))
+    if not sum(map(len, parts)):
+        raise UserError("no point to draw; give at least one")
+    found = pd.concat(parts, ignore_index=True).assign(panel=panel)
+    return found[["panel", "side", "label", "x", "y", "dx", "dy"]].round(_DECIMALS)
+
+
+def plane_border(
+    weights: ArrayLike, offset: float, *, name: str, panel: str = "", reach: float = 100.0
+) -> pd.DataFrame:
+    """Where a linear score ``w x + b`` is 0: the border between its two answers.
+
+    Args:
+        weights: `(2,)`.
+        offset: b.
+        name: in the legend.
+        panel: title of the panel it is drawn in.
+        reach: half the length of the line, which the axes then cut off.
+
+    Returns:
+        One row, columns panel, name, x0, y0, x1, y1.
+
+    Raises:
+        UserError: the weights are 0 or not finite, and there is no border.
+    """
+    w = _pairs(np.asarray(weights, dtype=float)[None], f"weights of {name}")[0]
+    if not (length := float(w @ w)):
+        raise UserError(f"the weights of {name} are 0: it gives one answer everywhere and has no border")
+    foot, along = -offset * w / length, reach * np.array([-w[1], w[0]]) / length**0.5
+    ends = np.concatenate([foot - along, foot + along]).round(_DECIMALS)
+    return pd.DataFrame([{"panel": panel, "name": name, **dict(zip(("x0", "y0", "x1", "y1"), ends, strict=True))}])
+
+
+def plane_disagreement(
+    first: Classifier, second: Classifier, *, points: pd.DataFrame, cells: int = 40, panel: str = ""
+) -> pd.DataFrame:
+    """How much two linear classifiers disagree, ``mean_k |p1 - p2|``, everywhere around some points.
+
+    Args:
+        first: weights `(K, 2)` and biases `(K,)`.
+        second: likewise.
+        points: from `plane_points`; the map covers them.
+        cells: of the map, along each axis.
+        panel: title of the panel it is drawn in.
+
+    Returns:
+        Columns panel, x, y, value (0 to 2 / K), a row per cell, x fastest.
+    """
+    (left, right), (low, high) = _ranges(points)
+    grid = [(x, y) for y in np.linspace(low, high, cells) for x in np.linspace(left, right, cells)]
+    value = np.abs(_softmax(grid, first) - _softmax(grid, second)).mean(axis=1)
+    found = pd.DataFrame(grid, columns=["x", "y"]).assign(value=value, panel=panel)
+    return found[["panel", "x", "y", "value"]].round(_DECIMALS)
+
+
+def draw_plane(
+    points: pd.DataFrame,
+    *,
+    borders: pd.DataFrame | None = None,
+    disagreement: pd.DataFrame | None = None,
+    title: str = "Features on a plane",
+) -> go.Figure:
+    """Draw `plane_points` with their steps as arrows, a panel beside the other on the same axes.
+
+    Args:
+        points: one frame, or several joined.
+        borders: from `plane_border`, likewise; drawn as lines.
+        disagreement: from `plane_disagreement`, likewise; the darker, the more.
+        title: of the figure.
+    """
+    panels = list(points["panel"].unique())
+    figure = make_subplots(1, len(panels), subplot_titles=panels, shared_yaxes=True, horizontal_spacing=0.03)
+    for column, panel in enumerate(panels, start=1):
+        where = {"row": 1, "col": column}
+        if disagreement is not None:
+            _add_disagreement(figure, disagreement[disagreement["panel"] == panel], where)
+        for side in points["side"].unique():
+            _add_points(figure, points[(points["panel"] == panel) & (points["side"] == side)], side, where)
+        if borders is not None:
+            _add_borders(figure, borders[borders["panel"] == panel], where)
+    (left, right), (low, high) = _ranges(points)
+    figure.update_xaxes(title="feature 1 (no unit)", range=[left, right])
+    figure.update_yaxes(range=[low, high]).update_yaxes(title="feature 2 (no unit)", col=1)
+    return figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=400)
+
+
+def _add_disagreement(figure: go.Figure, cells: pd.DataFrame, where: dict[str, int]) -> None:
+    if cells.empty:
+        return
+    xs, ys = (sorted(cells[axis].unique().tolist()) for axis in ("x", "y"))
+    z = cells["value"].to_numpy().reshape(len(ys), len(xs)).tolist()
+    figure.add_heatmap(x=xs, y=ys, z=z, zmin=0, zmax=1, colorscale=_GREYS, showscale=False, **where)
+
+
+def _add_points(figure: go.Figure, points: pd.DataFrame, side: str, where: dict[str, int]) -> None:
+    """Points, and above them all arrows of a side as one line with gaps, a head at the end of each."""
+    colour = style.DOMAIN_COLOURS[side]
+    symbols = [SYMBOLS[int(label) % len(SYMBOLS)] for label in points["label"]]
+    marker = {"color": style.translucent(colour, 0.6), "size": 7, "symbol": symbols}
+    shown = {"name": side, "legendgroup": side, "showlegend": where["col"] == 1}
+    figure.add_scatter(x=plain(points["x"]), y=plain(points["y"]), mode="markers", marker=marker, **shown, **where)
+    going = points[(points["dx"] != 0) | (points["dy"] != 0)]
+    if going.empty:
+        return
+    x, y = (
+        [v for p, d in zip(going[a], going[f"d{a}"], strict=True) for v in (p, round(p + d, 3), None)] for a in "xy"
+    )
+    head = {"symbol": "arrow", "angleref": "previous", "size": [0, 8, 0] * len(going), "color": colour}
+    hidden = {"showlegend": False, "hoverinfo": "skip", "legendgroup": side, "mode": "lines+markers"}
+    figure.add_scatter(x=x, y=y, line={"color": colour, "width": 1.2}, marker=head, **hidden, **where)
+
+
+def _arrow_line(start: pd.Series[float], step: pd.Series[float]) -> list[float | None]:
+    """From, to and a gap, for every arrow."""
+    ends = zip(start.to_list(), (start + step).round(_DECIMALS).to_list(), strict=True)
+    return [value for one in ends for value in (*one, None)]
+
+
+def _add_borders(figure: go.Figure, borders: pd.DataFrame, where: dict[str, int]) -> None:
+    for number, border in enumerate(borders.to_dict("records")):
+        line = {"color": style.INK, "width": 2, "dash": style.DASHES[number % len(style.DASHES)]}
+        shown = {"name": border["name"], "legendgroup": border["name"], "showlegend": where["col"] == 1}
+        x, y = [border["x0"], border["x1"]], [border["y0"], border["y1"]]
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, **shown, **where)
+
+
+def _pairs(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    found = np.asarray(values, dtype=float)
+    if found.ndim != 2 or found.shape[1] != 2:
+        raise UserError(f"{name} have shape {found.shape}; expected (N, 2)")
+    if not np.isfinite(found).all():
+        raise UserError(f"{name} are not all finite; nothing can be drawn")
+    return found
+
+
+def _ranges(points: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Lowest and highest x, and y, with a margin around points and arrows."""
+    found = []
+    for axis in "xy":
+        ends = np.concatenate([points[axis], points[axis] + points[f"d{axis}"]])
+        margin = 0.08 * (float(np.ptp(ends)) or 1.0)
+        found.append((round(float(ends.min()) - margin, 3), round(float(ends.max()) + margin, 3)))
+    return cast("tuple[tuple[float, float], tuple[float, float]]", tuple(found))
+
+
+def _softmax(points: Sequence[tuple[float, float]], classifier: Classifier) -> NDArray[np.float64]:
+    weights, biases = (np.asarray(part, dtype=float) for part in classifier)
+    logits = np.asarray(points) @ weights.T + biases
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return found

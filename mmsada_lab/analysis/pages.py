@@ -1,0 +1,41 @@
+"""The one skeleton of the HTML pages the package writes: reports, segments, the gallery. A page needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+# Values are escaped wherever a template shows them; HTML made elsewhere (a figure) is handed over as `Markup`.
+_TEMPLATES = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+_PAGE = _TEMPLATES.from_string("""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{ title }}</title>
+<style>
+body { font: 15px/1.5 Helvetica, Arial, sans-serif; color: #222; max-width: 1150px; margin: 2em auto; padding: 0 1em; }
+{{ style }}
+</style></head>
+<body>
+<h1>{{ title }}</h1>
+{{ content }}
+</body>
+</html>
+""")
+
+
+def render_page(title: str, template: str, values: Mapping[str, object], *, style: str = "") -> str:
+    """Render a whole page.
+
+    Args:
+        title: of the page, and its first heading.
+        template: Jinja2, what stands below the heading.
+        values: what the template shows; text is escaped, `Markup` is not.
+        style: CSS beside that of all pages.
+
+    Example:
+        >>> "<p>2 &lt; 3</p>" in render_page("Numbers", "<p>{{ fact }}</p>", {"fact": "2 < 3"})
+        True
+    """
+    content = Markup(_TEMPLATES.from_string(template).render(values))
+    return _PAGE.render(title=title, style=Markup(style), content=content) + "\n"

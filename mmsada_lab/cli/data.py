@@ -1,0 +1,264 @@
+"""The `mmsada data` commands: import, split, check, show, export. Every one calls one public function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+data_app = typer.Typer(
+    help="Get data in: import videos, build splits, check a data set, look at a segment, export the kitchens.",
+    no_args_is_help=True,
+)
+
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="kitchens, epic:ROOT, arrays:DIR or features:DIR; options follow a comma: epic:ROOT,missing=drop",
+    ),
+]
+
+
+@data_app.command("import-videos")
+def import_videos(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SRC",
+            help="A folder SRC/DOMAIN/LABEL/*.mp4 (any format; SRC/DOMAIN/unlabelled/* for clips without a label), or "
+            "a CSV with the columns video, domain and, where known, label, start and stop in seconds, split, uid.",
+        ),
+    ],
+    destination: Annotated[
+        Path, typer.Argument(metavar="DST", help="New folder for frames, flow and segments.csv: epic:DST reads it.")
+    ],
+    algorithm: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Of the flow: tvl1 (as in EPIC-Kitchens; about a second a frame), dis (forty times as fast) or "
+            "farneback.",
+        ),
+    ] = "tvl1",
+    bound: Annotated[
+        float | None,
+        typer.Option(help="Largest flow kept, pixels. By default 25 at a height of 256, in proportion at others."),
+    ] = None,
+    dilation: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Frames that flow leads over. 3 is EPIC-Kitchens' at 60 frames a second; at 25 or 30, 1 or 2 take "
+            "about as long.",
+        ),
+    ] = 3,
+    height: Annotated[
+        int, typer.Option(min=16, help="Of all frames, pixels; the width follows. EPIC-Kitchens has 256.")
+    ] = 256,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE", help="Frames a second of all videos, 30 or 30000/1001; each keeps its own by default."
+        ),
+    ] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of the JPEG files: 1 is coarse, 100 fine.")] = 95,
+    test_fraction: Annotated[
+        float, typer.Option(help="Share of each class's clips that become test clips where the CSV does not say.")
+    ] = 0.25,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of the test clips.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Videos worked on at once, a process each; one a core by default.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make again the videos that were imported with other settings.")
+    ] = False,
+) -> None:
+    """Turn clips of several sites into frames and optical flow, in the layout of EPIC-Kitchens.
+
+    Example: mmsada data import-videos clips frames --algorithm dis
+
+    Then: mmsada train --data epic:frames --source home --target away
+
+    An interrupted import continues when the same command is given again: finished videos are skipped.
+
+    Exit status 0: all is imported; 1: some files were refused, each is named with the reason, the others are imported.
+    """
+    from mmsada_lab.prepare.videos.importing import import_videos as import_all
+
+    report = import_all(
+        source,
+        destination,
+        algorithm=algorithm,
+        bound=bound,
+        dilation=dilation,
+        height=height,
+        fps=fps,
+        quality=quality,
+        test_fraction=test_fraction,
+        seed=seed,
+        jobs=jobs,
+        overwrite=overwrite,
+    )
+    for line in report.lines():
+        typer.echo(line)
+    typer.echo(f"epic:{destination}")
+    if report.refused:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def split(
+    annotations: Annotated[
+        list[Path],
+        typer.Argument(metavar="CSV", help="Labelled: EPIC_train_action_labels.csv, EPIC_100_train.csv or such."),
+    ],
+    to: Annotated[Path, typer.Option(help="The segments.csv to write, or the folder for it.")],
+    domain: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=KITCHENS",
+            help="A domain and its kitchens, D1=P08 or D4=P01+P03; or videos, T=P01_1??. Once for each domain.",
+        ),
+    ],
+    verbs: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="The classes: take,put,wash; first-8 for classes 0 to 7 (the paper); all."),
+    ] = "first-8",
+    test: Annotated[
+        list[Path], typer.Option(metavar="CSV", help="Labelled table of the test segments. Repeatable.")
+    ] = [],  # noqa: B006 - typer copies it
+    test_fraction: Annotated[
+        float, typer.Option(help="Without --test: share of a domain's segments to test on, in whole videos.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of the test videos.")] = 0,
+    verb_classes: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="EPIC_verb_classes.csv, for the classes' names; found beside the first CSV."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
+) -> None:
+    """Choose kitchens and verbs from EPIC-Kitchens' annotations and write the segments.csv that epic:ROOT reads.
+
+    Example: mmsada data split EPIC_train_action_labels.csv --to EPIC/segments.csv --domain D1=P08 --domain D2=P01
+
+    Then: mmsada train --data epic:EPIC --source D1 --target D2
+
+    EPIC's own test labels were never released: unless --test is given, whole videos of the tables are held out.
+    """
+    from mmsada_lab.prepare.epic_split import build_split, parse_domains, parse_verbs, write_split
+
+    table = build_split(
+        annotations,
+        domains=parse_domains(domain),
+        verbs=parse_verbs(verbs),
+        test=test,
+        test_fraction=test_fraction,
+        seed=seed,
+        verb_classes=verb_classes,
+    )
+    file = write_split(table, to, overwrite=overwrite)
+    for line in _split_lines(table):
+        typer.echo(line)
+    typer.echo(file)
+
+
+def _split_lines(table: pd.DataFrame) -> Iterator[str]:
+    for domain, rows in table.groupby("domain"):
+        counts = rows["split"].value_counts()
+        yield f"{domain}: {counts.get('train', 0)} training and {counts.get('test', 0)} test segments"
+    names = list(dict.fromkeys(table.sort_values("verb_class")["verb"]))
+    yield f"classes ({len(names)}): {', '.join(names)}"
+
+
+@data_app.command()
+def check(
+    specification: Spec,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast", help="Read only the first and last frame, of at most 50 segments of each domain and split."
+        ),
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the whole report here, every finding in full.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that read; up to one a core by default.")] = None,
+) -> None:
+    """Read a data set once and report what would stop or spoil a run.
+
+    Example: mmsada data check epic:frames --json report.json
+
+    Missing and damaged files, segments outside their video, classes that cannot be tested, duplicates, dead signals.
+
+    Exit status 0: fit to train on, warnings aside; 1: there are errors.
+    """
+    from mmsada_lab.datasets.open import DOORS, load_data
+    from mmsada_lab.prepare.doctor.examination import check_data
+
+    if specification.partition(":")[0] not in DOORS:
+        load_data(specification)  # a slip of the pen, not a fault of data: refused with the doors there are
+    report = check_data(specification, fast=fast, jobs=jobs)
+    typer.echo(report.as_text())
+    if json is not None:
+        typer.echo(report.write_json(json))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def show(
+    specification: Spec,
+    uid: Annotated[str, typer.Option(help="Of the segment; a wrong one is answered with the nearest there are.")],
+    to: Annotated[Path, typer.Option(help="A page in .html that needs no network, or moving pictures in .gif.")] = Path(
+        "segment.html"
+    ),
+    windows: Annotated[int, typer.Option(min=1, help="How many test windows the page draws.")] = 5,
+) -> None:
+    """Show a segment: its frames with their flow, and the windows that training and testing take from it.
+
+    Example: mmsada data show kitchens --uid D1_train_0000
+
+    Or: mmsada data show kitchens --uid D1_train_0000 --to D1_train_0000.gif
+    """
+    from mmsada_lab.prepare.show.segment import show_segment
+
+    typer.echo(show_segment(specification, uid, to, windows=windows))
+
+
+@data_app.command("export-kitchens")
+def export_kitchens(
+    destination: Annotated[Path, typer.Argument(metavar="DIR", help="New folder: epic:DIR reads it.")],
+    tar: Annotated[bool, typer.Option("--tar", help="One tar a video and modality, not a folder of frames.")] = False,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Number of segments relative to EPIC-Kitchens, above 0 up to 1. By default 0.08, about a thousand."
+        ),
+    ] = None,
+    knobs: Annotated[
+        str,
+        typer.Option(
+            metavar="KNOB=VALUE,...",
+            help="How much the kitchens differ, from 0 to 1, as in kitchens:appearance=0.5,motion=0. Also seed.",
+        ),
+    ] = "",
+) -> None:
+    """Write the embedded kitchens as JPEG frames and annotations in the layout of EPIC-Kitchens.
+
+    Example: mmsada data export-kitchens jpeg --scale 0.01
+
+    Then: mmsada train --data epic:jpeg --source D2 --target D1
+
+    It walks the path of real data without any. An interrupted export continues when it is given again.
+    """
+    from mmsada_lab.datasets.open import parse_knobs
+    from mmsada_lab.prepare.export_kitchens import export_kitchens as export
+
+    chosen = f"{knobs},scale={scale}" if scale is not None else knobs
+    typer.echo(f"epic:{export(destination, parse_knobs(chosen), tar=tar)}")

@@ -1,0 +1,1 @@
+"""Clips: how windows of a segment become the tensors of a batch."""

@@ -1,0 +1,234 @@
+"""Training batches, each a pure function of (seed, stage, step): that is what makes runs resumable.
+
+Legend: `B` clips, `C` channels, `T` frames, `S` side of a clip in pixels. A clip of video is `(C, T, S, S)` uint8, of
+a series `(C, T)` float32, of a vector `(C,)` float32.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from joblib import cpu_count
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mmsada_lab.clips.clips import ClipRule, cropped, cut_clips, read_clips, room_for_clips
+from mmsada_lab.clips.device_crops import Boxes, cut_out, resize_on_device
+from mmsada_lab.clips.segments import Domain, MultiDomainData, Picture, Reader, Segment, pictures_of
+from mmsada_lab.clips.transforms import Crop, sample_crop
+from mmsada_lab.clips.windows import training_window
+from mmsada_lab.errors import UserError
+from mmsada_lab.runtime.shards import share_of
+
+
+@dataclass(frozen=True)
+class TargetBatch:
+    """Clips of one domain, without labels: there is no field that could hold one.
+
+    Attributes:
+        clips: `(B, C, T, S, S)` uint8 by modality; `(B, C, T)` or `(B, C)` float32 where it is no video.
+        corresponds: `(B,)` True where the modalities of a clip come from the same segment.
+        boxes: crops by modality that become clips on the way to the device (`ClipRule.resize_on`).
+    """
+
+    clips: dict[str, Tensor]
+    corresponds: Tensor
+    boxes: dict[str, Boxes] = field(default_factory=dict, kw_only=True)
+
+    def to(self, device: torch.device) -> TargetBatch:
+        """The same batch on a device, all of it clips."""
+        clips = {modality: clip.to(device, non_blocking=True) for modality, clip in self.clips.items()}
+        resized = {modality: resize_on_device(boxes.to(device)) for modality, boxes in self.boxes.items()}
+        return TargetBatch({**clips, **resized}, self.corresponds.to(device, non_blocking=True))
+
+    def pin_memory(self) -> TargetBatch:
+        """The same batch in memory that a device can copy from by itself."""
+        clips = {modality: clip.pin_memory() for modality, clip in self.clips.items()}
+        boxes = {modality: boxes.pin_memory() for modality, boxes in self.boxes.items()}
+        return TargetBatch(clips, self.corresponds.pin_memory(), boxes=boxes)
+
+
+@dataclass(frozen=True)
+class SourceBatch(TargetBatch):
+    """Clips of the source with the class of each, `(B,)`: that of the segment its first modality comes from."""
+
+    labels: Tensor
+
+    def to(self, device: torch.device) -> SourceBatch:
+        """The same batch on a device."""
+        moved = super().to(device)
+        return SourceBatch(moved.clips, moved.corresponds, self.labels.to(device, non_blocking=True))
+
+    def pin_memory(self) -> SourceBatch:
+        """The same batch in memory that a device can copy from by itself."""
+        pinned = super().pin_memory()
+        return SourceBatch(pinned.clips, pinned.corresponds, self.labels.pin_memory(), boxes=pinned.boxes)
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What one step sees: labelled source clips and, for methods that adapt, unlabelled target clips."""
+
+    source: SourceBatch
+    target: TargetBatch | None
+
+    def require_target(self) -> TargetBatch:
+        """The target clips, for methods that adapt."""
+        if self.target is None:
+            raise ValueError("this method needs target clips in every training batch")
+        return self.target
+
+    def to(self, device: torch.device) -> TrainingBatch:
+        """The same batch on a device."""
+        return TrainingBatch(self.source.to(device), self.target.to(device) if self.target else None)
+
+    def pin_memory(self) -> TrainingBatch:
+        """The same batch in memory that a device can copy from by itself (`DataLoader` asks for it by this name)."""
+        return TrainingBatch(self.source.pin_memory(), self.target.pin_memory() if self.target else None)
+
+
+def draw_indices(count: int, batch_size: int, *, steps: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Segment indices of every step, `(steps, batch_size)`: epochs without replacement.
+
+    An epoch's leftover fills the next batch together with a top-up from the rest, which then does not come again
+    in the new epoch (the released code's rule); no batch holds a segment twice.
+    """
+    if batch_size > count:
+        raise UserError(
+            f"a batch takes {batch_size} segments of a domain that has {count} for training; lower batch_size"
+        )
+    rows: list[NDArray[np.int64]] = []
+    remaining = rng.permutation(count)
+    while len(rows) < steps:
+        batch, remaining = remaining[:batch_size], remaining[batch_size:]
+        if len(batch) < batch_size:
+            fresh = rng.permutation(count)
+            top_up = fresh[~np.isin(fresh, batch)][: batch_size - len(batch)]
+            batch, remaining = np.concatenate([batch, top_up]), fresh[~np.isin(fresh, top_up)]
+        rows.append(batch)
+    return np.array(rows, dtype=np.int64).reshape(steps, batch_size)
+
+
+class TrainingBatches(Dataset[TrainingBatch]):
+    """The batches of one stage: item k is that of step k, whatever was read before.
+
+    Args:
+        source: labelled domain.
+        target: the domain to adapt to, or None.
+        rule: how clips are cut.
+        modalities: streams.
+        source_batch: source clips per step (over all processes).
+        target_batch: target clips per step (over all processes).
+        steps: length of the stage.
+        seed: integers that name the run and the stage.
+        shard: (number of this part, parts) where processes share every batch; together they take the batch that one
+            would take alone.
+
+    Raises:
+        UserError: if a batch takes more segments than a domain has, or cannot be shared equally.
+    """
+
+    def __init__(
+        self,
+        source: Domain,
+        target: Domain | None,
+        *,
+        rule: ClipRule,
+        modalities: Sequence[str],
+        source_batch: int,
+        target_batch: int,
+        steps: int,
+        seed: Sequence[int],
+        shard: tuple[int, int] = (0, 1),
+    ) -> None:
+        self._source, self._target = source, target.unlabelled() if target is not None else None
+        self._rule, self._modalities, self._seed, self._shard = rule, tuple(modalities), tuple(seed), shard
+        draw = np.random.default_rng([*seed, 0])
+        self._rows = [draw_indices(len(source.train), source_batch, steps=steps, rng=draw)]
+        if target is not None:
+            self._rows.append(draw_indices(len(target.train), target_batch, steps=steps, rng=draw))
+        self._shares = [self._share(rows.shape[1]) for rows in self._rows]
+
+    def _share(self, count: int) -> tuple[int, NDArray[np.int64]]:
+        """How many clips of a domain's whole batch correspond, and which slots of it are ours."""
+        positives = count // 2 if self._rule.negatives else count
+        return positives, share_of(count, positives=positives, shard=self._shard)
+
+    def __len__(self) -> int:
+        return len(self._rows[0])
+
+    def __getitem__(self, step: int) -> TrainingBatch:
+        batch, segments = self._side(self._source, step, side=0)
+        labels = torch.tensor([segment.label for segment in segments])
+        source = SourceBatch(batch.clips, batch.corresponds, labels, boxes=batch.boxes)
+        return TrainingBatch(source, self._side(self._target, step, side=1)[0] if self._target else None)
+
+    def _side(self, domain: Domain, step: int, *, side: int) -> tuple[TargetBatch, list[Segment]]:
+        positives, slots = self._shares[side]
+        segments = [domain.train[i] for i in self._rows[side][step]]
+        clips: dict[str, Tensor] = {}
+        boxes: dict[str, Boxes] = {}
+        for number, modality in enumerate(self._modalities):
+            shared = 0 if self._rule.synchronous else number
+            generators = [np.random.default_rng([*self._seed, 1 + step, side, slot, shared]) for slot in slots]
+            rotated = rotate_tail(segments, positives, by=number)  # in the whole batch, before it is shared
+            shown = [rotated[slot] for slot in slots]
+            if self._rule.resize_on == "device" and domain.readers[modality].kind == "video":
+                boxes[modality] = self._boxes(domain, modality, shown, generators)
+            else:
+                clips[modality] = self._stack(domain, modality, shown, generators)
+        corresponds = torch.from_numpy(slots < positives)
+        return TargetBatch(clips, corresponds, boxes=boxes), [segments[slot] for slot in slots]
+
+    def _boxes(
+        self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
+    ) -> Boxes:
+        reader, length = domain.readers[modality], self._rule.window.length
+        cuts = []
+        for segment, rng in zip(segments, generators, strict=True):
+            cuts.append(cut_out(self._pictures(reader, segment, rng), channels=reader.channels, length=length))
+        return Boxes(tuple(cuts), self._rule.size, reader.mirror_negates)
+
+    def _stack(
+        self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
+    ) -> Tensor:
+        reader = domain.readers[modality]
+        clips = room_for_clips(len(segments), reader, self._rule)
+        for place, (segment, rng) in enumerate(zip(segments, generators, strict=True)):
+            clip = clips[place : place + 1]
+            if reader.kind == "video":
+                cut_clips(clip, self._pictures(reader, segment, rng), mirror_negates=reader.mirror_negates)
+            else:
+                read_clips(clip, reader, segment, training_window(segment, self._rule.window, rng)[None])
+        return torch.from_numpy(clips)
+
+    def _pictures(self, reader: Reader, segment: Segment, rng: np.random.Generator) -> Iterator[tuple[Crop, Picture]]:
+        """The pictures of a random window, and a random crop of them."""
+        window = training_window(segment, self._rule.window, rng)
+        return cropped(pictures_of(reader, segment, window), partial(sample_crop, rng=rng, offsets=self._rule.offsets))
+
+
+def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list[Segment]:
+    """Leave the first `positives` in place and rotate the rest: how non-corresponding clips are made.
+
+    Modality 0 is not rotated, modality 1 by one, ...: every modality of a negative is of another segment
+    (section 3.4: "for negative examples, each modality is sampled from a different action").
+    """
+    tail = list(segments[positives:])
+    by %= max(len(tail), 1)
+    return [*segments[:positives], *tail[by:], *tail[:by]]
+
+
+def default_workers(data: MultiDomainData) -> int:
+    """Clips from memory are cut faster than a process could send them; JPEG decoding wants company.
+
+    Training processes that were started together on this machine share its cores.
+    """
+    cores = int(cpu_count()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return 0 if data.in_memory else min(max(cores, 1), 16)

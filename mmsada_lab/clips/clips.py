@@ -1,0 +1,107 @@
+"""How a clip is cut from a segment, in time and in space.
+
+Legend: `C` channels, `T` frames, `S` side of a clip in pixels, `W` windows. A clip of video is `(C, T, S, S)` uint8, of
+a series `(C, T)` float32, of a vector `(C,)` float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsada_lab.clips.segments import Domain, Kind, Picture, Reader, Segment
+from mmsada_lab.clips.transforms import Crop, negate_mirrored, place_crop
+from mmsada_lab.clips.windows import WindowRule
+from mmsada_lab.runtime.read_ahead import room
+
+
+@dataclass(frozen=True)
+class ClipRule:
+    """How clips are cut from segments, in time and in space.
+
+    Attributes:
+        window: length and stride of a window.
+        size: S, side of a clip.
+        offsets: crop offsets in training, see `sample_crop`.
+        synchronous: the modalities of a clip share window, crop and flip (Table 4's "Sync").
+        negatives: the last half of each domain's clips gets its later modalities from other segments
+            (batches of kind ``half``); otherwise every clip corresponds.
+        resize_on: where training crops are resized and mirrored: by the ``loader``, clip by clip, or on the ``device``,
+            batch by batch (at most one grey level apart).
+    """
+
+    window: WindowRule
+    size: int
+    offsets: str = "released"
+    synchronous: bool = False
+    negatives: bool = False
+    resize_on: str = "loader"
+
+
+def inputs_of(domain: Domain, modalities: Sequence[str]) -> dict[str, tuple[Kind, int]]:
+    """Kind and number of channels C of each modality: what a network's backbones are built for."""
+    return {modality: (domain.readers[modality].kind, domain.readers[modality].channels) for modality in modalities}
+
+
+def clip_shape(reader: Reader, rule: ClipRule) -> tuple[int, ...]:
+    """Shape of one clip: `(C, T, S, S)`, `(C, T)` or `(C,)`."""
+    length, size = rule.window.length, rule.size
+    shapes: dict[Kind, tuple[int, ...]] = {"video": (length, size, size), "series": (length,), "vector": ()}
+    return (reader.channels, *shapes[reader.kind])
+
+
+def room_for_clips(count: int, reader: Reader, rule: ClipRule) -> NDArray[Any]:
+    """An array for some clips, to be filled: a tensor for each and a stack of them would copy everything once more."""
+    return room((count, *clip_shape(reader, rule)), np.uint8 if reader.kind == "video" else np.float32)
+
+
+def cropped(pictures: Iterable[Picture], crop_of: Callable[[int, int], Crop]) -> Iterator[tuple[Crop, Picture]]:
+    """Pictures, each with the crop that is the same for all of them.
+
+    Args:
+        pictures: of one clip, or of several that share a crop.
+        crop_of: gives it for a height and a width.
+    """
+    crop = None
+    for part in pictures:
+        crop = crop or crop_of(*part[2].shape[:2])
+        yield crop, part
+
+
+def cut_clips(
+    clips: NDArray[Any], pictures: Iterable[tuple[Crop, Picture]], *, mirror_negates: tuple[int, ...] = ()
+) -> None:
+    """Fill the clips of some windows of video with pictures, each cut, resized and mirrored while it is there.
+
+    Args:
+        clips: `(W, C, T, S, S)`.
+        pictures: those of all channels and times (counted through all windows), see `cropped`.
+        mirror_negates: channels whose meaning changes sign in a mirror.
+    """
+    length = clips.shape[2]
+    for crop, (channel, times, picture) in pictures:
+        channels = slice(channel, channel + picture.shape[2])
+        (window, time), *again = (divmod(at, length) for at in times)
+        place_crop(picture, crop, clips[window, channels, time])
+        for other, later in again:
+            clips[other, channels, later] = clips[window, channels, time]
+    for clip in clips:
+        negate_mirrored(clip, crop, mirror_negates)
+
+
+def read_clips(clips: NDArray[Any], reader: Reader, segment: Segment, windows: NDArray[np.int64]) -> None:
+    """Fill the clips of some windows of a segment that is no video.
+
+    Args:
+        clips: `(W, C, T)` or `(W, C)`.
+        reader: of that kind.
+        segment: which one.
+        windows: clock numbers, `(W, T)`.
+    """
+    for clip, window in zip(clips, windows, strict=True):
+        read = reader.read(segment, window)
+        clip[:] = read[0] if reader.kind == "vector" else read.T

@@ -1,1 +1,0 @@
-"""Data: segments, windows, crops, batches, and the doors they come in through."""

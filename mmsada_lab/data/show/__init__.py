@@ -1,1 +1,0 @@
-"""A page, or a moving picture, of one segment."""

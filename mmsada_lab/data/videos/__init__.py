@@ -1,1 +1,0 @@
-"""Import of videos: any clips become frames and optical flow in the layout of EPIC-Kitchens."""

@@ -1,0 +1,1 @@
+"""Dataset formats: each opens one kind of data; none knows another."""

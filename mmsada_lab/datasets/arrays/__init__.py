@@ -1,0 +1,1 @@
+"""Arrays and features: sensors, skeletons, audio, features of segments, small video."""

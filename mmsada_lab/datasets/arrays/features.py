@@ -1,0 +1,179 @@
+"""The `features:DIR` door: features of segments, one or several a segment, become a `MultiDomainData`.
+
+    DIR/segments.csv, DIR/classes.txt   as for `arrays:DIR`
+    DIR/rgb.npz                         modality "rgb": arrays `uid` (N,) and, in the same order,
+                                        `features` (N, T, F) or (N, F)
+    DIR/rgb.npy, DIR/rgb/UID.npy        or as for `arrays:DIR`
+
+or, as EPIC-100's challenge of unsupervised domain adaptation gives them out,
+
+    DIR/source_train.pkl, source_val.pkl, target_train.pkl, target_val.pkl (and source_test.pkl, target_test.pkl)
+    DIR/EPIC_100_uda_*.csv              or in DIR/annotations
+
+where a pickle is a dict of `narration_ids` (N,) and `features`, a dict of `(N, T, F)` by modality.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmsada_lab.clips.segments import MultiDomainData
+from mmsada_lab.datasets.arrays.challenge import find_challenge, has_challenge
+from mmsada_lab.datasets.arrays.files import find_npz
+from mmsada_lab.datasets.arrays.loader import (
+    checked_modality,
+    find_arrays,
+    modality_files,
+    open_folder,
+    row_numbers,
+    slug,
+    stacked,
+    text_of,
+)
+from mmsada_lab.datasets.arrays.readers import layout_of
+from mmsada_lab.datasets.arrays.source import Found, build_source, counted
+from mmsada_lab.datasets.arrays.table import (
+    CLASSES_NAME,
+    COLUMNS,
+    TABLE_NAME,
+    Row,
+    SegmentTable,
+    checked_rows,
+    read_array_table,
+)
+from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.files import write_atomic, write_whole
+
+EVALUATE = ("val", "test")
+
+
+def load_features(root: Path, *, missing: str = "error", evaluate: str = "val") -> MultiDomainData:
+    """Load a folder of features; of large files only headers and uids are read.
+
+    Args:
+        root: the folder.
+        missing: what becomes of a segment that lacks a modality: ``error`` or ``drop``.
+        evaluate: which split of the challenge is the test part: its labelled ``val`` or its ``test``. A table of
+            one's own names the test part itself.
+
+    Raises:
+        UserError: table or features are missing, damaged, or do not fit each other.
+    """
+    if evaluate not in EVALUATE:
+        raise unknown("evaluate", evaluate, EVALUATE)
+    root = open_folder(root)
+    notes: tuple[str, ...] = ()
+    if (root / TABLE_NAME).is_file():
+        table = read_array_table(root)
+        found = _find_features(root, table)
+    elif has_challenge(root):
+        table, found, notes = find_challenge(root, evaluate=evaluate)
+    else:
+        raise UserError(
+            f"{root} has neither a table {TABLE_NAME} (columns {', '.join(COLUMNS)}) with features MODALITY.npz "
+            "beside it, nor the challenge's source_train.pkl, source_val.pkl, target_train.pkl and target_val.pkl"
+        )
+    return build_source(f"features-{slug(root)}", table, found=found, missing=missing, notes=notes)
+
+
+def _find_features(root: Path, table: SegmentTable) -> dict[str, Found]:
+    archives = modality_files(root, ".npz")
+    found = find_arrays(root, table)
+    both = sorted(found.keys() & archives.keys())
+    if both:
+        raise UserError(f"{root} has {both[0]} as .npz and as .npy; remove one of them")
+    found |= {modality: _archive(path, table) for modality, path in archives.items()}
+    if not found:
+        raise UserError(f"no features in {root}: no file MODALITY.npz with arrays uid and features, nor MODALITY.npy")
+    return dict(sorted(found.items()))
+
+
+def _archive(path: Path, table: SegmentTable) -> Found:
+    uid, features = find_npz(path, ("uid", "features"))
+    if len(uid.shape) != 1 or features.shape[:1] != uid.shape:
+        raise UserError(f"{path} has {uid.shape} uids for features {features.shape}; each row needs one uid")
+    if uid.dtype.kind not in "USiu":
+        raise UserError(f"{path} has uids of type {uid.dtype}; make them text with np.array(uids, dtype=str)")
+    at = row_numbers(text_of(uid.open()), str(path))
+    rows = {row.uid: (0, at[row.uid]) for row in table.rows if row.uid in at}
+    if not rows:
+        raise UserError(
+            f"{path} has no uid of {table.place}; there it is {table.rows[0].uid!r}, here {next(iter(at))!r}"
+        )
+    ignored = [name for name in at if name not in rows]
+    note = (f"ignored {counted(ignored, 'row', of=len(at))} of {path} that {table.place} does not list",)
+    return stacked([features], rows, sizes=[f"{path.name} {path.stat().st_size}"], notes=note if ignored else ())
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+def write_features(
+    root: Path, table: pd.DataFrame, features: Mapping[str, NDArray[Any]], *, classes: Sequence[str] = ()
+) -> None:
+    """Write features as `load_features` reads them: `segments.csv` and an `.npz` for each modality.
+
+    The table is written last and removed first, so that a folder that has one is complete.
+
+    Args:
+        root: the folder; made if it is not there.
+        table: a row for each segment; columns uid, domain, split, label (empty or missing where unknown), and any
+            others.
+        features: `(N, T, F)` or `(N, F)` by modality, rows as in the table.
+        classes: class names in their order; written if given, otherwise they follow from the labels.
+
+    Raises:
+        UserError: rows and features do not fit, a table could not be read back, or the folder holds other features.
+    """
+    text = {str(name): ["" if pd.isna(cell) else str(cell) for cell in column] for name, column in table.items()}
+    rows = checked_rows(pd.DataFrame(text, dtype=object), "the table of features")
+    for modality, array in features.items():
+        layout_of(array.dtype, array.shape[1:], f"modality {checked_modality(modality, root)}")
+        if len(array) != len(rows):
+            raise UserError(f"modality {modality} has {len(array)} rows, but the table of features has {len(rows)}")
+    root = root.expanduser()
+    _refuse_others(root, features)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / TABLE_NAME).unlink(missing_ok=True)
+        (root / CLASSES_NAME).unlink(missing_ok=True)
+        for modality, array in features.items():
+            _write_archive(root / f"{modality}.npz", [row.uid for row in rows], array)
+    except OSError as error:
+        raise UserError(f"cannot write features into {root}: {error.strerror}; choose another folder") from error
+    if classes:
+        write_whole(root / CLASSES_NAME, "".join(f"{name}\n" for name in classes).encode())
+    write_whole(root / TABLE_NAME, _csv(rows).encode())
+
+
+def _refuse_others(root: Path, features: Mapping[str, NDArray[Any]]) -> None:
+    """Old features of a modality that is not written now would be read together with the new ones."""
+    if not features:
+        raise UserError("no features to write; give at least one modality")
+    written = {f"{modality}.npz" for modality in features}
+    others = [p.name for s in ("npy", "npz") for p in sorted(root.glob(f"*.{s}")) if p.name not in written]
+    folders = sorted(p.parent.name for p in root.glob("*/*.npy"))
+    if others or folders:
+        raise UserError(f"{root} already holds {[*others, *folders][0]}; remove it or choose another folder")
+
+
+def _write_archive(path: Path, uids: Sequence[str], array: NDArray[Any]) -> None:
+    # Not compressed: features hardly shrink, and what is stored as it is can be memory-mapped.
+    names = np.array(uids, dtype=str)
+    write_atomic(path, lambda file: np.savez(file, allow_pickle=False, uid=names, features=array))
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *(name for name, _ in rows[0].further)])
+    writer.writerows([r.uid, r.domain, r.split, r.label, *(value for _, value in r.further)] for r in rows)
+    return text.getvalue()

@@ -1,0 +1,1 @@
+"""Frames and optical flow in the layouts of EPIC-Kitchens."""

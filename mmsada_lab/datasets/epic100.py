@@ -1,0 +1,53 @@
+"""Tables of EPIC-KITCHENS-100's unsupervised domain adaptation challenge, which frames and features both come with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from mmsada_lab.datasets.tables import checked, read_table, tidy
+from mmsada_lab.errors import UserError
+
+EPIC100_CLASSES = 97
+"""Verb classes of EPIC-100; the challenge scores over all of them."""
+
+EPIC100_SPLITS = ("train", "val", "test")
+EPIC100_NAME = re.compile(r"EPIC_100_uda_(?P<domain>source|target)_(?P<split>train|val|test)(_timestamps)?\.csv")
+EPIC100_VERBS = "EPIC_100_verb_classes.csv"
+
+
+def read_epic100_uda(folder: Path) -> pd.DataFrame:
+    """Read the tables of EPIC-100's challenge of unsupervised domain adaptation that are in a folder.
+
+    Returns:
+        The columns of `mmsada_lab.datasets.tables`, with domains source and target and splits train, val and test.
+        Labelled are the source's train and val and the target's val; noun classes and narrations stand in `further`.
+
+    Raises:
+        UserError: the folder has none of them, or one of them is damaged.
+    """
+    matches = {path: EPIC100_NAME.fullmatch(path.name) for path in sorted(folder.glob("EPIC_100_uda_*.csv"))}
+    parts = [
+        tidy(read_table(path), path).assign(domain=match["domain"], split=match["split"])
+        for path, match in matches.items()
+        if match
+    ]
+    if not parts:
+        raise UserError(f"{folder} has no EPIC_100_uda_source_train.csv nor any other EPIC_100_uda_*.csv")
+    return checked(pd.concat(parts, ignore_index=True), str(folder), splits=EPIC100_SPLITS)
+
+
+def verb_keys(path: Path) -> dict[int, str]:
+    """Class id -> canonical verb, from the list of verb classes of either release; empty where there is none."""
+    if not path.is_file():
+        return {}
+    raw = read_table(path)
+    columns = next((pair for pair in (("verb_id", "class_key"), ("id", "key")) if {*pair} <= {*raw.columns}), None)
+    if columns is None:
+        raise UserError(f"{path} has neither verb_id and class_key nor id and key; found {', '.join(raw.columns)}")
+    try:
+        return {int(number): str(key).strip() for number, key in raw[list(columns)].itertuples(index=False)}
+    except ValueError as error:
+        raise UserError(f"{path}: column {columns[0]} holds something else than numbers: {error}") from error

@@ -1,0 +1,1 @@
+"""The embedded kitchens: drawn, so that everything runs without data."""

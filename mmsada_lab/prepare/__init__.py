@@ -1,0 +1,1 @@
+"""Data in: import, split, check, show, export. Training never imports it."""

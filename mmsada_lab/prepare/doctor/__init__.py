@@ -1,0 +1,1 @@
+"""`mmsada data check`: reads a data set once and names what would stop or spoil a run."""

@@ -1,0 +1,1 @@
+"""`mmsada data show`: a segment with its flow and its windows."""

@@ -1,0 +1,1 @@
+"""`mmsada data import-videos`: clips of several sites become frames and optical flow."""

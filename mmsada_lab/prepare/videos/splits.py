@@ -1,0 +1,55 @@
+"""Which of the segments that came without a split are for training and which for testing."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mmsada_lab.prepare.videos.listing import Clip
+
+
+def draw_splits(clips: Sequence[Clip], *, test_fraction: float, seed: int) -> list[Clip]:
+    """Fill in the split of every segment that has none, domain by domain.
+
+    Unlabelled segments are for training. Of each class about `test_fraction` of the segments are for testing, but at
+    least one is for testing and one for training where the class has two or more; all labelled segments of a video
+    without a split of their own go to the same side, which comes first where the two wishes conflict. Splits that are
+    given stay, and count.
+
+    Args:
+        clips: segments of all domains.
+        test_fraction: from 0 (no test segments) up to 1, exclusive.
+        seed: of the draw; a domain's draw depends on nothing outside it.
+    """
+    tested = set[str]()
+    for domain in sorted({clip.domain for clip in clips}):
+        rng = np.random.default_rng([seed, zlib.crc32(domain.encode())])
+        tested |= _test_videos([c for c in clips if c.domain == domain and c.label], test_fraction, rng)
+    return [c if c.split else replace(c, split="test" if c.label and c.video in tested else "train") for c in clips]
+
+
+def _test_videos(clips: Sequence[Clip], test_fraction: float, rng: np.random.Generator) -> set[str]:
+    """The videos of a domain whose undecided segments are for testing; the rarest class chooses first."""
+    totals, tested = Counter(c.label for c in clips), Counter(c.label for c in clips if c.split == "test")
+    free = defaultdict[str, Counter[str]](Counter)
+    for clip in clips:
+        if not clip.split:
+            free[clip.video][clip.label] += 1
+    order = [sorted(free)[i] for i in rng.permutation(len(free))]
+    chosen = set[str]()
+    for label in sorted(totals, key=lambda name: (totals[name], name)):
+        wanted = min(max(round(test_fraction * totals[label]), 1), totals[label] - 1) if test_fraction else 0
+        for video in order:
+            held = free[video]
+            fits = tested[label] + held[label] <= wanted or not tested[label]
+            if video in chosen or not held[label] or tested[label] >= wanted or not fits:
+                continue
+            # no class may lose its last training segment
+            if all(tested[name] + count < totals[name] for name, count in held.items()):
+                chosen.add(video)
+                tested.update(held)
+    return chosen

@@ -1,0 +1,128 @@
+"""Notebooks of this checkout: found, executed with other parameters, made into pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mmsada_lab.errors import UserError
+
+RUN_NOTEBOOK = "05_mmsada.ipynb"
+"""The one that trains and looks at one run, whatever its method."""
+FIGURE = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+_CODE = re.compile(r"(```.*?```|`[^`]*`)", re.DOTALL)
+_EQUATION = re.compile(r"\$\$(?P<display>.+?)\$\$|(?<![\\$])\$(?P<inline>[^$\s](?:[^$]*[^$\s])?)\$", re.DOTALL)
+
+
+def find_notebook(name: str) -> Path:
+    """The path of a notebook of this checkout.
+
+    Raises:
+        UserError: if the package does not lie in a checkout.
+    """
+    path = Path(__file__).parents[2] / "notebooks" / name
+    if not path.is_file():
+        raise UserError(
+            f"no notebook {path}: the installed package does not hold the notebooks; run this from a checkout "
+            "installed with pip install -e '.[notebooks]'"
+        )
+    return path
+
+
+def find_notebooks() -> list[Path]:
+    """All notebooks of this checkout, in order.
+
+    Raises:
+        UserError: if the package does not lie in a checkout.
+    """
+    return sorted(find_notebook(RUN_NOTEBOOK).parent.glob("[0-9][0-9]_*.ipynb"))
+
+
+def require_packages() -> None:
+    """Raise `UserError` unless notebooks can be executed and converted here."""
+    if missing := [name for name in ("papermill", "ipykernel", "nbconvert", "latex2mathml") if find_spec(name) is None]:
+        raise UserError(f"{', '.join(missing)} not installed; run pip install -e '.[notebooks]' in the checkout")
+
+
+def execute_notebook(notebook: Path, executed: Path, *, parameters: Mapping[str, Any]) -> None:
+    """Execute a notebook with other parameters; the copy is saved as it grows.
+
+    Raises:
+        UserError: if a cell fails, with that cell's error; the copy holds the rest.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    quiet = {"progress_bar": False, "extra_arguments": ["--log-level=ERROR"]}  # the kernel's remarks on its ports
+    try:
+        papermill.execute_notebook(notebook, executed, parameters=dict(parameters), **quiet)
+    except PapermillExecutionError as error:
+        raise UserError(f"{error.ename}: {error.evalue} (in {executed})") from error
+
+
+def write_page(notebook: Path, page: Path) -> None:
+    """Convert an executed notebook to one HTML file that needs no network.
+
+    Plotly.js is put into the page once; equations become MathML, which browsers set themselves. Widgets (progress
+    bars) are left out.
+    """
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    content.metadata.pop("widgets", None)
+    first, equations = True, Equations()
+    for cell in content.cells:
+        if cell.cell_type == "markdown":
+            cell.source = equations.taken_from(cell.source)
+        cell.outputs = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
+        for output in cell.outputs:
+            if FIGURE in output.get("data", {}):
+                output.data = {"text/html": _figure_html(output.data[FIGURE], with_library=first)}
+                first = False
+    exporter = HTMLExporter(require_js_url="", mathjax_url="", embed_images=True)  # type: ignore[no-untyped-call]
+    body, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": page.stem}})
+    page.write_text(_FROM_NETWORK.sub("", equations.put_back(body)), encoding="utf-8")
+
+
+_FROM_NETWORK = re.compile(r"<script[^>]*\bsrc=\"[^\"]*\"[^>]*>\s*</script>")
+
+
+class Equations:
+    """Equations on their way into a page: the converter of Markdown would take MathML apart, so it sees marks."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def taken_from(self, markdown: str) -> str:
+        """Markdown with a mark for each equation, ``$...$`` or ``$$...$$``; those in code stay."""
+        parts = _CODE.split(markdown)
+        return "".join(part if number % 2 else _EQUATION.sub(self._mark, part) for number, part in enumerate(parts))
+
+    def put_back(self, page: str) -> str:
+        """The page with MathML for marks, but for those that came into an attribute, as headings' do."""
+        page = re.sub(r'="[^"]*"', lambda attribute: _MARK.sub("", attribute[0]), page)
+        return _MARK.sub(lambda mark: self.found[int(mark[1])], page)
+
+    def _mark(self, equation: re.Match[str]) -> str:
+        from latex2mathml.converter import convert
+
+        display = equation["display"] is not None
+        tex = " ".join((equation["display"] if display else equation["inline"]).split())
+        self.found.append(convert(tex, display="block" if display else "inline"))
+        return f"⟦equation {len(self.found) - 1}⟧"
+
+
+_MARK = re.compile(r"⟦equation(?: |%20|-)(\d+)⟧")
+
+
+def _figure_html(figure: Mapping[str, Any], *, with_library: bool) -> str:
+    from plotly.io import to_html
+
+    drawn = {"data": figure["data"], "layout": figure["layout"]}
+    return str(to_html(drawn, include_plotlyjs=with_library, full_html=False, validate=False))

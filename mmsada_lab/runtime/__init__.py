@@ -1,0 +1,1 @@
+"""How a step is computed, not what: devices, processes, readers that work ahead."""

@@ -1,0 +1,180 @@
+"""From a recipe to its report: train what is missing, then write CSV, Markdown and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mmsada_lab.config import METHODS
+from mmsada_lab.errors import UserError
+from mmsada_lab.files import write_atomic
+from mmsada_lab.runs import load_runs, read_arrays
+from mmsada_lab.sweeps.batch import Failure, run_grid
+from mmsada_lab.sweeps.recipes import Recipe, Row, recipe_configs, row_configs
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from mmsada_lab.analysis.report import Line
+    from mmsada_lab.clips.segments import MultiDomainData
+
+
+def reproduce(
+    recipe: Recipe,
+    *,
+    data: str,
+    preset: str,
+    seeds: Sequence[int],
+    runs_dir: Path,
+    out: Path,
+    jobs: int = 1,
+    device: str = "auto",
+    scheduler: str | None = None,
+    notebook: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    train: bool = True,
+) -> tuple[list[Path], list[Failure]]:
+    """Make a table or figure of the paper on any data set; runs that are finished are not made again.
+
+    Args:
+        recipe: from `find_recipe`.
+        data: data specification.
+        preset: key of `PRESETS`.
+        seeds: seeds.
+        runs_dir: where the runs lie, those of other recipes too: they share what they can.
+        out: folder of the reports.
+        jobs: processes at once.
+        device: ``auto`` or ``cpu``.
+        scheduler: address of a Dask scheduler, ``tcp://host:port``; worker processes of this machine if None.
+        notebook: to execute for each run and keep with it, see `run_grid`; None trains without one.
+        overrides: changes of the preset for every run.
+        train: whether to make missing runs; otherwise the report is of what is there.
+
+    Returns:
+        The files written, and the runs that failed, each with its error.
+    """
+    from mmsada_lab.datasets.open import load_data
+
+    opened = load_data(data)
+    grid: dict[str, Any] = {
+        "data": data,
+        "preset": preset,
+        "domains": list(opened.domains),
+        "seeds": seeds,
+        "overrides": overrides,
+    }
+    configs = recipe_configs(recipe, **grid)
+    failures: list[Failure] = []
+    if train and configs:
+        failures = run_grid(configs, runs_dir, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
+    lines = [(row, frozenset(c.digest for c in row_configs(row, **grid))) for row in recipe.rows]
+    return _write(recipe, lines, opened, runs_dir=runs_dir, out=out), failures
+
+
+def _write(
+    recipe: Recipe, lines: Sequence[tuple[Row, frozenset[str]]], data: MultiDomainData, *, runs_dir: Path, out: Path
+) -> list[Path]:
+    from mmsada_lab.analysis.report import circumstances, laid_out, markdown, page, report_table
+
+    if not lines:
+        figures, notes = [_class_figure(data)], [f"training segments of {data.name} per class and domain"]
+        return [_save(out / f"{recipe.name}.html", page(recipe.title, {}, figures, notes))]
+    runs = load_runs(runs_dir)
+    wanted = frozenset().union(*(digests for _, digests in lines))
+    runs = runs[runs["digest"].isin(wanted)]
+    if runs.empty:
+        raise UserError(f"none of the runs of {recipe.name} in {runs_dir} is finished")
+    table = report_table(runs, [_line(row, digests) for row, digests in lines], baseline=recipe.baseline)
+    tables, notes = {"": laid_out(table, baseline=recipe.baseline)}, circumstances(runs)
+    if recipe.selection:
+        tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
+    figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, lines)
+    files = {
+        "csv": table.to_csv(index=False, float_format="%.4f"),
+        "md": markdown(recipe.title, tables, notes),
+        "html": page(recipe.title, tables, figures, notes),
+    }
+    return [_save(out / f"{recipe.name}.{suffix}", text) for suffix, text in files.items()]
+
+
+def _selection(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rules by method, but for supervised target: what it is trained on has the labels the rules do without."""
+    from mmsada_lab.analysis.selection import selection_lines, selection_summary, selection_table
+
+    judged = runs[runs["method"] != "supervised_target"]
+    ordered = judged.sort_values("method", key=lambda names: names.map(list(METHODS).index), kind="stable")
+    return selection_lines(selection_summary(selection_table(ordered)))
+
+
+def _line(row: Row, digests: frozenset[str]) -> Line:
+    from mmsada_lab.analysis.report import Line
+    from mmsada_lab.analysis.tables import MEAN
+
+    if row.paper is None:
+        return Line(row.title, digests, row.stream)
+    printed = {str(cell.pair): cell.top1 for cell in row.paper.cells}
+    return Line(row.title, digests, row.stream, {**printed, MEAN: row.paper.printed_mean})
+
+
+def _save(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, lambda file: file.write(text.encode()))
+    return path
+
+
+_Lines = Sequence[tuple[Row, frozenset[str]]]
+
+
+def _no_figure(runs: pd.DataFrame, lines: _Lines) -> list[go.Figure]:
+    return []
+
+
+def _curves(runs: pd.DataFrame, lines: _Lines) -> list[go.Figure]:
+    from mmsada_lab.analysis.paper_figures import draw_target_curves, target_curves
+
+    titles = {digest: row.title for row, digests in lines for digest in digests}
+    return [draw_target_curves(target_curves(runs, titles))]
+
+
+def _sweep(recipe: Recipe, table: pd.DataFrame) -> list[go.Figure]:
+    from mmsada_lab.analysis.paper_figures import draw_sweep, sweep_means
+    from mmsada_lab.analysis.tables import MEAN
+
+    values = {row.title: row.value for row in recipe.rows if row.value is not None}
+    baseline = table.loc[(table["row"] == recipe.baseline) & (table["pair"] == MEAN), "top1"].iloc[0]
+    shown = None if pd.isna(baseline) else float(baseline)
+    title = f"Robustness to {recipe.swept}"
+    return [draw_sweep(sweep_means(table, values), name=recipe.swept, baseline=shown, title=title)]
+
+
+def _spaces(runs: pd.DataFrame, lines: _Lines) -> list[go.Figure]:
+    """Embeddings of every line's first run, streams side by side."""
+    from mmsada_lab.analysis.embedding import draw_embedding, joint_embedding
+
+    figures = []
+    for row, digests in lines:
+        chosen = runs[runs["digest"].isin(digests)].sort_values(["seed", "target", "source"])
+        if len(chosen):
+            run = chosen.iloc[0]
+            features = read_arrays(Path(run["path"]) / "features.npz")
+            modalities = [name.removeprefix("f_") for name in features if name.startswith("f_")]
+            points = pd.concat([joint_embedding(features, modality) for modality in modalities])
+            pair = f"{run['source']}→{run['target']}, seed {run['seed']}"
+            figures.append(draw_embedding(points, title=f"{row.title}, {pair}"))
+    return figures
+
+
+_FIGURES = {"fig5": _curves, "fig7": _spaces}
+
+
+def _class_figure(data: MultiDomainData) -> go.Figure:
+    from mmsada_lab.analysis.paper_figures import class_shares, draw_class_shares
+
+    counts = {
+        name: [sum(s.label == k for s in domain.train) for k in range(len(data.classes))]
+        for name, domain in data.domains.items()
+    }
+    return draw_class_shares(class_shares(counts, data.classes))
