@@ -14,6 +14,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,10 @@ def train(
 def mmsada(checkout: Path, work: Path, *words: str) -> str:
     """What the command of a checkout prints, run in a folder with one thread."""
     environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    command = [str(Path(sys.executable).with_name("mmsada")), *words]
+    entry = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["scripts"]["mmsada"]
+    module, _, function = entry.partition(":")
+    code = f"import sys; from {module} import {function}; sys.argv[0] = 'mmsada'; {function}()"
+    command = [sys.executable, "-c", code, *words]
     done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"mmsada {' '.join(words)} failed in {work}:\n{done.stderr}")
