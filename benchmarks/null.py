@@ -30,7 +30,8 @@ from tqdm.auto import tqdm
 
 from mmsada_lab.analysis.gap.table import run_gap
 from mmsada_lab.analysis.tables import pair_matrix, paired_difference
-from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import load_runs
 from mmsada_lab.sweeps.batch import run_grid

@@ -156,7 +156,7 @@ def warmed_up(steps: Iterator[object], options: argparse.Namespace, *, counting:
 
 def batches_of(experiment: Experiment, stage: Stage, number: int, *, read: bool) -> Iterator[TrainingBatch]:
     """Parts of batches as the experiment reads them, or a few of them again and again."""
-    loader = experiment._batches(stage, seed=(0, number))
+    loader = experiment.load_batches(stage, seed=(0, number))
     if read:
         return iter(loader)
     count = experiment.config.accumulation * IN_MEMORY

@@ -102,7 +102,7 @@ def train(end: Connection, root: Path, runs: Path, workers: int, clips: int) -> 
     steps = train_steps(
         experiment.method,
         optimiser,
-        experiment._batches(config.adapt, seed=(0, 1)),
+        experiment.load_batches(config.adapt, seed=(0, 1)),
         stage=config.adapt,
         accelerator=accelerator,
         first_step=0,

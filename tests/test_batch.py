@@ -14,9 +14,10 @@ import pytest
 from filelock import FileLock
 from toy import SMALL, open_toy, run_toy, toy_config
 
-from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets import open as sources
 from mmsada_lab.errors import UserError
+from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import find_runs, write_json
 from mmsada_lab.sweeps import batch, clusters, jobs
@@ -62,7 +63,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run_toy(toy_config(seed=seed), runs, "cpu")
         from mmsada_lab import experiment
 
-        evaluate = experiment.Experiment._evaluate
+        evaluate = experiment.Experiment.evaluate
         seen = []
 
         def stop(self: experiment.Experiment, **kwargs: object) -> dict[str, float]:
@@ -71,7 +72,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 raise KeyboardInterrupt
             return evaluate(self, **kwargs)
 
-        patch.setattr(experiment.Experiment, "_evaluate", stop)
+        patch.setattr(experiment.Experiment, "evaluate", stop)
         with pytest.raises(KeyboardInterrupt):
             run_toy(toy_config(seed=2), runs, "cpu")
     return runs

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
-from mmsada_lab.presets import override_keys
+from mmsada_lab.facts import METHODS
+from mmsada_lab.presets import has_effect, override_keys
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
-from mmsada_lab.sweeps.grid import Grid, has_effect, load_grid
+from mmsada_lab.sweeps.grid import Grid, load_grid
 
 DOMAINS = ("D1", "D2", "D3")
 WHOLE = """

@@ -269,7 +269,7 @@ class TestOneOfSeveral:
     def test_only_a_failed_exchange_means_a_lost_process(self, error: RuntimeError, explained: bool) -> None:
         with (
             pytest.raises(UserError if explained else RuntimeError, match="step 7" if explained else "lamp"),
-            processes.others_alive(Two(), continues_at=lambda: 7),
+            processes.explain_lost_process(Two(), continues_at=lambda: 7),
         ):
             raise error
 

@@ -22,8 +22,8 @@ from mmsada_lab.analysis.paper_figures import (
 )
 from mmsada_lab.analysis.report import PAPER_LINE, Line, circumstances, laid_out, markdown, page, report_table
 from mmsada_lab.analysis.tables import MEAN
-from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
+from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import PAIRS
 from mmsada_lab.runs import load_runs
 from mmsada_lab.sweeps.recipes import ABLATIONS, LAMBDA_C, LAMBDA_D, RECIPES, find_recipe, recipe_configs, row_configs

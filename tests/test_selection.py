@@ -13,7 +13,7 @@ from scipy.stats import entropy, spearmanr
 from sklearn.metrics.pairwise import cosine_similarity, rbf_kernel
 from toy import relabelled, toy_config, toy_data
 
-from mmsada_lab import evaluate as validators
+from mmsada_lab import validators
 from mmsada_lab.analysis.selection import LAST, ORACLE, RULES, selection_lines, selection_summary, selection_table
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment

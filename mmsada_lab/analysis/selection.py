@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.facts import METHODS
 from mmsada_lab.runs import load_history
 
 LAST = "last evaluations"

@@ -18,8 +18,8 @@ from mmsada_lab.analysis import style
 from mmsada_lab.analysis.paper_figures import CLASS_COLOURS
 from mmsada_lab.analysis.results import plain
 from mmsada_lab.analysis.selection import ORACLE, RULES, selection_summary
-from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
+from mmsada_lab.facts import METHODS
 from mmsada_lab.runs import load_history
 
 AT_RANDOM = "at random"

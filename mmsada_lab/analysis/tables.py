@@ -7,8 +7,8 @@ from typing import NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import DomainPair
 
 MEAN = "mean"

@@ -16,8 +16,8 @@ import typer
 from mmsada_lab import __version__
 from mmsada_lab.cli.data import data_app
 from mmsada_lab.cli.weights import weights_app
-from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
+from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import PRESETS, build_config
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
 from mmsada_lab.sweeps.recipes import RECIPES, find_recipe
@@ -116,14 +116,14 @@ def train(
     """
     from mmsada_lab.experiment import run_experiment
     from mmsada_lab.runs import read_manifest
-    from mmsada_lab.runtime.device import leads
+    from mmsada_lab.runtime.device import is_main_process
 
     preset, overrides = fill_in(data, preset, parse_overrides(override))
     config = build_config(
         preset, source=source, target=target, method=method, data=data, seed=seed, overrides=overrides
     )
     path = run_experiment(config, runs, device=device, workers=workers)
-    if not leads():
+    if not is_main_process():
         return
     result = read_manifest(path / "manifest.json")["result"]
     for stream, measures in result["target"].items():

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import build_config
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK, execute_notebook, find_notebook, require_packages, write_page
 

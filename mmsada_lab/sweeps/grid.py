@@ -8,24 +8,15 @@ from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
-from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.presets import build_config, override_keys
+from mmsada_lab.facts import METHODS
+from mmsada_lab.presets import build_config, has_effect, override_keys
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
 from mmsada_lab.sweeps.grid_file import read_grid_file
 
 DomainChoice = tuple[str | None, str]
 """Source (None for supervised target) and target."""
-
-TERM_OF = {
-    "reversal_coefficient": ("adversarial", "discrepancy"),
-    "reversal_schedule": ("adversarial", "discrepancy"),
-    "discriminator_outputs": ("adversarial", "correspondence"),
-    "correspondence_batch": ("correspondence",),
-    "correspondence_over": ("correspondence",),
-    "correspondence_terms": ("correspondence",),
-}
-"""Fields that act through a loss term: a method without the term is the same run whatever they are."""
 
 
 @dataclass(frozen=True)
@@ -140,12 +131,6 @@ def pairs_for(method: str, pairs: Iterable[DomainChoice]) -> list[DomainChoice]:
     if method != "supervised_target":
         return list(pairs)
     return [(None, target) for target in sorted({target for _, target in pairs})]
-
-
-def has_effect(key: str, method: str) -> bool:
-    """Whether a field of the configuration can change a run of a method."""
-    terms = (key.rpartition(".")[2],) if ".weights." in key else TERM_OF.get(key)
-    return terms is None or bool(set(terms) & set(METHODS[method].terms))
 
 
 def load_grid(path: Path) -> Grid:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
-from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import unknown
+from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import PAPER_ROWS, VARIANTS, PaperRow
 from mmsada_lab.presets import build_config
 

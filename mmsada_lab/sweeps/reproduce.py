@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
+from mmsada_lab.facts import METHODS
 from mmsada_lab.files import write_atomic
 from mmsada_lab.runs import load_runs, read_arrays
 from mmsada_lab.sweeps.batch import Failure, run_grid

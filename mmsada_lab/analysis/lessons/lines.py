@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.results import MEASURES, plain
-from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.facts import METHODS
 
 _COLOURS = (*style.TERM_COLOURS.values(), style.GREY, "#8C564B", "#56B4E9")
 """Of lines and bars that have no colour of their own; neither domain's."""
