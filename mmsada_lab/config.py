@@ -56,10 +56,18 @@ class Option:
         """
         if self.choices and value not in self.choices:
             raise unknown(name.replace("_", " "), value, map(str, self.choices))
+        if self._limits and not self._holds(value):
+            raise UserError(f"{name} is {value!r}; give a number {self._limits}")
+
+    @property
+    def allowed(self) -> str:
+        """Choices or range, as text; empty where anything of the type goes."""
+        return " | ".join(map(str, self.choices)) or self._limits
+
+    @property
+    def _limits(self) -> str:
         limits = {"of at least": self.least, "above": self.above, "below": self.below}
-        set_limits = [f"{words} {limit:g}" for words, limit in limits.items() if limit is not None]
-        if set_limits and not self._holds(value):
-            raise UserError(f"{name} is {value!r}; give a number {' and '.join(set_limits)}")
+        return " and ".join(f"{words} {limit:g}" for words, limit in limits.items() if limit is not None)
 
     def in_digest(self, value: object, *, default: object) -> bool:
         """Whether a value is part of the digest."""

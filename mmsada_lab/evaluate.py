@@ -271,20 +271,20 @@ class Evaluation:
         self.labels = labels_of(self.target_segments)
         self.source_is_test = bool(source.test)
         shard = (accelerator.process_index, accelerator.num_processes)
-        self._target = predictor.clips(target, self.target_segments, shard=shard)
-        self._source = predictor.clips(source, self.source_segments, shard=shard)
-        self._training = predictor.single_windows(target, target.unlabelled().train)
+        self.target_clips = predictor.clips(target, self.target_segments, shard=shard)
+        self.source_clips = predictor.clips(source, self.source_segments, shard=shard)
+        self.target_training = predictor.single_windows(target, target.unlabelled().train)
 
     def predict_target(self) -> Predictions:
         """Predictions of all target segments, of which every process computes a shard."""
-        return self._predict(self._target)
+        return self._predict(self.target_clips)
 
     def predict_source(self) -> Predictions:
         """Predictions of all source segments."""
-        return self._predict(self._source)
+        return self._predict(self.source_clips)
 
     def _predict(self, clips: TestClipLoader) -> Predictions:
-        shard = self.predictor.predict(clips, self._training)
+        shard = self.predictor.predict(clips, self.target_training)
         return concatenate_predictions(gather_objects(self.accelerator, shard))
 
     def source_accuracies(self, source: Predictions) -> dict[str, dict[str, float]]:

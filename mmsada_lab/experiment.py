@@ -256,7 +256,7 @@ class Experiment:
         name, stage = config.stages[number]
         if self.progress.step >= stage.steps:
             return
-        method, optimiser = self._prepare_stage(stage, resumed=resumed)
+        method, optimiser = self.prepare_stage(stage, resumed=resumed)
         seed = (config.seed, number)
         terms, since = {}, time.monotonic()
         steps = train_steps(
@@ -285,7 +285,8 @@ class Experiment:
                 bar.set_postfix_str(f"{name}, {_shown_accuracy(values)}")
             bar.update()
 
-    def _prepare_stage(self, stage: Stage, *, resumed: dict[str, Any] | None) -> tuple[nn.Module, Optimizer]:
+    def prepare_stage(self, stage: Stage, *, resumed: dict[str, Any] | None = None) -> tuple[nn.Module, Optimizer]:
+        """Method and optimiser for the loss terms of a stage, on the device; `resumed` is an optimiser's state."""
         config = self.config
         self.method.select_terms(stage.weights)
         unprepared = build_optimiser(

@@ -13,12 +13,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from mmsada_lab.clips.batches import SourceBatch, TrainingBatch
+from mmsada_lab.clips.batches import SourceBatch, TrainingBatch, random_batch
+from mmsada_lab.clips.clips import clip_rule
+from mmsada_lab.clips.segments import Kind
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import METHODS, load_class
 from mmsada_lab.losses import classification_loss, classifier_discrepancy, domain_adversarial_loss, mmd_loss
 from mmsada_lab.models.heads import DomainDiscriminator, reverse_gradient
-from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, fuse
+from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network, fuse, network_spec
 from mmsada_lab.pretexts import Features, build_pretext
 from mmsada_lab.runtime.processes import all_gather
 
@@ -90,8 +92,10 @@ class SourceOnly(Method):
     target. Target clips, where a batch has them (AdaBN as released), pass through for the batch statistics alone.
 
     Example:
-        >>> method = build_example("source_only")
-        >>> sorted(method(example_batch(), 0.0))
+        >>> from mmsada_lab import build_config
+        >>> config = build_config("quick", source="D2", target="D1", method="source_only")
+        >>> method, batch = method_on_noise(config)
+        >>> sorted(method(batch, 0.5))
         ['classification']
     """
 
@@ -111,8 +115,10 @@ class MMSADA(Method):
     with a term left out (Table 2).
 
     Example:
-        >>> method = build_example("mmsada")
-        >>> sorted(method(example_batch(), 0.5))
+        >>> from mmsada_lab import build_config
+        >>> config = build_config("quick", source="D2", target="D1", method="mmsada")
+        >>> method, batch = method_on_noise(config)
+        >>> sorted(method(batch, 0.5))
         ['adversarial', 'classification', 'correspondence']
     """
 
@@ -162,8 +168,10 @@ class MMD(Method):
     constant weights; nothing is learned beside F and G.
 
     Example:
-        >>> method = build_example("mmd")
-        >>> sorted(method(example_batch(), 0.5))
+        >>> from mmsada_lab import build_config
+        >>> config = build_config("quick", source="D2", target="D1", method="mmd")
+        >>> method, batch = method_on_noise(config)
+        >>> sorted(method(batch, 0.5))
         ['classification', 'mmd']
     """
 
@@ -185,8 +193,10 @@ class MCD(Method):
     ([Saito et al. 2018](https://arxiv.org/abs/1712.02560)).
 
     Example:
-        >>> method = build_example("mcd")
-        >>> sorted(method(example_batch(), 0.5))
+        >>> from mmsada_lab import build_config
+        >>> config = build_config("quick", source="D2", target="D1", method="mcd")
+        >>> method, batch = method_on_noise(config)
+        >>> sorted(method(batch, 0.5))
         ['auxiliary', 'classification', 'discrepancy']
     """
 
@@ -222,3 +232,12 @@ def build_method(network: LateFusionNetwork, config: ExperimentConfig, *, num_cl
     """The method that a configuration names, around a network."""
     method: Method = load_class(METHODS[config.method].implementation)(network, config, num_classes=num_classes)
     return method
+
+
+def method_on_noise(config: ExperimentConfig, *, clips: int = 4, num_classes: int = 8) -> tuple[Method, TrainingBatch]:
+    """A method on RGB and flow, with the terms of the second stage, and a batch of noise to try it on."""
+    inputs: dict[str, tuple[Kind, int]] = {"rgb": ("video", 3), "flow": ("video", 2)}
+    network = build_network(network_spec(config), inputs, num_classes=num_classes)
+    method = build_method(network, config, num_classes=num_classes)
+    method.select_terms(config.adapt.weights)
+    return method, random_batch(inputs, rule=clip_rule(config), clips=clips, classes=num_classes)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmsada_lab.config import OPTIONS, ExperimentConfig, Stage
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.facts import METHODS, PRETEXTS, MethodFacts
+from mmsada_lab.paper import PAPER_DIFFERENCES
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def build_config(
     chosen = PRESETS[preset]
     values: dict[str, Any] = {"test_statistics": "target" if facts.target_statistics else "running", **chosen.fields}
     modalities = _typed("modalities", overrides.get("modalities", ()), ()) or ExperimentConfig.modalities
-    pretext = str(overrides.get("pretext", ExperimentConfig.pretext))
+    pretext = _typed("pretext", overrides.get("pretext", ExperimentConfig.pretext), "")
     for number, name in enumerate(("pretrain", "adapt")):
         steps, learning_rate = getattr(chosen, name)
         weights = default_weights(facts, number, pretext=pretext, modalities=len(modalities))
@@ -166,3 +167,68 @@ def _typed(key: str, value: Any, like: Any) -> Any:
     if type(value) is not type(like):
         raise UserError(f"override {key} is {value!r} ({type(value).__name__}); give a {type(like).__name__}")
     return value
+
+
+class OptionLine(NamedTuple):
+    """An override, as help lists it.
+
+    Attributes:
+        key: as `build_config` takes it.
+        group: heading it stands under.
+        sentence: what it does.
+        allowed: choices or range, as text.
+        default: of `ExperimentConfig`, or None for the parts of a stage.
+        presets: value in each preset.
+        paper: what the paper's text says, where text and released code differ; None elsewhere.
+        code: what the released code does, likewise.
+    """
+
+    key: str
+    group: str
+    sentence: str
+    allowed: str
+    default: Any
+    presets: dict[str, Any]
+    paper: Any
+    code: Any
+
+
+def describe_options(method: str = "mmsada") -> list[OptionLine]:
+    """Every override that can change a run of a method, group by group.
+
+    Example:
+        >>> next(line.presets for line in describe_options() if line.key == "adapt.steps")
+        {'quick': 135, 'sensors': 400, 'paper': 6000, 'released': 6000}
+    """
+    source = "D2" if METHODS[method].needs_source else None
+    built = {preset: build_config(preset, source=source, target="D1", method=method) for preset in PRESETS}
+    configs = {preset: flatten(config.to_dict()) for preset, config in built.items()}
+    differences = {difference.option: difference for difference in PAPER_DIFFERENCES}
+    lines = []
+    for key in override_keys():
+        values = {preset: config.get(key) for preset, config in configs.items()}
+        if not has_effect(key, method) or all(value is None for value in values.values()):
+            continue
+        declared, difference = OPTIONS[key.partition(".")[0]], differences.get(key)
+        paper, code = (difference.paper_value, difference.code_value) if difference else (None, None)
+        sentence = _STAGE_PARTS.get(key.split(".")[1], "") if "." in key else declared.sentence
+        default = None if "." in key else getattr(ExperimentConfig, key)
+        lines.append(OptionLine(key, declared.group, sentence, declared.allowed, default, values, paper, code))
+    groups = list(dict.fromkeys(option.group for option in OPTIONS.values()))
+    return sorted(lines, key=lambda line: groups.index(line.group))
+
+
+_STAGE_PARTS = {"steps": "optimiser steps", "learning_rate": "constant within the stage", "weights": "of the loss term"}
+
+
+def flatten(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested values with the keys of overrides.
+
+    Example:
+        >>> flatten({"width": 4, "adapt": {"weights": {"mmd": 0.2}}})
+        {'width': 4, 'adapt.weights.mmd': 0.2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{above}{key}.") if isinstance(value, Mapping) else {above + key: value}
+    return flat

@@ -20,7 +20,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import SMALL, Mmsada, toy_config, toy_data
 
-from mmsada_lab import methods
+from mmsada_lab import methods, pretexts
 from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch
 from mmsada_lab.config import ExperimentConfig, Stage
 from mmsada_lab.errors import UserError
@@ -262,13 +262,13 @@ def batch_of(config: ExperimentConfig) -> TrainingBatch:
 
 def test_a_loss_that_is_not_finite_in_bf16_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    loss = methods.correspondence_loss
+    loss = pretexts.correspondence_loss
 
     def failing(*arguments: Any, **options: Any) -> Tensor:
         calls.append(1)
         return loss(*arguments, **options) * (math.inf if len(calls) == 3 else 1)
 
-    monkeypatch.setattr(methods, "correspondence_loss", failing)
+    monkeypatch.setattr(pretexts, "correspondence_loss", failing)
     with pytest.raises(UserError, match=r"the correspondence loss became inf at step 3; .* or use precision=no"):
         run(toy_config(precision="bf16", evaluate_every=5), tmp_path)
 

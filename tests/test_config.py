@@ -10,7 +10,7 @@ import pytest
 
 from mmsada_lab.config import OPTIONS, ExperimentConfig, Stage
 from mmsada_lab.errors import UserError
-from mmsada_lab.facts import METHODS
+from mmsada_lab.facts import METHODS, PRETEXTS, PretextFacts
 from mmsada_lab.paper import PAIRS, TRAINING_SEGMENTS, DomainPair
 from mmsada_lab.presets import PRESETS, build_config, override_keys
 
@@ -56,6 +56,7 @@ OTHER: dict[str, Any] = {
     "accumulation": 2,
     "compile": True,
     "channels_last": True,
+    "pretext": "other",
     "steps": 17,
     "learning_rate": 0.3,
     "weights.classification": 0.9,
@@ -69,6 +70,12 @@ OTHER: dict[str, Any] = {
 
 GOES_WITH: dict[str, dict[str, Any]] = {"accumulation": {"norm_group": 16}}
 """Overrides that another one needs."""
+
+
+@pytest.fixture(autouse=True)
+def other_pretext(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second self-supervised task, to choose."""
+    monkeypatch.setitem(PRETEXTS, "other", PretextFacts("Other", "nowhere:Other"))
 
 
 def config_of(preset: str = "quick", *, method: str = "mmsada", **overrides: Any) -> ExperimentConfig:

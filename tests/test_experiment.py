@@ -31,7 +31,7 @@ from safetensors.numpy import load_file
 from toy import CLASSES, ToyReader, class_of, relabelled, toy_config, toy_data
 
 import mmsada_lab
-from mmsada_lab import methods
+from mmsada_lab import methods, pretexts
 from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
@@ -445,9 +445,9 @@ class TestLossesThatAreNotFinite:
             calls.append(None)
             return loss(*arguments, **options) * (math.nan if len(calls) == 10 else 1)
 
-        loss = methods.correspondence_loss
+        loss = pretexts.correspondence_loss
         with monkeypatch.context() as patch:
-            patch.setattr(methods, "correspondence_loss", failing)
+            patch.setattr(pretexts, "correspondence_loss", failing)
             with pytest.raises(
                 UserError, match=r"the correspondence loss became nan at step 5; .*last checkpoint is kept"
             ):

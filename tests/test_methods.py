@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.testing import assert_close
 from toy import MODALITIES, toy_config
 
-from mmsada_lab import methods
+from mmsada_lab import pretexts
 from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import METHODS
@@ -419,7 +419,7 @@ class TestCorrespondence:
             return scores.sum()
 
         monkeypatch.setattr(method.network, "features", whose)
-        monkeypatch.setattr(methods, "correspondence_loss", spy)
+        monkeypatch.setattr(pretexts, "correspondence_loss", spy)
         with judged(method) as shown:
             method(batch, 0.5)
         clips = torch.cat([torch.stack([features[m][:, 0] for m in modalities]) for features in shown], dim=1)

@@ -272,6 +272,7 @@ def random_batch(inputs: Mapping[str, tuple[Kind, int]], *, rule: ClipRule, clip
         classes: labels are drawn from so many.
 
     Example:
+        >>> from mmsada_lab.clips.windows import WindowRule
         >>> batch = random_batch({"rgb": ("video", 3)}, rule=ClipRule(WindowRule(8), 32), clips=4, classes=2)
         >>> batch.source.clips["rgb"].shape
         torch.Size([4, 3, 8, 32, 32])
