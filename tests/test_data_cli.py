@@ -367,7 +367,7 @@ def test_a_segment_is_shown_as_page_and_picture(mmsada: Mmsada, kitchens: Path, 
     ("words", "message"),
     [
         (["--uid", "D1_trian_0000"], "no segment 'D1_trian_0000' among the 96 of epic-jpeg; the nearest are D1_train_"),
-        (["--uid", "D1_train_0000", "--to", "it.mp4"], "cannot write it.mp4: choose a name in .html"),
+        (["--uid", "D1_train_0000", "--to", "it.mp4"], "cannot write it.mp4: choose a name ending in .html"),
         (["--uid", "D1_train_0000", "--windows", "0"], "Invalid value for '--windows'"),
         ([], "Missing option '--uid'"),
     ],
