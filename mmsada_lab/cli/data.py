@@ -199,7 +199,7 @@ def check(
     Exit status 0: fit to train on, warnings aside; 1: there are errors.
     """
     from mmsada_lab.datasets.open import DOORS, load_data
-    from mmsada_lab.prepare.doctor.examination import check_data
+    from mmsada_lab.prepare.doctor.check import check_data
 
     if specification.partition(":")[0] not in DOORS:
         load_data(specification)  # a slip of the pen, not a fault of data: refused with the doors there are
