@@ -100,10 +100,10 @@ def test_what_can_be_imported_is_and_the_rest_is_named(tmp_path: Path) -> None:
     (tmp_path / "clips/home/open/cut.mp4").write_bytes(sound[: len(sound) // 2])
     said = in_a_process("data", "import-videos", tmp_path / "clips", tmp_path / "frames", *IMPORT)
     assert said.code == 1
-    refusals = [line for line in said.lines if line.startswith("refused ")]
+    refusals = [line for line in said.lines if line.startswith("rejected ")]
     assert len(refusals) == 1
-    assert re.match(r"refused home/open/cut\.mp4: it cannot be decoded \(.+\); repair it", refusals[0])
-    assert said.lines[0].endswith("2 videos imported, 0 finished before, 1 files or segments refused")
+    assert re.match(r"rejected home/open/cut\.mp4: it cannot be decoded \(.+\); repair it", refusals[0])
+    assert said.lines[0].endswith("2 videos imported, 0 finished before, 1 files or segments rejected")
     assert said.lines[-1] == f"epic:{tmp_path / 'frames'}"
     assert "Importing videos" in said.err
     assert "Importing videos" not in said.out

@@ -87,7 +87,7 @@ def import_videos(
 
     An interrupted import continues when the same command is given again: finished videos are skipped.
 
-    Exit status 0: all is imported; 1: some files were refused, each is named with the reason, the others are imported.
+    Exit status 0: all is imported; 1: some files were rejected, each is named with the reason, the others are imported.
     """
     from mmsada_lab.prepare.videos.importing import import_videos as import_all
 
@@ -108,7 +108,7 @@ def import_videos(
     for line in report.lines():
         typer.echo(line)
     typer.echo(f"epic:{destination}")
-    if report.refused:
+    if report.rejected:
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Which of the segments that came without a split are for training and which for testing."""
+"""Draws the split of segments that have none."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from mmsada_lab.prepare.videos.listing import Clip
 
 
 def draw_splits(clips: Sequence[Clip], *, test_fraction: float, seed: int) -> list[Clip]:
-    """Fill in the split of every segment that has none, domain by domain.
+    """Draw the split of every segment that has none, domain by domain.
 
-    Unlabelled segments are for training. Of each class about `test_fraction` of the segments are for testing, but at
-    least one is for testing and one for training where the class has two or more; all labelled segments of a video
-    without a split of their own go to the same side, which comes first where the two wishes conflict. Splits that are
-    given stay, and count.
+    Of each class about `test_fraction` of the segments become test segments, but a class of two or more has at least
+    one in each split. Labelled segments of a video without a split of their own stay together, even if the fraction
+    suffers. Unlabelled segments are for training. Splits that are given stay, and count.
 
     Args:
         clips: segments of all domains.
         test_fraction: from 0 (no test segments) up to 1, exclusive.
-        seed: of the draw; a domain's draw depends on nothing outside it.
+        seed: of the draw; a domain's draw does not depend on other domains.
     """
     tested = set[str]()
     for domain in sorted({clip.domain for clip in clips}):
@@ -33,7 +32,7 @@ def draw_splits(clips: Sequence[Clip], *, test_fraction: float, seed: int) -> li
 
 
 def _test_videos(clips: Sequence[Clip], test_fraction: float, rng: np.random.Generator) -> set[str]:
-    """The videos of a domain whose undecided segments are for testing; the rarest class chooses first."""
+    """The videos of a domain whose undecided segments become test segments; the rarest class chooses first."""
     totals, tested = Counter(c.label for c in clips), Counter(c.label for c in clips if c.split == "test")
     free = defaultdict[str, Counter[str]](Counter)
     for clip in clips:

@@ -1,4 +1,4 @@
-"""The table of an import: which frames a segment has, `segments.csv`, and what is to be said of it."""
+"""The table of an import, `segments.csv`, and notes on it."""
 
 from __future__ import annotations
 
@@ -11,35 +11,31 @@ from math import ceil, floor
 
 from mmsada_lab.datasets.flow import STRIDE
 from mmsada_lab.prepare.videos.frames import Record
-from mmsada_lab.prepare.videos.listing import Clip, Refusal
+from mmsada_lab.prepare.videos.listing import Clip, Rejected
 
 TABLE = "segments.csv"
 COLUMNS = "uid participant_id video_id start_frame stop_frame verb verb_class domain split".split()
 
 
 def frame_range(clip: Clip, *, fps: Fraction, last: int) -> tuple[int, int]:
-    """First and last RGB frame (from 1) that show some of a segment; frame n shows (n - 1) / fps to n / fps seconds."""
+    """First and last RGB frame of a segment, from 1; frame n lasts from (n - 1) / fps to n / fps seconds."""
     start = floor((clip.start or 0) * fps) + 1
     return start, last if clip.stop is None else min(ceil(clip.stop * fps), last)
 
 
-def usable_clips(clips: Sequence[Clip], records: Mapping[str, Record]) -> tuple[list[Clip], list[Refusal]]:
-    """The segments of imported videos that have RGB and flow, and the others."""
-    usable, refused = list[Clip](), list[Refusal]()
-    for clip in clips:
-        record = records.get(clip.video)
-        if record is None:
-            continue
+def usable_clips(clips: Sequence[Clip], records: Mapping[str, Record]) -> tuple[list[Clip], list[Rejected]]:
+    """The segments of imported videos: those with RGB and flow, and the others."""
+    usable, rejected = list[Clip](), list[Rejected]()
+    for clip in (clip for clip in clips if clip.video in records):
+        record = records[clip.video]
         start, stop = frame_range(clip, fps=Fraction(record.fps), last=record.rgb)
         if start <= stop and start // STRIDE <= record.flow:
             usable.append(clip)
         else:
             end = float(record.rgb / Fraction(record.fps))
-            reason = (
-                f"it starts at {float(clip.start or 0):g} s, but the flow of {clip.source} ends before ({end:.2f} s)"
-            )
-            refused.append(Refusal(f"segment {clip.uid}", reason))
-    return usable, refused
+            reason = f"it starts at {float(clip.start or 0):g} s, but the flow of {clip.file} ends before ({end:.2f} s)"
+            rejected.append(Rejected(f"segment {clip.uid}", reason))
+    return usable, rejected
 
 
 def table_text(clips: Sequence[Clip], records: Mapping[str, Record]) -> str:
@@ -60,28 +56,26 @@ def table_text(clips: Sequence[Clip], records: Mapping[str, Record]) -> str:
 def count_clips(clips: Sequence[Clip]) -> dict[str, dict[str, tuple[int, int]]]:
     """Domain -> label (empty: unlabelled) -> number of training and of test segments."""
     tally = Counter((clip.domain, clip.label, clip.split) for clip in clips)
-    pairs = sorted({(clip.domain, clip.label) for clip in clips})
-    return {
-        domain: {label: (tally[d, label, "train"], tally[d, label, "test"]) for d, label in pairs if d == domain}
-        for domain in sorted({d for d, _ in pairs})
-    }
+    counts: dict[str, dict[str, tuple[int, int]]] = {}
+    for domain, label in sorted({(clip.domain, clip.label) for clip in clips}):
+        counts.setdefault(domain, {})[label] = tally[domain, label, "train"], tally[domain, label, "test"]
+    return counts
 
 
 def notes_on(clips: Sequence[Clip], records: Mapping[str, Record]) -> Iterator[str]:
-    """What a user should know of a finished import."""
+    """What a user should know about a finished import."""
     used = {clip.video: records[clip.video] for clip in clips}
     rates = sorted({Fraction(record.fps) for record in used.values()})
     if len(rates) > 1:
-        shown = f"{float(rates[0]):g} to {float(rates[-1]):g}"
-        yield f"frame rates differ, {shown} a second: a window lasts unequally long; give all one rate (--fps)"
+        between = f"{float(rates[0]):g} to {float(rates[-1]):g}"
+        yield f"frame rates differ, {between} a second, so windows differ in time; give all one rate (--fps)"
     small = sorted(name for name, r in used.items() if r.source_height < r.settings["height"])
     if small:
         yield f"{len(small)} of {len(used)} videos are lower than their frames and were enlarged, such as {small[0]}"
-    beyond = [c.uid for c in clips if c.stop and c.stop * Fraction(used[c.video].fps) > used[c.video].rgb + 1]
-    if beyond:
-        yield f"{len(beyond)} segments stop after their video ends and were shortened, such as {beyond[0]}"
-    untested = [
-        f"{d}/{label}" for d, by in count_clips(clips).items() for label, (_, test) in by.items() if label and not test
-    ]
+    late = [c.uid for c in clips if c.stop and c.stop * Fraction(used[c.video].fps) > used[c.video].rgb + 1]
+    if late:
+        yield f"{len(late)} segments stop after their video ends and were shortened, such as {late[0]}"
+    counts = count_clips(clips)
+    untested = [f"{domain}/{label}" for domain in counts for label, (_, n) in counts[domain].items() if label and not n]
     if untested:
         yield f"{len(untested)} classes of a domain have no test segment, such as {untested[0]}"
