@@ -263,7 +263,7 @@ def test_of_many_verbs_the_nearest_are_named(mmsada: Mmsada, tmp_path: Path) -> 
     pd.DataFrame(rows, columns=names).to_csv(tmp_path / "train.csv", index=False)
     words = ["data", "split", tmp_path / "train.csv", "--to", tmp_path / "new", "--domain", "A=P01", "--verbs"]
     said = mmsada(*words, "vrb33")
-    refused(said, "error: unknown verb 'vrb33'; choose some of the 60 there are, such as verb33, ")
+    refused(said, "error: unknown verb 'vrb33'; choose from 60, such as verb33, ")
     assert said.err.count("verb") == 6
     refused(mmsada(*words, "qqq"), "such as verb0, verb1, verb2, verb3, verb4")
 

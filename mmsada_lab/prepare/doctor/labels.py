@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
 from mmsada_lab.prepare.doctor.report import Finding
@@ -127,30 +128,18 @@ def _class_sets(domain: Domain, names: Sequence[str], trained: Mapping[str, Coun
         return
     elsewhere = {label for counts in trained.values() for label in counts}
     tested = {segment.label for segment in domain.test if segment.label is not None}
-    single = {label for label, count in own.items() if count == 1}
-    for topic, labels, message, fix in (
-        (
-            "classes missing from the training segments of a domain",
-            elsewhere - own.keys(),
-            "other domains train on",
-            "leave them out of the others, or expect them to be mistaken",
-        ),
-        (
-            "classes with a single training segment",
-            single,
-            "a single training segment shows",
-            "add segments, or leave the classes out",
-        ),
-        (
-            "test classes without training segments",
-            tested - own.keys(),
-            "test segments, but no training segment of this domain, show",
-            "they cannot be learned from this domain: read its supervised accuracy with that in mind",
-        ),
-    ):
-        if labels:
-            listed = _listed([names[label] for label in sorted(labels)])
-            yield Finding("warning", topic, f"{message} {listed}", fix, domain=domain.name)
+    warn = partial(Finding, "warning", domain=domain.name)
+    if missing := _listed([names[label] for label in sorted(elsewhere - own.keys())]):
+        topic = "classes missing from the training segments of a domain"
+        fix = "leave them out of the others, or expect them to be mistaken"
+        yield warn(topic, f"other domains train on {missing}", fix)
+    if single := _listed([names[label] for label in sorted(own) if own[label] == 1]):
+        topic, fix = "classes with a single training segment", "add segments, or leave the classes out"
+        yield warn(topic, f"a single training segment shows {single}", fix)
+    if untrained := _listed([names[label] for label in sorted(tested - own.keys())]):
+        fix = "they cannot be learned from this domain: read its supervised accuracy with that in mind"
+        message = f"test segments, but no training segment of this domain, show {untrained}"
+        yield warn("test classes without training segments", message, fix)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -35,8 +35,6 @@ class Reading:
     """What was seen of a signal.
 
     Attributes:
-        signal: which one.
-        kind: of the modality.
         extent: first and last clock number of the video; None if it has nothing.
         length: number of samples, if the reader knows it.
         size: height and width of the frames.

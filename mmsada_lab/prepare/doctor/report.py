@@ -31,10 +31,7 @@ class Finding:
         topic: what kind of thing it is; findings of a topic are shown together.
         message: what was found.
         fix: what to do about it, empty where there is nothing to do.
-        domain: where; empty if everywhere. Likewise the other three.
-        split: ``train`` or ``test``.
-        modality: its name.
-        segment: uid.
+        domain: where; empty if everywhere. Likewise `split`, `modality` and `segment` (a uid).
     """
 
     level: Level

@@ -32,17 +32,7 @@ EPIC_HEIGHT, EPIC_BOUND = 256, 25.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How frames are made.
-
-    Attributes:
-        algorithm: of optical flow.
-        bound: largest flow kept, pixels.
-        dilation: RGB frames from the first image of a flow frame to the second.
-        height: of the frames, pixels.
-        fps: frames per second; empty: each video's own average.
-        quality: of the JPEG files, 1 to 100.
-        version: of the layout and the procedure.
-    """
+    """How frames are made, as in `import_videos`; the version is that of the layout and the procedure."""
 
     algorithm: str = "tvl1"
     bound: float = EPIC_BOUND
@@ -85,16 +75,10 @@ class Record:
     """An imported video, as in `imported/VIDEO.json`.
 
     Attributes:
-        video: its name.
-        domain: its domain.
-        source: its file, as reports name it.
-        size: of that file, bytes.
-        modified: when that file was last written, nanoseconds.
-        rgb: number of RGB frames.
-        flow: number of flow frames.
+        source: its file, as reports name it; `size` (bytes) and `modified` (nanoseconds) are those of this file.
+        rgb: number of RGB frames; likewise `flow`.
         fps: frames per second, as a fraction.
         source_height: height of the original frames as shown, pixels.
-        settings: how it was made.
     """
 
     video: str

@@ -38,12 +38,9 @@ class ImportReport:
     """What an import did.
 
     Attributes:
-        destination: the data set; ``epic:DESTINATION`` opens it.
         imported: names of the videos that were decoded now.
         skipped: names of those that were finished before.
-        rejected: files and segments that are not in the data set, and why.
         counts: domain -> label (empty: unlabelled) -> number of training and of test segments.
-        notes: what a user should know.
     """
 
     destination: Path
@@ -79,7 +76,7 @@ def import_videos(
     jobs: int | None = None,
     overwrite: bool = False,
 ) -> ImportReport:
-    """Decode videos, compute their flow, and write both with a table of segments.
+    """Decode videos, compute their flow, and write both with a table of segments; ``epic:DESTINATION`` opens them.
 
     An interrupted import continues when it is called again: finished videos are skipped. A file that cannot be used
     is rejected, and the others are imported.
@@ -103,7 +100,8 @@ def import_videos(
         UserError: nothing can be imported; a setting is out of range or differs from the earlier import's; the
             destination holds something else, is in use or full.
     """
-    settings = Settings(algorithm, _bound(bound, height), dilation, height, _rate(fps), quality)
+    bound = EPIC_BOUND * height / EPIC_HEIGHT if bound is None else float(bound)
+    settings = Settings(algorithm, bound, dilation, height, _rate(fps), quality)
     if not 0 <= test_fraction < 1:
         raise UserError(f"test_fraction = {test_fraction!r}; choose a number from 0 up to 1, exclusive")
     if seed < 0:
@@ -131,10 +129,6 @@ def import_videos(
         write_whole(destination / TABLE, table_text(clips, records).encode())
     notes = (*listing.notes, *notes_on(clips, records), *_leftovers(destination, records))
     return ImportReport(destination, tuple(sorted(made)), tuple(sorted(finished)), rejected, count_clips(clips), notes)
-
-
-def _bound(bound: float | None, height: int) -> float:
-    return float(bound if bound is not None else EPIC_BOUND * height / EPIC_HEIGHT)
 
 
 def _rate(fps: float | str | None) -> str:

@@ -43,13 +43,10 @@ class Clip:
     """A segment to import.
 
     Attributes:
-        uid: unique.
         video: safe name of its video, unique over all domains.
         file: path of the video below the listing's root.
-        domain: safe name.
         label: empty if unlabelled.
-        start: seconds from the first frame; None: from the beginning.
-        stop: likewise; None: to the end.
+        start: seconds from the first frame of the video, as `stop`; None: the video's own start or end.
         split: train, test, or empty if it is to be drawn.
         further: other columns of its table: (column, value) pairs.
     """
