@@ -25,15 +25,11 @@ def label_findings(data: MultiDomainData) -> Iterator[Finding]:
     yield from _repeated_uids(data)
     trained = {name: Counter(s.label for s in d.train if s.label is not None) for name, d in data.domains.items()}
     for domain in data.domains.values():
-        yield from _empty_splits(domain)
         yield from _shared_videos(domain)
         yield from _duplicates(domain, data.classes)
         for split, segments in splits(domain).items():
-            where = {"domain": domain.name, "split": split}
-            yield from _overlaps(segments, data.classes, where)
-            if any(reader.kind == "video" for reader in domain.readers.values()):
-                yield from _short_segments(segments, where)
-            yield from _unlabelled(segments, where)
+            yield from _overlaps(domain, split, segments, data.classes)
+            yield from _of_split(domain, split, segments)
         yield from _class_sets(domain, data.classes, trained)
 
 
@@ -49,11 +45,22 @@ def _repeated_uids(data: MultiDomainData) -> Iterator[Finding]:
         yield Finding("error", "uids given more than once", message, "give each its own", segment=uid)
 
 
-def _empty_splits(domain: Domain) -> Iterator[Finding]:
-    for split in (split for split, segments in splits(domain).items() if not segments):
+def _of_split(domain: Domain, split: str, segments: Sequence[Segment]) -> Iterator[Finding]:
+    """A split that is empty, or has very short segments of videos, or segments without labels."""
+    where = {"domain": domain.name, "split": split}
+    if not segments:
         use = "trained or adapted on" if split == "train" else "tested on"
         message = f"there are no {split} segments, so the domain cannot be {use}"
-        yield Finding("warning", "domains without segments", message, domain=domain.name, split=split)
+        yield Finding("warning", "domains without segments", message, **where)
+    is_video = any(reader.kind == "video" for reader in domain.readers.values())
+    for segment in segments:
+        length = segment.stop - segment.start + 1
+        if is_video and length < SHORT:
+            message = f"{length} frames; a window of the paper spans 32"
+            yield Finding("note", "very short segments", message, **where, segment=segment.uid)
+    if unlabelled := sum(segment.label is None for segment in segments):
+        message = f"{unlabelled} of {len(segments)} segments have no label"
+        yield Finding("note", "segments without labels", message, **where)
 
 
 def _shared_videos(domain: Domain) -> Iterator[Finding]:
@@ -83,7 +90,7 @@ def _duplicates(domain: Domain, classes: Sequence[str]) -> Iterator[Finding]:
             yield Finding("warning", "duplicate segments", message, "keep one", **where)
 
 
-def _overlaps(segments: Sequence[Segment], classes: Sequence[str], where: Mapping[str, str]) -> Iterator[Finding]:
+def _overlaps(domain: Domain, split: str, segments: Sequence[Segment], classes: Sequence[str]) -> Iterator[Finding]:
     """A single note with the number of pairs that overlap and are labelled differently."""
     labelled = [(segment, segment.label) for segment in segments if segment.label is not None]
     labelled.sort(key=lambda pair: (pair[0].video, pair[0].start, pair[0].stop))
@@ -98,7 +105,8 @@ def _overlaps(segments: Sequence[Segment], classes: Sequence[str], where: Mappin
     if examples:
         uid, names = examples[0]
         message = f"pairs that share more than half their frames: {len(examples)}, such as {names}"
-        yield Finding("note", "segments that overlap under different labels", message, **where, segment=uid)
+        topic = "segments that overlap under different labels"
+        yield Finding("note", topic, message, domain=domain.name, split=split, segment=uid)
 
 
 def _mostly_overlap(first: Segment, second: Segment) -> bool:
@@ -106,19 +114,6 @@ def _mostly_overlap(first: Segment, second: Segment) -> bool:
     shared = min(first.stop, second.stop) - second.start + 1
     union = max(first.stop, second.stop) - first.start + 1
     return shared > OVERLAP * union and (first.start, first.stop) != (second.start, second.stop)
-
-
-def _short_segments(segments: Sequence[Segment], where: Mapping[str, str]) -> Iterator[Finding]:
-    for segment in segments:
-        if (length := segment.stop - segment.start + 1) < SHORT:
-            message = f"{length} frames; a window of the paper spans 32"
-            yield Finding("note", "very short segments", message, **where, segment=segment.uid)
-
-
-def _unlabelled(segments: Sequence[Segment], where: Mapping[str, str]) -> Iterator[Finding]:
-    if count := sum(segment.label is None for segment in segments):
-        message = f"{count} of {len(segments)} segments have no label"
-        yield Finding("note", "segments without labels", message, **where)
 
 
 def _class_sets(domain: Domain, names: Sequence[str], trained: Mapping[str, Counter[int]]) -> Iterator[Finding]:

@@ -70,15 +70,13 @@ def find_segment(data: MultiDomainData, uid: str) -> tuple[Domain, str, Segment]
     Raises:
         UserError: there is none; the message gives the nearest uids.
     """
-    segments = {
-        segment.uid: (domain, split, segment)
-        for domain in data.domains.values()
-        for split, segments in (("train", domain.train), ("test", domain.test))
-        for segment in segments
-    }
-    if uid in segments:
-        return segments[uid]
-    uids = list(segments)
+    uids = []
+    for domain in data.domains.values():
+        for split, segments in (("train", domain.train), ("test", domain.test)):
+            for segment in segments:
+                if segment.uid == uid:
+                    return domain, split, segment
+                uids.append(segment.uid)
     near = difflib.get_close_matches(uid, uids, n=_NEAR, cutoff=0.5)
     hint = f"the nearest are {', '.join(near)}" if near else f"they are written like {', '.join(uids[:3])}"
     raise UserError(f"no segment {uid!r} among the {len(uids)} of {data.name}; {hint}")

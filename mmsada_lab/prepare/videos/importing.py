@@ -118,8 +118,10 @@ def import_videos(
     ]
     with _locked(destination):
         finished = _finished(videos, destination, overwrite=overwrite)
-        made, failed = make_videos([job for job in videos if job.video not in finished], processes=jobs or cpu_count())
-        records = {**finished, **made}
+        imported, failed = make_videos(
+            [job for job in videos if job.video not in finished], processes=jobs or cpu_count()
+        )
+        records = {**finished, **imported}
         clips, late = usable_clips(listing.clips, records)
         rejected = (*listing.rejected, *failed, *late)
         if not clips:
@@ -128,7 +130,9 @@ def import_videos(
         clips = draw_splits(clips, test_fraction=test_fraction, seed=seed)
         write_whole(destination / TABLE, table_text(clips, records).encode())
     notes = (*listing.notes, *notes_on(clips, records), *_leftovers(destination, records))
-    return ImportReport(destination, tuple(sorted(made)), tuple(sorted(finished)), rejected, count_clips(clips), notes)
+    return ImportReport(
+        destination, tuple(sorted(imported)), tuple(sorted(finished)), rejected, count_clips(clips), notes
+    )
 
 
 def _rate(fps: float | str | None) -> str:

@@ -118,22 +118,21 @@ def parse_seconds(text: str) -> Fraction | None:
 
 def _list_folder(root: Path) -> Listing:
     videos, rejected, others = list[tuple[str, str, str]](), list[Rejected](), Counter[str]()
-    for domain in _visible(root):
-        for label in _visible(domain) if domain.is_dir() else [domain]:
-            for path in _visible(label) if label.is_dir() else [label]:
-                file = path.relative_to(root).as_posix()
-                if path.is_dir():
-                    reason = "it is a folder inside a label's folder; put its videos there, or give a CSV"
-                    rejected.append(Rejected(file, reason))
-                elif path.suffix[1:].lower() not in SUFFIXES:
-                    others[path.suffix.lower() or path.name] += 1
-                elif file.count("/") != 2:
-                    reason = "it lies outside a label's folder; put it into DOMAIN/LABEL or DOMAIN/unlabelled"
-                    rejected.append(Rejected(file, reason))
-                else:
-                    videos.append(
-                        (file, domain.name, "" if label.name.casefold() in UNLABELLED else label.name.strip())
-                    )
+    for path in sorted(path for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern)):
+        file, parts = path.relative_to(root).as_posix(), path.relative_to(root).parts
+        if any(name.startswith(".") for name in parts) or (path.is_dir() and len(parts) < 3):
+            continue
+        if path.is_dir():
+            rejected.append(
+                Rejected(file, "it is a folder inside a label's folder; put its videos there, or give a CSV")
+            )
+        elif path.suffix[1:].lower() not in SUFFIXES:
+            others[path.suffix.lower() or path.name] += 1
+        elif len(parts) < 3:
+            reason = "it lies outside a label's folder; put it into DOMAIN/LABEL or DOMAIN/unlabelled"
+            rejected.append(Rejected(file, reason))
+        else:
+            videos.append((file, parts[0], "" if parts[1].casefold() in UNLABELLED else parts[1].strip()))
     if not videos:
         raise UserError(f"{root} holds no video in a label's folder; {_LAYOUT}")
     names, domains = video_names(file for file, *_ in videos), _safe_domains({domain for _, domain, _ in videos})
@@ -141,10 +140,6 @@ def _list_folder(root: Path) -> Listing:
     kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
     notes = (f"skipped {others.total()} files that are not videos by their names: {kinds}",) if others else ()
     return Listing(root, tuple(clips), tuple(rejected), notes)
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _safe_domains(domains: Iterable[str]) -> dict[str, str]:
