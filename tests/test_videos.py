@@ -33,7 +33,7 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.prepare.videos import frames as video_frames
 from mmsada_lab.prepare.videos.decoding import UnreadableVideoError, inspect_video, resample, sample_video
 from mmsada_lab.prepare.videos.importing import ImportReport, import_videos
-from mmsada_lab.prepare.videos.listing import Clip, list_clips, safe_name, video_names
+from mmsada_lab.prepare.videos.listing import VideoSegment, list_segments, safe_name, video_names
 from mmsada_lab.prepare.videos.splits import draw_splits
 
 Pictures = Sequence[NDArray[np.uint8]]
@@ -302,9 +302,9 @@ def test_equal_stems_get_a_suffix_that_others_do_not_change() -> None:
     assert {path: three[path] for path in two} == two
 
 
-def clip(at: int, *, label: str = "a", video: str = "", domain: str = "D", split: str = "") -> Clip:
+def clip(at: int, *, label: str = "a", video: str = "", domain: str = "D", split: str = "") -> VideoSegment:
     video = video or f"v{at}"
-    return Clip(f"u{at}", video, f"{video}.mp4", domain, label, split=split)
+    return VideoSegment(f"u{at}", video, f"{video}.mp4", domain, label, split=split)
 
 
 @given(labels=st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=40), seed=st.integers(0, 99))
@@ -381,11 +381,11 @@ def test_a_wrong_table_is_answered_with_its_line(
 ) -> None:
     path = csv_of(tmp_path, *rows, header=header or "video,start,stop,label,domain")
     with pytest.raises(UserError, match=message):
-        list_clips(path)
+        list_segments(path)
 
 
 def test_times_are_exact_in_either_form(tmp_path: Path) -> None:
-    clips = list_clips(csv_of(tmp_path, "a.mp4,0.1,1:00:02.25,run,D", "a.mp4,,,,D")).clips
+    clips = list_segments(csv_of(tmp_path, "a.mp4,0.1,1:00:02.25,run,D", "a.mp4,,,,D")).segments
     assert [(c.start, c.stop) for c in clips] == [(Fraction(1, 10), Fraction(360225, 100)), (None, None)]
     assert [c.uid for c in clips] == ["a_1", "a_2"]
 

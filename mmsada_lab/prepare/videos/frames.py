@@ -71,7 +71,7 @@ class ImportJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ImportedVideo:
     """An imported video, as in `imported/VIDEO.json`.
 
     Attributes:
@@ -102,7 +102,7 @@ class Record:
         return (self.size, self.modified) == (status.st_size, status.st_mtime_ns)
 
 
-def make_video(job: ImportJob) -> Record:
+def make_video(job: ImportJob) -> ImportedVideo:
     """Decode a video, compute its flow, write the frames of both and the record.
 
     Raises:
@@ -122,18 +122,18 @@ def make_video(job: ImportJob) -> Record:
             )
         record_path.unlink(missing_ok=True)  # it must not vouch for a mixture of old and new frames
     names = (job.video, job.domain, job.source, status.st_size, status.st_mtime_ns)
-    record = Record(*names, *counts, str(rate), info.height, asdict(job.settings))
+    record = ImportedVideo(*names, *counts, str(rate), info.height, asdict(job.settings))
     text = json.dumps(asdict(record), indent=1) + "\n"
     write_atomic(record_path, lambda file: file.write(text.encode()))
     return record
 
 
-def read_records(destination: Path) -> dict[str, Record]:
+def read_records(destination: Path) -> dict[str, ImportedVideo]:
     """The records of all imported videos, by name; a video whose record cannot be read counts as not imported."""
-    records = dict[str, Record]()
+    records = dict[str, ImportedVideo]()
     for path in sorted((destination / RECORDS).glob("*.json")):
         try:
-            record = Record(**json.loads(path.read_text(encoding="utf-8")))
+            record = ImportedVideo(**json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, ValueError):
             continue
         records[record.video] = record

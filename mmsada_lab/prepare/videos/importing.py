@@ -22,14 +22,14 @@ from mmsada_lab.prepare.videos.frames import (
     EPIC_BOUND,
     EPIC_HEIGHT,
     RECORDS,
+    ImportedVideo,
     ImportJob,
-    Record,
     Settings,
     read_records,
 )
-from mmsada_lab.prepare.videos.listing import Rejected, list_clips
+from mmsada_lab.prepare.videos.listing import Rejected, list_segments
 from mmsada_lab.prepare.videos.splits import draw_splits
-from mmsada_lab.prepare.videos.table import TABLE, count_clips, notes_on, table_text, usable_clips
+from mmsada_lab.prepare.videos.table import TABLE, count_segments, notes_on, table_text, usable_segments
 from mmsada_lab.prepare.videos.workers import make_videos
 
 
@@ -110,11 +110,11 @@ def import_videos(
         raise UserError(f"jobs = {jobs!r}; choose a positive whole number")
     path, destination = path.expanduser().absolute(), destination.expanduser().absolute()
     _check_destination(destination, path)
-    listing = list_clips(path)
-    files = {clip.video: clip for clip in listing.clips}
+    listing = list_segments(path)
+    files = {segment.video: segment for segment in listing.segments}
     videos = [
-        ImportJob(video, clip.domain, clip.file, listing.root / clip.file, destination, settings)
-        for video, clip in files.items()
+        ImportJob(video, segment.domain, segment.file, listing.root / segment.file, destination, settings)
+        for video, segment in files.items()
     ]
     with _locked(destination):
         finished = _finished(videos, destination, overwrite=overwrite)
@@ -122,17 +122,16 @@ def import_videos(
             [job for job in videos if job.video not in finished], processes=jobs or cpu_count()
         )
         records = {**finished, **imported}
-        clips, late = usable_clips(listing.clips, records)
+        segments, late = usable_segments(listing.segments, records)
         rejected = (*listing.rejected, *failed, *late)
-        if not clips:
+        if not segments:
             reasons = "; ".join(f"{r.what}: {r.reason}" for r in rejected[:3])
             raise UserError(f"nothing could be imported from {path}; rejected {len(rejected)}, such as {reasons}")
-        clips = draw_splits(clips, test_fraction=test_fraction, seed=seed)
-        write_whole(destination / TABLE, table_text(clips, records).encode())
-    notes = (*listing.notes, *notes_on(clips, records), *_leftovers(destination, records))
-    return ImportReport(
-        destination, tuple(sorted(imported)), tuple(sorted(finished)), rejected, count_clips(clips), notes
-    )
+        segments = draw_splits(segments, test_fraction=test_fraction, seed=seed)
+        write_whole(destination / TABLE, table_text(segments, records).encode())
+    notes = (*listing.notes, *notes_on(segments, records), *_leftovers(destination, records))
+    counts = count_segments(segments)
+    return ImportReport(destination, tuple(sorted(imported)), tuple(sorted(finished)), rejected, counts, notes)
 
 
 def _rate(fps: float | str | None) -> str:
@@ -171,7 +170,7 @@ def _locked(destination: Path) -> Iterator[None]:
         raise UserError(f"cannot write to {destination}: {error.strerror}") from error
 
 
-def _finished(videos: Sequence[ImportJob], destination: Path, *, overwrite: bool) -> dict[str, Record]:
+def _finished(videos: Sequence[ImportJob], destination: Path, *, overwrite: bool) -> dict[str, ImportedVideo]:
     """Records of the videos that need no work; an earlier import of other videos or with other settings is an error."""
     records, settings = read_records(destination), asdict(videos[0].settings)
     known = {job: records[job.video] for job in videos if job.video in records}
@@ -185,7 +184,7 @@ def _finished(videos: Sequence[ImportJob], destination: Path, *, overwrite: bool
     return {job.video: record for job, record in known.items() if record.matches(job)}
 
 
-def _check_settings(record: Record, settings: Mapping[str, object], destination: Path) -> None:
+def _check_settings(record: ImportedVideo, settings: Mapping[str, object], destination: Path) -> None:
     old = record.settings
     changed = [f"{name} {old.get(name)!r}, now {new!r}" for name, new in settings.items() if old.get(name) != new]
     if changed:
@@ -195,7 +194,7 @@ def _check_settings(record: Record, settings: Mapping[str, object], destination:
         )
 
 
-def _leftovers(destination: Path, records: Mapping[str, Record]) -> Iterator[str]:
+def _leftovers(destination: Path, records: Mapping[str, ImportedVideo]) -> Iterator[str]:
     left = sorted(read_records(destination).keys() - records.keys())
     if left:
         yield f"{len(left)} videos of earlier imports are in {destination} without a segment, such as {left[0]}"

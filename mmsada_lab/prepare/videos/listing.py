@@ -39,7 +39,7 @@ _LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class VideoSegment:
     """A segment to import.
 
     Attributes:
@@ -75,12 +75,12 @@ class Listing:
     """Segments, the folder that their paths start from, and misplaced files; other files are counted in the notes."""
 
     root: Path
-    clips: tuple[Clip, ...]
+    segments: tuple[VideoSegment, ...]
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def list_clips(path: Path) -> Listing:
+def list_segments(path: Path) -> Listing:
     """List the segments of a folder of videos or of a CSV; no video is opened.
 
     Raises:
@@ -136,10 +136,10 @@ def _list_folder(root: Path) -> Listing:
     if not videos:
         raise UserError(f"{root} holds no video in a label's folder; {_LAYOUT}")
     names, domains = video_names(file for file, *_ in videos), _safe_domains({domain for _, domain, _ in videos})
-    clips = [Clip(names[file], names[file], file, domains[domain], label) for file, domain, label in videos]
+    segments = [VideoSegment(names[file], names[file], file, domains[domain], label) for file, domain, label in videos]
     kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
     notes = (f"skipped {others.total()} files that are not videos by their names: {kinds}",) if others else ()
-    return Listing(root, tuple(clips), tuple(rejected), notes)
+    return Listing(root, tuple(segments), tuple(rejected), notes)
 
 
 def _safe_domains(domains: Iterable[str]) -> dict[str, str]:
@@ -156,17 +156,17 @@ def _list_csv(path: Path) -> Listing:
         raise UserError(f"{path} lists no segments; give a row for each")
     names = video_names(row["video"] for _, row in rows)
     domains = _safe_domains({row["domain"] for _, row in rows})
-    clips, seen = list[Clip](), dict[str, str]()
+    segments, seen = list[VideoSegment](), dict[str, str]()
     for number, row in rows:
         where = f"{path}, line {number}"
         if seen.setdefault(row["video"], row["domain"]) != row["domain"]:
             raise UserError(f"{where}: {row['video']} is also given domain {seen[row['video']]!r}; a video has one")
-        clips.append(_clip(row, names, domains, where=where))
-    clips = _numbered(clips)
-    twice = [uid for uid, count in Counter(clip.uid for clip in clips).items() if count > 1]
+        segments.append(_segment(row, names, domains, where=where))
+    segments = _numbered(segments)
+    twice = [uid for uid, count in Counter(segment.uid for segment in segments).items() if count > 1]
     if twice:
         raise UserError(f"{path}: uid {twice[0]!r} is given to more than one segment; each needs its own")
-    return Listing(path.parent, tuple(clips))
+    return Listing(path.parent, tuple(segments))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -201,7 +201,9 @@ def _header(names: list[str], path: Path) -> list[str]:
     return names
 
 
-def _clip(row: Mapping[str, str], names: Mapping[str, str], domains: Mapping[str, str], *, where: str) -> Clip:
+def _segment(
+    row: Mapping[str, str], names: Mapping[str, str], domains: Mapping[str, str], *, where: str
+) -> VideoSegment:
     label, split = row.get("label", ""), row.get("split", "")
     if split and split not in SPLITS:
         raise unknown("split", split, SPLITS, hint=f"See {where}; leave it empty to have it drawn.")
@@ -212,7 +214,8 @@ def _clip(row: Mapping[str, str], names: Mapping[str, str], domains: Mapping[str
         raise UserError(f"{where}: stop {row['stop']} is not after start {row.get('start') or 0}; correct it")
     further = tuple((name, cell) for name, cell in row.items() if name not in COLUMNS)
     file = row["video"]
-    return Clip(row.get("uid", ""), names[file], file, domains[row["domain"]], label, start, stop, split, further)
+    uid, domain = row.get("uid", ""), domains[row["domain"]]
+    return VideoSegment(uid, names[file], file, domain, label, start, stop, split, further)
 
 
 def _seconds(text: str, name: str, where: str) -> Fraction | None:
@@ -222,11 +225,11 @@ def _seconds(text: str, name: str, where: str) -> Fraction | None:
     return seconds
 
 
-def _numbered(clips: list[Clip]) -> list[Clip]:
+def _numbered(segments: list[VideoSegment]) -> list[VideoSegment]:
     """Give each segment without a uid the name of its video, numbered from 1 if the video has several segments."""
-    totals, counts, numbered = Counter(clip.video for clip in clips), Counter[str](), list[Clip]()
-    for clip in clips:
-        counts[clip.video] += 1
-        uid = clip.video if totals[clip.video] == 1 else f"{clip.video}_{counts[clip.video]}"
-        numbered.append(clip if clip.uid else replace(clip, uid=uid))
+    totals, counts, numbered = Counter(segment.video for segment in segments), Counter[str](), list[VideoSegment]()
+    for segment in segments:
+        counts[segment.video] += 1
+        uid = segment.video if totals[segment.video] == 1 else f"{segment.video}_{counts[segment.video]}"
+        numbered.append(segment if segment.uid else replace(segment, uid=uid))
     return numbered

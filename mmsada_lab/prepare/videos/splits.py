@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmsada_lab.prepare.videos.listing import Clip
+from mmsada_lab.prepare.videos.listing import VideoSegment
 
 
-def draw_splits(clips: Sequence[Clip], *, test_fraction: float, seed: int) -> list[Clip]:
+def draw_splits(segments: Sequence[VideoSegment], *, test_fraction: float, seed: int) -> list[VideoSegment]:
     """Draw the split of every segment that has none, domain by domain.
 
     Of each class about `test_fraction` of the segments become test segments, but a class of two or more has at least
@@ -20,24 +20,24 @@ def draw_splits(clips: Sequence[Clip], *, test_fraction: float, seed: int) -> li
     suffers. Unlabelled segments are for training. Splits that are given stay, and count.
 
     Args:
-        clips: segments of all domains.
+        segments: segments of all domains.
         test_fraction: from 0 (no test segments) up to 1, exclusive.
         seed: of the draw; a domain's draw does not depend on other domains.
     """
     tested = set[str]()
-    for domain in sorted({clip.domain for clip in clips}):
+    for domain in sorted({segment.domain for segment in segments}):
         rng = np.random.default_rng([seed, zlib.crc32(domain.encode())])
-        tested |= _test_videos([c for c in clips if c.domain == domain and c.label], test_fraction, rng)
-    return [c if c.split else replace(c, split="test" if c.label and c.video in tested else "train") for c in clips]
+        tested |= _test_videos([s for s in segments if s.domain == domain and s.label], test_fraction, rng)
+    return [s if s.split else replace(s, split="test" if s.label and s.video in tested else "train") for s in segments]
 
 
-def _test_videos(clips: Sequence[Clip], test_fraction: float, rng: np.random.Generator) -> set[str]:
+def _test_videos(segments: Sequence[VideoSegment], test_fraction: float, rng: np.random.Generator) -> set[str]:
     """The videos of a domain whose undecided segments become test segments; the rarest class chooses first."""
-    totals, tested = Counter(c.label for c in clips), Counter(c.label for c in clips if c.split == "test")
+    totals, tested = Counter(s.label for s in segments), Counter(s.label for s in segments if s.split == "test")
     free = defaultdict[str, Counter[str]](Counter)
-    for clip in clips:
-        if not clip.split:
-            free[clip.video][clip.label] += 1
+    for segment in segments:
+        if not segment.split:
+            free[segment.video][segment.label] += 1
     order = [sorted(free)[i] for i in rng.permutation(len(free))]
     chosen = set[str]()
     for label in sorted(totals, key=lambda name: (totals[name], name)):

@@ -17,11 +17,11 @@ from tqdm.auto import tqdm
 
 from mmsada_lab.errors import UserError
 from mmsada_lab.prepare.videos.decoding import UnreadableVideoError
-from mmsada_lab.prepare.videos.frames import ImportJob, Record, make_video
+from mmsada_lab.prepare.videos.frames import ImportedVideo, ImportJob, make_video
 from mmsada_lab.prepare.videos.listing import Rejected
 
 
-def make_videos(videos: Sequence[ImportJob], *, processes: int) -> tuple[dict[str, Record], list[Rejected]]:
+def make_videos(videos: Sequence[ImportJob], *, processes: int) -> tuple[dict[str, ImportedVideo], list[Rejected]]:
     """Import videos, the largest files first, with a progress bar.
 
     Args:
@@ -34,7 +34,7 @@ def make_videos(videos: Sequence[ImportJob], *, processes: int) -> tuple[dict[st
     Raises:
         UserError: the destination cannot be written, or a process was killed; finished videos stay.
     """
-    results = dict[str, Record | Rejected]()
+    results = dict[str, ImportedVideo | Rejected]()
     processes = min(processes, len(videos))
     try:
         with tqdm(total=len(videos), desc="Importing videos", unit="video", disable=not videos) as bar:
@@ -47,17 +47,18 @@ def make_videos(videos: Sequence[ImportJob], *, processes: int) -> tuple[dict[st
             "make room and run the same import again"
         ) from error
     ordered = [results[job.video] for job in videos]
-    return {r.video: r for r in ordered if isinstance(r, Record)}, [r for r in ordered if isinstance(r, Rejected)]
+    imported = {result.video: result for result in ordered if isinstance(result, ImportedVideo)}
+    return imported, [result for result in ordered if isinstance(result, Rejected)]
 
 
-def _make(job: ImportJob) -> tuple[str, Record | Rejected]:
+def _make(job: ImportJob) -> tuple[str, ImportedVideo | Rejected]:
     try:
         return job.video, make_video(job)
     except UnreadableVideoError as error:
         return job.video, Rejected(job.source, str(error))
 
 
-def _here(videos: Sequence[ImportJob]) -> Iterator[tuple[str, Record | Rejected]]:
+def _here(videos: Sequence[ImportJob]) -> Iterator[tuple[str, ImportedVideo | Rejected]]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -66,7 +67,7 @@ def _here(videos: Sequence[ImportJob]) -> Iterator[tuple[str, Record | Rejected]
         cv2.setNumThreads(threads)
 
 
-def _in_processes(videos: Sequence[ImportJob], processes: int) -> Iterator[tuple[str, Record | Rejected]]:
+def _in_processes(videos: Sequence[ImportJob], processes: int) -> Iterator[tuple[str, ImportedVideo | Rejected]]:
     largest_first = sorted(videos, key=lambda job: -job.path.stat().st_size if job.path.is_file() else 0)
     with _pool(processes) as pool:
         try:
@@ -81,11 +82,11 @@ def _in_processes(videos: Sequence[ImportJob], processes: int) -> Iterator[tuple
 
 
 @contextmanager
-def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     """Spawned processes that end at once if this block is left by an error, or if this process is killed."""
     context = get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(theirs,))
+    pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(theirs,))
     try:
         yield pool
         pool.shutdown()
