@@ -16,7 +16,7 @@ _COLOURS = "#1f77b4 #d62728 #2ca02c #9467bd #ff7f0e #17becf #8c564b #e377c2 #7f7
 STYLE = """
 table { border-collapse: collapse; margin: .5em 0; }
 th, td { text-align: left; vertical-align: top; padding: .15em .9em .15em 0; border-bottom: 1px solid #ddd; }
-td.numbers { font: 12px/1.5 ui-monospace, monospace; }
+th { white-space: nowrap; } td.numbers { font: 12px/1.5 ui-monospace, monospace; }
 figure { display: inline-block; margin: 0 .8em .5em 0; } figure img { display: block; image-rendering: pixelated; }
 svg text, .timeline { font-size: 12px; fill: #444; color: #444; }
 #controls { display: flex; gap: 1em; align-items: center; } #at { flex: 1; max-width: 500px; }
