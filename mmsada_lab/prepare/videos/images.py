@@ -1,4 +1,4 @@
-"""From a decoded frame of a video to the picture that is shown: colours, size, pixel shape, orientation."""
+"""From a decoded frame to an upright RGB image with square pixels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
+"""`(H, W, 3)` RGB or `(H, W)` grey, 8 bits."""
 
 
 def shown_size(frame: VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
-    """Width and height of a frame as shown: its pixels made square, the picture upright.
+    """Width and height of a frame as shown, upright and in square pixels.
 
     Args:
         frame: as decoded.
@@ -26,37 +27,34 @@ def shown_size(frame: VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
     return (height, width) if orientation(frame)[0] else (width, height)
 
 
-def fitted(size: tuple[int, int], height: int) -> tuple[int, int]:
+def scaled_size(size: tuple[int, int], height: int) -> tuple[int, int]:
     """The (width, height) of the same shape that has the given height."""
     return max(1, round(size[0] * height / size[1])), height
 
 
-def shown_picture(frame: VideoFrame, size: tuple[int, int]) -> Picture:
-    """Convert a frame to RGB of a given size.
+def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> Image:
+    """Convert a frame to an upright RGB image; transparent pixels become white.
 
     Args:
         frame: as decoded: any pixel format, 8 bits or more, limited or full range.
-        size: width and height of the result, pixels.
-
-    Returns:
-        `(height, width, 3)`, 8 bits, upright; transparent parts are white.
+        size: width and height of the image.
     """
-    turned, mirror_rows, mirror_columns = orientation(frame)
-    target = size[::-1] if turned else size
+    transposed, mirror_rows, mirror_columns = orientation(frame)
+    target = size[::-1] if transposed else size
     pixels = _rgb(frame)
     if (pixels.shape[1], pixels.shape[0]) != target:
         shrinks = target[0] * target[1] < pixels.shape[0] * pixels.shape[1]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         pixels = np.asarray(cv2.resize(pixels, target, interpolation=method), dtype=np.uint8)
-    if turned:
-        pixels = pixels.transpose(1, 0, 2)
+    if transposed:
+        pixels = pixels.transpose(1, 0, 2)  # (height, width, 3)
     return np.ascontiguousarray(pixels[:: -1 if mirror_rows else 1, :: -1 if mirror_columns else 1])
 
 
 def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """What makes a frame upright: transpose it, then mirror its rows, then its columns.
+    """Whether a frame must be transposed, then its rows mirrored, then its columns, to be upright.
 
-    The display matrix sends (x, y) to (a x + c y, b x + d y); other angles count as the nearest quarter turn.
+    The display matrix maps (x, y) to (a x + c y, b x + d y); other angles count as the nearest quarter turn.
     """
     from av.sidedata.sidedata import Type
 
@@ -70,8 +68,8 @@ def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     return False, d < 0, a < 0
 
 
-def _rgb(frame: VideoFrame) -> Picture:
-    """RGB at the frame's own size; the exact routines give the same bits on every processor."""
+def _rgb(frame: VideoFrame) -> Image:
+    """RGB at the frame's own size, by the routines that give the same bits on every processor."""
     from av.video.reformatter import Interpolation
 
     exact = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
