@@ -7,6 +7,8 @@
 - ``predictions.npz``: window-averaged probabilities per stream of every averaged evaluation;
 - ``features.npz``: features per modality of the source's and the target's test segments;
 - ``model.safetensors``: the final weights; ``checkpoint.pt`` while the run is unfinished.
+
+``RUNS`` may also be a zip file of such folders, as `mmsada keep` writes them: it is read in place, never unpacked.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ import json
 import platform
 import re
 import subprocess
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,10 +40,14 @@ from mmsada_lab.files import write_atomic
 Record = dict[str, Any]
 
 
+def to_json(value: object) -> bytes:
+    """JSON as manifests are written."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically."""
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
+    write_atomic(path, lambda file: file.write(to_json(value)))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -51,8 +59,58 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read an ``.npz`` without unpickling anything."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(read_file(path)), allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def locate(path: Path | str) -> Path | zipfile.Path:
+    """What a path of runs leads to: itself, or a member of a zip file, as in ``runs.zip/kitchens/mmsada``.
+
+    Both can be asked `exists`, `is_file`, `is_dir`, `read_bytes`, and joined with ``/``.
+
+    Raises:
+        UserError: if the zip file is damaged, or a name in it leads out of it.
+    """
+    path = Path(path)
+    for archive in (path, *path.parents):
+        if archive.suffix == ".zip" and archive.is_file():
+            facts = archive.stat()
+            root = _open_archive(archive, (facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size))
+            return root if path == archive else root / path.relative_to(archive).as_posix()
+    return path
+
+
+@lru_cache(maxsize=4)
+def _open_archive(archive: Path, version: tuple[int, ...]) -> zipfile.Path:
+    """A zip file of runs, opened once for all that is read from it; `version` changes when the file does."""
+    try:
+        root = zipfile.Path(zipfile.ZipFile(archive))
+        names = root.root.namelist()
+    except Exception as error:  # damaged zip files fail in many ways
+        raise UserError(f"{archive} is not a whole zip file of runs ({error}); {_PACK_AGAIN}") from error
+    if strange := [name for name in names if name.startswith("/") or {"..", "."} & set(re.split(r"[/\\]", name))]:
+        raise UserError(f"{archive} holds the name {strange[0]!r}, which leads out of it; {_PACK_AGAIN}")
+    return root
+
+
+_PACK_AGAIN = "fetch the file again, or pack the runs again with mmsada keep"
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file of a run.
+
+    Raises:
+        UserError: if there is none, or the zip file that holds it is damaged.
+    """
+    file = locate(path)
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path.parent} holds no {path.name}; name the folder of a finished run (seed...)") from error
+    except Exception as error:  # damaged zip files fail in many ways
+        if isinstance(file, Path):
+            raise
+        raise UserError(f"{path} is damaged ({error}); {_PACK_AGAIN}") from error
 
 
 class RunFolder:
@@ -124,7 +182,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         UserError: if it is not one.
     """
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(read_file(path))
         ExperimentConfig(**manifest["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a readable manifest ({error}); move its folder away and run again") from error
@@ -135,17 +193,23 @@ _RUN_NAME = re.compile(r"seed\d+-[0-9a-f]{10}$")
 
 
 def find_runs(runs_dir: Path) -> list[Path]:
-    """Folders of all runs below a folder, finished or not, in order.
+    """Folders of all runs below a folder or in a zip file, finished or not, in order.
 
     Raises:
         UserError: if the folder does not exist or holds no run.
     """
-    if not Path(runs_dir).is_dir():
+    folder = locate(runs_dir)
+    if not folder.is_dir():
         raise UserError(f"no runs folder {runs_dir}; train something first: mmsada train --help")
-    found = [p.parent for p in sorted(Path(runs_dir).rglob("manifest.json")) if _RUN_NAME.search(p.parent.name)]
-    if not found:
+    if isinstance(folder, Path):
+        manifests = list(folder.rglob("manifest.json"))
+    else:
+        names = [name.removeprefix(folder.at) for name in folder.root.namelist() if name.startswith(folder.at)]
+        manifests = [Path(runs_dir, name) for name in names if f"/{name}".endswith("/manifest.json")]
+    runs = sorted(path.parent for path in manifests if _RUN_NAME.search(path.parent.name))
+    if not runs:
         raise UserError(f"{runs_dir} holds no run; train something first: mmsada train --help")
-    return found
+    return runs
 
 
 def load_runs(runs_dir: Path) -> pd.DataFrame:
@@ -183,7 +247,7 @@ def _result_rows(path: Path) -> list[Record]:
 def load_history(path: Path) -> pd.DataFrame:
     """History of one run as a tidy frame: kind, stage, step, name, value (loss terms; ``stream/measure``)."""
     rows = []
-    for line in (Path(path) / "history.jsonl").read_text().splitlines():
+    for line in read_file(Path(path) / "history.jsonl").splitlines():
         record = json.loads(line)
         shared = {name: record[name] for name in ("kind", "stage", "step", "total_step")}
         rows += [{**shared, "name": name, "value": value} for name, value in record["values"].items()]

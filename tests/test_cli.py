@@ -22,7 +22,7 @@ from mmsada_lab.cli.main import parse_overrides
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets import open as sources
 from mmsada_lab.errors import UserError
-from mmsada_lab.runs import find_runs, load_runs, read_manifest
+from mmsada_lab.runs import find_runs, load_runs, locate, read_manifest
 from mmsada_lab.sweeps import batch
 
 pytestmark = pytest.mark.usefixtures("toy_door")
@@ -289,18 +289,23 @@ class TestReproduce:
 
 class TestKeep:
     def test_runs_are_kept_small_and_read_as_before(self, mmsada: Mmsada, compared: Path, tmp_path: Path) -> None:
-        said = mmsada("keep", compared, tmp_path / "kept", "--arrays", "A,B,0")
+        kept = tmp_path / "kept.zip"
+        said = mmsada("keep", compared, kept, "--arrays", "A,B,0")
         assert said.code == 0, said.err
-        assert mmsada("results", tmp_path / "kept", "--matrix").out == mmsada("results", compared, "--matrix").out
-        with_arrays = {path.parent.parent.name for path in (tmp_path / "kept").rglob("features.npz")}
-        assert with_arrays == {"A-B"}
+        assert mmsada("results", kept, "--matrix").out == mmsada("results", compared, "--matrix").out
+        with_arrays = [path for path in find_runs(kept) if locate(path / "features.npz").is_file()]
+        assert {path.parent.name for path in with_arrays} == {"A-B"}
+        words = ("--permutations", "19", "--at-least", "5")
+        assert "a_distance" in mmsada("gap", with_arrays[0], *words).out
+        without = next(path for path in find_runs(kept) if path not in with_arrays)
+        assert f"{without} holds no features.npz" in mmsada("gap", without, *words).err
 
     @pytest.mark.parametrize("words", ["A,B", "A,B,x", "A,B,0,1"])
     def test_what_is_no_run(self, words: str, mmsada: Mmsada, compared: Path, tmp_path: Path) -> None:
-        said = mmsada("keep", compared, tmp_path / "kept", "--arrays", words)
+        said = mmsada("keep", compared, tmp_path / "kept.zip", "--arrays", words)
         assert said.code == 2
         assert "give source, target and seed, e.g. D1,D3,0" in said.err
-        assert not (tmp_path / "kept").exists()
+        assert not (tmp_path / "kept.zip").exists()
 
 
 class TestWeights:

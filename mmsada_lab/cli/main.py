@@ -404,15 +404,15 @@ def gallery(
 @app.command()
 def keep(
     runs: Annotated[Path, typer.Argument(help="A folder of runs.")],
-    to: Annotated[Path, typer.Argument(help="New folder, or one that this command has made before.")],
+    to: Annotated[Path, typer.Argument(help="Zip file: a new one, or one that this command has made before.")],
     arrays: Annotated[
         list[str],
         typer.Option(metavar="SOURCE,TARGET,SEED", help="Keep predictions and features of these runs too. Repeatable."),
     ] = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Copy finished runs without weights, training records and most arrays: small enough to commit, read as any runs.
+    """Pack finished runs without weights, training records and most arrays: small enough to commit, read as any runs.
 
-    Example: mmsada keep runs/reproduce assets/reference_runs --arrays D1,D3,0
+    Example: mmsada keep runs/reproduce reference_runs.zip --arrays D1,D3,0
     """
     from mmsada_lab.sweeps.keep import keep_runs
 
