@@ -32,8 +32,9 @@ from mmsada_lab.analysis import figures
 from mmsada_lab.analysis.paper_figures import draw_target_curves, target_curves
 from mmsada_lab.analysis.tables import results_table
 from mmsada_lab.datasets.open import load_data
+from mmsada_lab.files import locate, read_file
 from mmsada_lab.prepare.show.segment import show_segment
-from mmsada_lab.runs import find_runs, load_history, load_predictions, load_runs, locate, read_file, read_manifest
+from mmsada_lab.runs import find_runs, load_history, load_predictions, load_runs, read_manifest
 
 REFERENCE = Path(__file__).parents[1] / "assets" / "reference_runs.zip"
 COUNTS = (30, 300, 3000)

@@ -18,12 +18,10 @@ import json
 import platform
 import re
 import subprocess
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,7 @@ from numpy.typing import NDArray
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.files import write_atomic
+from mmsada_lab.files import locate, read_file, write_atomic
 
 Record = dict[str, Any]
 
@@ -63,56 +61,6 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         return dict(arrays)
 
 
-def locate(path: Path | str) -> Path | zipfile.Path:
-    """What a path of runs leads to: itself, or a member of a zip file, as in ``runs.zip/kitchens/mmsada``.
-
-    Both can be asked `exists`, `is_file`, `is_dir`, `read_bytes`, and joined with ``/``.
-
-    Raises:
-        UserError: if the zip file is damaged, or a name in it leads out of it.
-    """
-    path = Path(path)
-    for archive in (path, *path.parents):
-        if archive.suffix == ".zip" and archive.is_file():
-            facts = archive.stat()
-            root = _open_archive(archive, (facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size))
-            return root if path == archive else root / path.relative_to(archive).as_posix()
-    return path
-
-
-@lru_cache(maxsize=4)
-def _open_archive(archive: Path, version: tuple[int, ...]) -> zipfile.Path:
-    """A zip file of runs, opened once for all that is read from it; `version` changes when the file does."""
-    try:
-        root = zipfile.Path(zipfile.ZipFile(archive))
-        names = root.root.namelist()
-    except Exception as error:  # damaged zip files fail in many ways
-        raise UserError(f"{archive} is not a whole zip file of runs ({error}); {_PACK_AGAIN}") from error
-    if strange := [name for name in names if name.startswith("/") or {"..", "."} & set(re.split(r"[/\\]", name))]:
-        raise UserError(f"{archive} holds the name {strange[0]!r}, which leads out of it; {_PACK_AGAIN}")
-    return root
-
-
-_PACK_AGAIN = "fetch the file again, or pack the runs again with mmsada keep"
-
-
-def read_file(path: Path) -> bytes:
-    """Read a file of a run.
-
-    Raises:
-        UserError: if there is none, or the zip file that holds it is damaged.
-    """
-    file = locate(path)
-    try:
-        return file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{path.parent} holds no {path.name}; name the folder of a finished run (seed...)") from error
-    except Exception as error:  # damaged zip files fail in many ways
-        if isinstance(file, Path):
-            raise
-        raise UserError(f"{path} is damaged ({error}); {_PACK_AGAIN}") from error
-
-
 class RunFolder:
     """The folder of one run.
 
@@ -137,25 +85,34 @@ class RunFolder:
         """Where an unfinished run's checkpoint is."""
         return self.path / "checkpoint.pt"
 
-    def manifest(self) -> dict[str, Any] | None:
-        """The manifest, or None where nothing has run yet.
+    def manifest(self, *, data_digest: str | None = None) -> dict[str, Any] | None:
+        """Read the manifest; None where nothing has run yet.
+
+        Args:
+            data_digest: of the data as they are now, to be compared with those of the run.
 
         Raises:
-            UserError: if it cannot be read, or belongs to another configuration.
+            UserError: the manifest cannot be read, or belongs to another configuration or to other data.
         """
         if not self.manifest_path.exists():
             return None
         manifest = read_manifest(self.manifest_path)
+        elsewhere = "give another runs folder or move that run away"
         if ExperimentConfig(**manifest["config"]).digest != self.config.digest:
             raise UserError(
                 f"{self.path} holds a run of another configuration (digest {manifest['digest']}, expected "
-                f"{self.config.digest}); give another runs folder or move that run away"
+                f"{self.config.digest}); {elsewhere}"
+            )
+        if data_digest not in (None, manifest.get("data_digest")):
+            raise UserError(
+                f"the data of {self.path} have changed (digest {manifest.get('data_digest')}, now {data_digest}); "
+                f"{elsewhere}"
             )
         return manifest
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one process; the lock goes with the process, however it ends."""
+        """Lock the folder for one process; the lock ends with the process, however it ends."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock", timeout=0)
@@ -165,8 +122,8 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"cannot write to the runs folder {self.path}: {error}; choose another") from error
         with lock:
-            for stray in self.path.glob(".*.*"):  # what a process that was killed while writing left behind
-                stray.unlink()
+            for leftover in self.path.glob(".*.*"):  # drafts of a process that was killed while writing
+                leftover.unlink()
             yield
 
     def write_history(self, history: Iterable[Record]) -> None:
@@ -182,11 +139,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         UserError: if it is not one.
     """
     try:
-        manifest = json.loads(read_file(path))
+        manifest: dict[str, Any] = json.loads(read_file(path))
         ExperimentConfig(**manifest["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a readable manifest ({error}); move its folder away and run again") from error
-    return manifest  # type: ignore[no-any-return]
+    return manifest
 
 
 _RUN_NAME = re.compile(r"seed\d+-[0-9a-f]{10}$")
@@ -231,16 +188,15 @@ def _result_rows(path: Path) -> list[Record]:
     if manifest["status"] != "finished":
         return []
     config, result = manifest["config"], manifest["result"]
-    shared = {name: config[name] for name in ("data", "method", "source", "target", "seed", "preset")}
-    setting = replace(ExperimentConfig(**config), seed=0).digest
-    shared |= {
+    shared = {
+        **{name: config[name] for name in ("data", "method", "source", "target", "seed", "preset")},
         "digest": manifest["digest"],
-        "setting": setting,
-        "evaluations": result["evaluations"],
-        "selection": result["selection"],
+        "setting": replace(ExperimentConfig(**config), seed=0).digest,
+        **{name: result[name] for name in ("evaluations", "selection")},
+        **{name: manifest[name] for name in ("training_seconds", "device")},
+        "version": manifest.get("versions", {}).get("mmsada_lab", "unknown"),
+        "path": str(path),
     }
-    shared |= {"training_seconds": manifest["training_seconds"], "device": manifest["device"]}
-    shared |= {"version": manifest.get("versions", {}).get("mmsada_lab", "unknown"), "path": str(path)}
     return [{**shared, "stream": stream, **values} for stream, values in result["target"].items()]
 
 
@@ -261,14 +217,15 @@ def load_predictions(path: Path) -> pd.DataFrame:
         Columns step, stream, uid, label, predicted and p0, p1, ... (window-averaged probabilities).
     """
     arrays = read_arrays(Path(path) / "predictions.npz")
-    streams = [name.removeprefix("p_") for name in arrays if name.startswith("p_")]
-    parts = []
-    for stream in streams:
-        for step, probabilities in zip(arrays["steps"], arrays[f"p_{stream}"], strict=True):
-            part = pd.DataFrame(probabilities, columns=[f"p{k}" for k in range(probabilities.shape[1])])
-            head = {"uid": arrays["uid"], "label": arrays["label"], "predicted": probabilities.argmax(axis=1)}
-            parts.append(pd.concat([pd.DataFrame(head), part], axis=1).assign(step=int(step), stream=stream))
-    return pd.concat(parts, ignore_index=True)
+    frames = []
+    for name in arrays:
+        if name.startswith("p_"):
+            for step, probabilities in zip(arrays["steps"], arrays[name], strict=True):
+                frame = pd.DataFrame(probabilities).add_prefix("p")  # (N, K)
+                facts = {"uid": arrays["uid"], "label": arrays["label"], "predicted": probabilities.argmax(axis=1)}
+                frame = pd.concat([pd.DataFrame(facts), frame], axis=1)
+                frames.append(frame.assign(step=int(step), stream=name.removeprefix("p_")))
+    return pd.concat(frames, ignore_index=True)
 
 
 def provenance() -> dict[str, Any]:
@@ -297,9 +254,8 @@ def _git_state() -> dict[str, Any]:
     """Commit of the package's checkout and whether it was changed; empty outside a checkout."""
     here = Path(__file__).parent
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10)
-        return done.stdout.strip()
+    def git(*words: str) -> str:
+        return subprocess.check_output(["git", *words], cwd=here, stderr=subprocess.PIPE, text=True, timeout=10).strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--", "."))}

@@ -22,7 +22,8 @@ from mmsada_lab.cli.main import parse_overrides
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets import open as sources
 from mmsada_lab.errors import UserError
-from mmsada_lab.runs import find_runs, load_runs, locate, read_manifest
+from mmsada_lab.files import locate
+from mmsada_lab.runs import find_runs, load_runs, read_manifest
 from mmsada_lab.sweeps import batch
 
 pytestmark = pytest.mark.usefixtures("toy_door")

@@ -1,6 +1,6 @@
 """Reference runs: finished runs in one small zip file, cut down to what tables and figures read.
 
-Whatever reads a runs folder reads the zip file in place, see `mmsada_lab.runs.locate`. Left out are weights, locks, the
+Whatever reads a runs folder reads the zip file in place (`mmsada_lab.files.locate`). Left out are weights, locks, the
 loss terms of every step, and the predictions and features of all runs but a chosen few.
 """
 
@@ -18,8 +18,8 @@ import pandas as pd
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.files import write_atomic
-from mmsada_lab.runs import find_runs, locate, read_file, read_manifest, to_json
+from mmsada_lab.files import locate, read_file, write_atomic
+from mmsada_lab.runs import find_runs, read_manifest, to_json
 
 DIGITS = 6
 """Significant digits of a kept history."""
