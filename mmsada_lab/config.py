@@ -27,11 +27,13 @@ class MethodFacts:
         title: how tables and figures call it.
         terms: the loss terms it has (the keys of `Stage.weights`).
         target_batches: whether unlabelled target clips enter every training step.
+        needs_source: whether it is trained on a source domain; otherwise on the target's own labels.
     """
 
     title: str
     terms: tuple[str, ...]
     target_batches: bool
+    needs_source: bool = True
 
 
 METHODS: dict[str, MethodFacts] = {
@@ -42,7 +44,7 @@ METHODS: dict[str, MethodFacts] = {
     "adversarial_only": MethodFacts("Adversarial only", ("classification", "adversarial"), True),
     "self_supervised_only": MethodFacts("Self-supervised only", ("classification", "correspondence"), True),
     "mmsada": MethodFacts("MM-SADA", ("classification", "adversarial", "correspondence"), True),
-    "supervised_target": MethodFacts("Supervised target", ("classification",), False),
+    "supervised_target": MethodFacts("Supervised target", ("classification",), False, needs_source=False),
 }
 
 

@@ -25,6 +25,7 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.files import locate
 from mmsada_lab.runs import find_runs, load_runs, read_manifest
 from mmsada_lab.sweeps import batch
+from mmsada_lab.sweeps.grid import build_grid
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 SMALL_OPTIONS = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
@@ -61,7 +62,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sources.DOORS, "toy", open_toy)
         methods = ["source_only", "adabn"]
-        configs = batch.grid(["A", "B"], methods=methods, seeds=range(2), data="toy", preset="quick", overrides=SMALL)
+        configs = build_grid(["A", "B"], methods=methods, seeds=range(2), data="toy", preset="quick", overrides=SMALL)
         assert in_turn(configs, folder, jobs=1, device="cpu") == []
     return folder
 

@@ -157,14 +157,16 @@ def compare(
     """
     from mmsada_lab.datasets.open import load_data
     from mmsada_lab.experiment import check_fit
-    from mmsada_lab.sweeps.batch import grid, run_grid
+    from mmsada_lab.sweeps.batch import run_grid
+    from mmsada_lab.sweeps.grid import build_grid
 
     opened = load_data(data)
     for note in opened.notes:
         typer.echo(f"note: {note}", err=True)
     names = domains.split(",") if domains else list(opened.domains)
     preset, overrides = fill_in(data, preset, parse_overrides(override))
-    configs = grid(names, methods=methods.split(","), seeds=range(seeds), data=data, preset=preset, overrides=overrides)
+    shared: dict[str, Any] = {"data": data, "preset": preset, "overrides": overrides}
+    configs = build_grid(names, methods=methods.split(","), seeds=range(seeds), **shared)
     for config in configs:
         check_fit(config, opened)
     notebook = RUN_NOTEBOOK if notebooks else None
@@ -197,7 +199,7 @@ def batch(
     from mmsada_lab.experiment import check_fit
     from mmsada_lab.sweeps.batch import run_grid
     from mmsada_lab.sweeps.grid import load_grid
-    from mmsada_lab.sweeps.plans import plan, total_seconds
+    from mmsada_lab.sweeps.plans import estimate_seconds, plan_batch
 
     wanted = load_grid(grid)
     opened = load_data(wanted.data)
@@ -206,8 +208,8 @@ def batch(
     for config in configs:
         check_fit(config, opened)
     if dry_run:
-        table = plan(configs, runs, device=device, notebooks=wanted.notebook is not None)
-        seconds = total_seconds(table, jobs=jobs)
+        table = plan_batch(configs, runs, device=device, notebooks=wanted.notebook is not None)
+        seconds = estimate_seconds(table, jobs=jobs)
         typer.echo(_formatted(table, TableFormat.text, digits=0))
         known = f"about {seconds / 60:.0f} minutes with {jobs} jobs" if isfinite(seconds) else "time unknown yet"
         typer.echo(f"{len(table)} runs, {known}")
