@@ -32,12 +32,12 @@ def write_notebook(path: Path, *sources: str, code: str = "x = 1") -> Path:
 class TestEquations:
     def test_marks_and_back(self) -> None:
         equations = Equations()
-        marked = equations.taken_from("Of $a_b$ and\n$$\n\\sum_m\nx^m\n$$\n")
+        marked = equations.mark("Of $a_b$ and\n$$\n\\sum_m\nx^m\n$$\n")
         assert "$" not in marked
         back = equations.put_back(marked)
         first, second = (ElementTree.fromstring(each) for each in re.findall(r"<math.*?</math>", back))
         assert (first.get("display"), second.get("display")) == ("inline", "block")
-        assert [part.text for part in first.iter() if part.text] == ["a", "b"]
+        assert [element.text for element in first.iter() if element.text] == ["a", "b"]
         assert first.find(f".//{MATHML}msub") is not None
 
     @pytest.mark.parametrize(
@@ -46,22 +46,21 @@ class TestEquations:
     )
     def test_what_is_none(self, markdown: str) -> None:
         equations = Equations()
-        assert equations.taken_from(markdown) == markdown
-        assert equations.found == []
+        assert equations.mark(markdown) == markdown
+        assert equations.mathml == []
 
     def test_code_between_equations(self) -> None:
         equations = Equations()
-        marked = equations.taken_from("$a$ `$b$` $c$")
+        marked = equations.mark("$a$ `$b$` $c$")
         assert "`$b$`" in marked
-        assert len(equations.found) == 2
+        assert len(equations.mathml) == 2
         assert marked.index("0⟧") < marked.index("`") < marked.index("1⟧")
 
     def test_no_markup_inside_attributes(self) -> None:
         equations = Equations()
-        mark = equations.taken_from("$a$")
-        assert (
-            equations.put_back(f'<h2 id="The-{mark}">The {mark}</h2>') == f'<h2 id="The-">The {equations.found[0]}</h2>'
-        )
+        mark = equations.mark("$a$")
+        page = equations.put_back(f'<h2 id="The-{mark}">The {mark}</h2>')
+        assert page == f'<h2 id="The-">The {equations.mathml[0]}</h2>'
 
 
 def test_a_page_shows_equations_where_they_were(tmp_path: Path) -> None:
@@ -97,9 +96,10 @@ class TestGallery:
         assert re.findall(r'<a href="(.*?)"', index) == ["00_one.html", "01_two.html"]
         assert index.count("stopped by an error") == 1
         assert (
-            '<h2><span>01</span> The two</h2><p>Is it &amp; so?</p><p class="time">a second on any machine.</p>'
+            '<h2><span>01</span> The two</h2>\n<p>Is it &amp; so?</p><p class="time">a second on any machine.</p>'
             in index
         )
+        assert "<h1>Multi-modal domain adaptation, step by step</h1>" in index
 
     def test_chosen_ones(self, tmp_path: Path) -> None:
         made = make_gallery(tmp_path / "gallery", notebooks=["01_two"])

@@ -1,4 +1,4 @@
-"""Notebooks of this checkout: found, executed with other parameters, made into pages."""
+"""Notebooks of this checkout: find them, execute them with other parameters, make pages of them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def write_page(notebook: Path, page: Path) -> None:
     first, equations = True, Equations()
     for cell in content.cells:
         if cell.cell_type == "markdown":
-            cell.source = equations.taken_from(cell.source)
+            cell.source = equations.mark(cell.source)
         cell.outputs = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
         for output in cell.outputs:
             if FIGURE in output.get("data", {}):
@@ -94,28 +94,28 @@ _FROM_NETWORK = re.compile(r"<script[^>]*\bsrc=\"[^\"]*\"[^>]*>\s*</script>")
 
 
 class Equations:
-    """Equations on their way into a page: the converter of Markdown would take MathML apart, so it sees marks."""
+    """Equations on their way into a page: the converter of Markdown would break MathML, so it is given marks."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.mathml: list[str] = []
 
-    def taken_from(self, markdown: str) -> str:
+    def mark(self, markdown: str) -> str:
         """Markdown with a mark for each equation, ``$...$`` or ``$$...$$``; those in code stay."""
-        parts = _CODE.split(markdown)
-        return "".join(part if number % 2 else _EQUATION.sub(self._mark, part) for number, part in enumerate(parts))
+        texts = _CODE.split(markdown)  # code at odd places
+        return "".join(text if n % 2 else _EQUATION.sub(self._mark, text) for n, text in enumerate(texts))
 
     def put_back(self, page: str) -> str:
-        """The page with MathML for marks, but for those that came into an attribute, as headings' do."""
+        """The page with MathML for marks; within an attribute, as headings have, without them."""
         page = re.sub(r'="[^"]*"', lambda attribute: _MARK.sub("", attribute[0]), page)
-        return _MARK.sub(lambda mark: self.found[int(mark[1])], page)
+        return _MARK.sub(lambda mark: self.mathml[int(mark[1])], page)
 
     def _mark(self, equation: re.Match[str]) -> str:
         from latex2mathml.converter import convert
 
         display = equation["display"] is not None
         tex = " ".join((equation["display"] if display else equation["inline"]).split())
-        self.found.append(convert(tex, display="block" if display else "inline"))
-        return f"⟦equation {len(self.found) - 1}⟧"
+        self.mathml.append(convert(tex, display="block" if display else "inline"))
+        return f"⟦equation {len(self.mathml) - 1}⟧"
 
 
 _MARK = re.compile(r"⟦equation(?: |%20|-)(\d+)⟧")
@@ -124,5 +124,5 @@ _MARK = re.compile(r"⟦equation(?: |%20|-)(\d+)⟧")
 def _figure_html(figure: Mapping[str, Any], *, with_library: bool) -> str:
     from plotly.io import to_html
 
-    drawn = {"data": figure["data"], "layout": figure["layout"]}
-    return str(to_html(drawn, include_plotlyjs=with_library, full_html=False, validate=False))
+    content = {"data": figure["data"], "layout": figure["layout"]}
+    return str(to_html(content, include_plotlyjs=with_library, full_html=False, validate=False))
