@@ -6,6 +6,8 @@ import errno
 import io
 import json
 import os
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -14,18 +16,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from toy import SMALL, Mmsada, Said, open_toy, run_toy
+from typer.main import get_command
 
 from mmsada_lab import __version__
 from mmsada_lab.analysis.tables import results_table
 from mmsada_lab.cli import main as cli
-from mmsada_lab.cli.main import parse_overrides
-from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.cli.options import parse_overrides
+from mmsada_lab.config import METHODS, ExperimentConfig
 from mmsada_lab.datasets import open as sources
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import locate
 from mmsada_lab.runs import find_runs, load_runs, read_manifest
 from mmsada_lab.sweeps import batch
-from mmsada_lab.sweeps.grid import build_grid
+from mmsada_lab.sweeps.grid import build_grid, load_grid
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 SMALL_OPTIONS = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
@@ -232,7 +235,7 @@ class TestBatch:
         (tmp_path / "GRID.yaml").write_text(self.GRID)
         said = mmsada("batch", tmp_path / "GRID.yaml", "--runs", tmp_path / "runs")
         assert said.code == 1
-        assert "left alone: source_only A→B seed 0: why" in said.err
+        assert "skipped: source_only A→B seed 0: why" in said.err
         assert "failed: " in said.err
 
     def test_an_unknown_key(self, mmsada: Mmsada, tmp_path: Path) -> None:
@@ -427,12 +430,32 @@ def test_version(mmsada: Mmsada) -> None:
     assert mmsada("--version") == Said(0, f"mmsada_lab {__version__}\n", "")
 
 
-@pytest.mark.parametrize("verb", ["train", "compare", "results"])
-def test_help_has_an_example_and_is_listed(mmsada: Mmsada, verb: str) -> None:
+COMMANDS = {name: command for name, command in get_command(cli.app).commands.items() if name not in ("data", "weights")}
+
+
+def test_the_commands() -> None:
+    single = {"train", "predict", "extract", "gap", "demo", "gallery"}
+    assert COMMANDS.keys() == single | {"compare", "batch", "results", "reproduce", "keep"}
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_help_has_an_example_that_the_command_takes(mmsada: Mmsada, verb: str) -> None:
     said = mmsada(verb, "--help")
     assert said.code == 0
     assert f"Example: mmsada {verb}" in " ".join(said.out.split())
     assert verb in mmsada("--help").out
+    for example in re.findall(r"Example: mmsada (.*)", COMMANDS[verb].help):
+        name, *words = shlex.split(example)
+        assert name == verb
+        assert COMMANDS[verb].make_context(verb, words).args == []
+
+
+def test_the_grid_in_the_help_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"GRID\.yaml: (\{.*\})", COMMANDS["batch"].help)
+    (tmp_path / "GRID.yaml").write_text(text)
+    configs = load_grid(tmp_path / "GRID.yaml").configs(["A", "B"])
+    assert {config.method for config in configs} == METHODS.keys()
+    assert {config.reversal_coefficient for config in configs if config.method == "mmsada"} == {0.1, 0.2}
 
 
 def test_the_examples_in_the_help_are_valid(mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
