@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,9 +22,9 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import find_runs, write_json
 from mmsada_lab.sweeps import batch, clusters, jobs
-from mmsada_lab.sweeps.batch import Busy, Failure, run_grid
+from mmsada_lab.sweeps.batch import run_grid
 from mmsada_lab.sweeps.grid import build_grid
-from mmsada_lab.sweeps.jobs import TrainingJob, notebook_parameters, read_notebook, run_job
+from mmsada_lab.sweeps.jobs import Busy, Failure, TrainingJob, notebook_parameters, read_notebook, run_job
 from mmsada_lab.sweeps.plans import estimate_seconds, find_damage, plan_batch, plan_runs, rename_damaged
 
 pytestmark = pytest.mark.usefixtures("toy_door")
@@ -225,9 +226,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingJob:
-    """A job whose start nobody is told of."""
-    monkeypatch.setattr(jobs, "_announce", lambda _: "1")
+def job(tmp_path: Path) -> TrainingJob:
     marker = tmp_path / ".batch-1"
     marker.mkdir()
     return TrainingJob(toy_config(), tmp_path, tmp_path / "run", "cpu", marker, patience=0.1)
@@ -238,13 +237,13 @@ class TestJob:
         job.folder.mkdir()
         with FileLock(job.folder / ".lock"):
             outcome = run_job(job, run_toy)
-        assert outcome == ("busy", f"{job.folder} is being trained by another process; skipped")
+        assert outcome == Busy(job.config, f"{job.folder} is being trained by another process; skipped")
 
     def test_a_worker_with_another_disk(self, job: TrainingJob) -> None:
         job.marker.rmdir()
-        state, message = run_job(job, run_toy)
-        assert state == "failed"
-        assert "the runs folder must lie on a file system that all workers and this machine share" in message
+        failure = run_job(job, run_toy)
+        assert isinstance(failure, Failure)
+        assert "the runs folder must lie on a file system that all workers and this machine share" in failure.message
 
     def test_the_traceback_is_kept_until_the_run_finishes(self, job: TrainingJob) -> None:
         def fall(*_: object) -> None:
@@ -253,11 +252,12 @@ class TestJob:
         with pytest.raises(OSError, match="the disk is full"):
             run_job(job, fall)
         assert "fall" in (job.folder / jobs.ERROR_FILE).read_text()
-        assert run_job(job, lambda *_: None) == ("finished", "")
+        assert run_job(job, lambda *_: None) is None
         assert not (job.folder / jobs.ERROR_FILE).exists()
 
     def test_a_gpu_for_each_worker(self, job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(name="1"))
         run_job(replace(job, gpus=("GPU-a", "GPU-b")), lambda *_: None)
         assert jobs.os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-b"
 

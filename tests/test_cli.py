@@ -29,6 +29,7 @@ from mmsada_lab.files import locate
 from mmsada_lab.runs import find_runs, load_runs, read_manifest
 from mmsada_lab.sweeps import batch
 from mmsada_lab.sweeps.grid import build_grid, load_grid
+from mmsada_lab.sweeps.jobs import Busy, Failure
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 SMALL_OPTIONS = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
@@ -47,14 +48,14 @@ def in_turn(
     device: str,
     scheduler: str | None = None,
     notebook: object = None,
-) -> list[batch.Failure]:
+) -> list[Failure]:
     """`run_grid` without processes."""
     failures = []
     for config in configs:
         try:
             run_toy(config, runs, device)
         except UserError as error:
-            failures.append(batch.Failure(config, str(error)))
+            failures.append(Failure(config, str(error)))
     return failures
 
 
@@ -176,7 +177,7 @@ class TestCompare:
         monkeypatch.setattr(
             batch,
             "run_grid",
-            lambda configs, *_, **__: asked.extend(configs) or [batch.Failure(c, "no") for c in configs],
+            lambda configs, *_, **__: asked.extend(configs) or [Failure(c, "no") for c in configs],
         )
         assert mmsada(*self.options, "--runs", tmp_path, *SMALL_OPTIONS).code == 1
         assert {str(config.pair) for config in asked} == {"A→B", "B→A", "A→C", "C→A", "B→C", "C→B", "A→A", "B→B", "C→C"}
@@ -188,7 +189,7 @@ class TestCompare:
             batch,
             "run_grid",
             lambda configs, *args, **kwargs: [
-                batch.Failure(configs[0], "the disk is full"),
+                Failure(configs[0], "the disk is full"),
                 *in_turn(configs[1:], *args, **kwargs),
             ],
         )
@@ -226,7 +227,7 @@ class TestBatch:
     def test_failures_decide_the_exit_status(
         self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        kinds = (batch.Busy, batch.Failure)
+        kinds = (Busy, Failure)
         monkeypatch.setattr(
             batch,
             "run_grid",
@@ -263,7 +264,7 @@ class TestReproduce:
 
         def refuse(configs, *_, notebook, **__):
             asked.append(notebook)
-            return [batch.Failure(config, "not today") for config in configs]
+            return [Failure(config, "not today") for config in configs]
 
         monkeypatch.setattr("mmsada_lab.sweeps.batch.run_grid", refuse)
         monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", refuse)

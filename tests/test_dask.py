@@ -25,7 +25,8 @@ from troubled_runs import DIES_ALWAYS, DIES_ONCE, RAISES, attempts
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import find_runs, load_runs, read_manifest
 from mmsada_lab.sweeps import batch, clusters, jobs
-from mmsada_lab.sweeps.batch import Failure, run_grid
+from mmsada_lab.sweeps.batch import run_grid
+from mmsada_lab.sweeps.jobs import Failure
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 LAUNCH_SECONDS = 60

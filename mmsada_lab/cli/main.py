@@ -9,22 +9,9 @@ from typing import Annotated
 import typer
 
 from mmsada_lab import __version__
+from mmsada_lab.cli import options
 from mmsada_lab.cli.data import data_app
-from mmsada_lab.cli.options import (
-    Data,
-    Device,
-    Format,
-    OtherData,
-    Overrides,
-    Preset,
-    RunPath,
-    RunsPath,
-    TableFormat,
-    Workers,
-    complete_options,
-    format_table,
-    parse_overrides,
-)
+from mmsada_lab.cli.options import TableFormat, complete_options, format_table, parse_overrides
 from mmsada_lab.cli.sweeps import sweeps_app
 from mmsada_lab.cli.weights import weights_app
 from mmsada_lab.config import METHODS
@@ -51,13 +38,13 @@ def train(
     target: Annotated[str, typer.Option(help="Unlabelled domain, e.g. D1.")],
     source: Annotated[str | None, typer.Option(help="Labelled domain, e.g. D2. Not for supervised_target.")] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "mmsada",
-    data: Data = "kitchens",
-    preset: Preset = None,
+    data: options.Data = "kitchens",
+    preset: options.Preset = None,
     seed: Annotated[int, typer.Option(help="Of initialisation, sampling, augmentation and dropout.")] = 0,
-    runs: RunsPath = Path("runs"),
-    device: Device = "auto",
-    workers: Workers = None,
-    override: Overrides = [],  # noqa: B006 - typer copies it
+    runs: options.RunsPath = Path("runs"),
+    device: options.Device = "auto",
+    workers: options.Workers = None,
+    override: options.Overrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train one method on one pair of domains.
 
@@ -94,8 +81,8 @@ def train(
 
 @app.command()
 def gap(
-    run: RunPath,
-    format: Format = TableFormat.text,
+    run: options.RunPath,
+    format: options.Format = TableFormat.text,
     permutations: Annotated[int, typer.Option(min=19, help="Of the null distribution.")] = 200,
     at_least: Annotated[int, typer.Option(min=2, help="Segments a side, or a class, must have.")] = 10,
 ) -> None:
@@ -113,13 +100,13 @@ def gap(
 
 @app.command()
 def predict(
-    run: RunPath,
+    run: options.RunPath,
     to: Annotated[Path, typer.Option(help="CSV to write.")] = Path("predictions.csv"),
-    data: OtherData = None,
+    data: options.OtherData = None,
     domain: Annotated[str | None, typer.Option(help="The run's target by default.")] = None,
     split: Annotated[str, typer.Option(help="all, train or test.")] = "all",
-    device: Device = "auto",
-    workers: Workers = None,
+    device: options.Device = "auto",
+    workers: options.Workers = None,
 ) -> None:
     """Predict every segment of a domain, labelled or not, with a trained run, and write one row for each.
 
@@ -143,12 +130,12 @@ def predict(
 
 @app.command()
 def extract(
-    run: RunPath,
+    run: options.RunPath,
     to: Annotated[Path, typer.Argument(help="New folder; --data features:TO reads it.")],
-    data: OtherData = None,
+    data: options.OtherData = None,
     domains: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = "",
-    device: Device = "auto",
-    workers: Workers = None,
+    device: options.Device = "auto",
+    workers: options.Workers = None,
 ) -> None:
     """Write the features of a run's streams, per segment and window, to train on later without the frames.
 

@@ -11,45 +11,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsada_lab.cli.options import (
-    Data,
-    Device,
-    Format,
-    Jobs,
-    Notebooks,
-    Overrides,
-    Preset,
-    RunsPath,
-    Scheduler,
-    TableFormat,
-    complete_options,
-    format_table,
-    parse_overrides,
-)
+from mmsada_lab.cli import options
+from mmsada_lab.cli.options import TableFormat, complete_options, format_table, parse_overrides
 from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
 from mmsada_lab.sweeps.recipes import RECIPES, find_recipe
 
 if TYPE_CHECKING:
-    from mmsada_lab.sweeps.batch import Failure
+    from mmsada_lab.sweeps.jobs import Failure
 
 sweeps_app = typer.Typer()
 
 
 @sweeps_app.command()
 def compare(
-    data: Data = "kitchens",
-    preset: Preset = None,
+    data: options.Data = "kitchens",
+    preset: options.Preset = None,
     methods: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = ",".join(METHODS),
     domains: Annotated[str, typer.Option(help="Comma-separated; all of the data set by default.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
-    jobs: Jobs = 1,
-    runs: RunsPath = Path("runs"),
-    device: Device = "auto",
-    scheduler: Scheduler = None,
-    notebooks: Notebooks = False,
-    override: Overrides = [],  # noqa: B006 - typer copies it
+    jobs: options.Jobs = 1,
+    runs: options.RunsPath = Path("runs"),
+    device: options.Device = "auto",
+    scheduler: options.Scheduler = None,
+    notebooks: options.Notebooks = False,
+    override: options.Overrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train every method on every pair of domains with several seeds, and print the table.
 
@@ -71,20 +58,18 @@ def compare(
         check_fit(config, opened)
     notebook = RUN_NOTEBOOK if notebooks else None
     failures = run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
-    _show_failures(failures)
     if len(failures) < len(configs):
         results(runs, format=TableFormat.text, matrix=True)
-    if failures:
-        raise typer.Exit(1)
+    _exit_if_any(failures)
 
 
 @sweeps_app.command()
 def batch(
     grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="What to run; see the README.")],
-    jobs: Jobs = 1,
-    runs: RunsPath = Path("runs"),
-    device: Device = "auto",
-    scheduler: Scheduler = None,
+    jobs: options.Jobs = 1,
+    runs: options.RunsPath = Path("runs"),
+    device: options.Device = "auto",
+    scheduler: options.Scheduler = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the jobs, what is finished, and an estimate of the time.")
     ] = False,
@@ -116,16 +101,13 @@ def batch(
         typer.echo(format_table(plan, TableFormat.text, digits=0))
         typer.echo(f"{len(plan)} runs, {time}")
         return
-    failures = run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler, notebook=wanted.notebook)
-    _show_failures(failures)
-    if failures:
-        raise typer.Exit(1)
+    _exit_if_any(run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler, notebook=wanted.notebook))
 
 
 @sweeps_app.command()
 def results(
     runs: Annotated[Path, typer.Argument(help="A folder of runs, or a zip file by mmsada keep.")] = Path("runs"),
-    format: Format = TableFormat.text,
+    format: options.Format = TableFormat.text,
     matrix: Annotated[
         bool, typer.Option("--matrix", help="A row per method, a column per pair, as in the paper.")
     ] = False,
@@ -170,19 +152,19 @@ def results(
 @sweeps_app.command()
 def reproduce(
     recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(RECIPES)}, or all.")],
-    data: Data = "kitchens",
-    preset: Preset = None,
+    data: options.Data = "kitchens",
+    preset: options.Preset = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
-    jobs: Jobs = 1,
-    runs: RunsPath = Path("runs/reproduce"),
+    jobs: options.Jobs = 1,
+    runs: options.RunsPath = Path("runs/reproduce"),
     out: Annotated[Path, typer.Option(help="Where the reports are written.")] = Path("runs/reports"),
-    device: Device = "auto",
-    scheduler: Scheduler = None,
-    notebooks: Notebooks = False,
+    device: options.Device = "auto",
+    scheduler: options.Scheduler = None,
+    notebooks: options.Notebooks = False,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Train nothing; report on the runs that are finished.")
     ] = False,
-    override: Overrides = [],  # noqa: B006 - typer copies it
+    override: options.Overrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Make a table or figure of the paper on a data set: train what is missing, write CSV, Markdown and a page.
 
@@ -196,14 +178,12 @@ def reproduce(
     shared: dict[str, Any] = {"data": data, "preset": preset, "seeds": range(seeds), "overrides": overrides}
     shared |= {"runs_dir": runs, "out": out, "jobs": jobs, "device": device, "train": not report_only}
     shared |= {"scheduler": scheduler, "notebook": RUN_NOTEBOOK if notebooks else None}
-    failed = False
+    failures: list[Failure] = []
     for name in list(RECIPES) if recipe == "all" else [recipe]:
-        files, failures = make(find_recipe(name), **shared)
-        _show_failures(failures)
+        files, failed = make(find_recipe(name), **shared)
         typer.echo("\n".join(map(str, files)))
-        failed |= bool(failures)
-    if failed:
-        raise typer.Exit(1)
+        failures += failed
+    _exit_if_any(failures)
 
 
 @sweeps_app.command()
@@ -231,9 +211,12 @@ def _parse_run(text: str) -> tuple[str, str, int]:
     return match[1], match[2], int(match[3])
 
 
-def _show_failures(failures: Sequence[Failure]) -> None:
-    from mmsada_lab.sweeps.batch import Busy
+def _exit_if_any(failures: Sequence[Failure]) -> None:
+    """Print the runs that did not finish; they decide the exit status."""
+    from mmsada_lab.sweeps.jobs import Busy
 
     for failure in failures:
         config, kind = failure.config, "skipped" if isinstance(failure, Busy) else "failed"
         typer.echo(f"{kind}: {config.method} {config.pair} seed {config.seed}: {failure.message}", err=True)
+    if failures:
+        raise typer.Exit(1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
@@ -19,7 +19,7 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.sweeps.clusters import local_workers, visible_gpus, workers_at
 from mmsada_lab.sweeps.jobs import (
     ERROR_FILE,
-    JobOutcome,
+    Failure,
     TrainingJob,
     notebook_parameters,
     read_notebook,
@@ -35,19 +35,6 @@ _SHOWN = 3
 """Runs named in the progress bar."""
 LOCK_SECONDS, SHARED_LOCK_SECONDS = 30.0, 120.0
 """How long a worker waits for a locked run: here, and where a lock on a network file system outlives its machine."""
-
-
-class Failure(NamedTuple):
-    """A run that did not finish, and why."""
-
-    config: ExperimentConfig
-    message: str
-
-
-class Busy(Failure):
-    """A run that another process is training."""
-
-    __slots__ = ()
 
 
 def run_grid(
@@ -103,7 +90,7 @@ def run_grid(
         shared |= {"patience": LOCK_SECONDS if local else SHARED_LOCK_SECONDS}
         shared |= {"gpus": visible_gpus() if local and device == "auto" else ()}
         waiting = [TrainingJob(config=run.config, folder=run.folder, **shared) for run in unfinished]
-        batch = _Batch(waiting, finished=len(runs) - len(unfinished), retries=retries, one_per_worker=local)
+        batch = _Batch(waiting, finished=len(runs) - len(unfinished), retries=retries)
         with _workers(scheduler, jobs=min(jobs, len(unfinished))) as client:
             return batch.run(client)
 
@@ -125,22 +112,21 @@ def _workers(scheduler: str | None, *, jobs: int) -> AbstractContextManager[Clie
 
 
 class _Batch:
-    """Jobs on their way through the workers.
+    """Jobs on their way through the workers: one at a time for each worker.
+
+    Dask blames the death of a worker on every job that was queued there, so none is queued behind another.
 
     Args:
         jobs: to do, in order.
         finished: how many runs there were before, for the bar.
         retries: how often a job is tried again.
-        one_per_worker: give a job to each idle worker; else leave the queue to Dask. Dask blames the death of a worker
-            on every job that was queued there, so on this machine none is queued behind another.
     """
 
-    def __init__(self, jobs: Sequence[TrainingJob], *, finished: int, retries: int, one_per_worker: bool) -> None:
-        self.waiting, self.retries, self.one_per_worker = deque(jobs), retries, one_per_worker
-        self.submitted: dict[Future[JobOutcome], tuple[TrainingJob, str | None]] = {}
-        self.ended: SimpleQueue[Future[JobOutcome]] = SimpleQueue()
+    def __init__(self, jobs: Sequence[TrainingJob], *, finished: int, retries: int) -> None:
+        self.waiting, self.retries = deque(jobs), retries
+        self.running: dict[Future[Failure | None], tuple[TrainingJob, str]] = {}
+        self.ended: SimpleQueue[Future[Failure | None]] = SimpleQueue()
         self.tries: Counter[str] = Counter()
-        self.running: dict[str, str] = {}
         self.failures: list[Failure] = []
         self.shown = ""
         total = finished + len(jobs)
@@ -148,40 +134,32 @@ class _Batch:
 
     def run(self, client: Client) -> list[Failure]:
         """Submit, wait and collect until all jobs have ended."""
-        client.subscribe_topic(self.waiting[0].topic, self._on_start)  # type: ignore[no-untyped-call]
         try:
-            while self.waiting or self.submitted:
+            while self.waiting or self.running:
                 self._submit(client)
-                with suppress(Empty):  # after a second, so that the bar is drawn again
-                    self._collect(self.ended.get(timeout=1))
                 self._show()
-        except CancelledError:
-            raise UserError("the Dask scheduler went away; start the batch again: finished runs are kept") from None
+                with suppress(Empty):  # after a second: there may be new workers, and the bar is drawn again
+                    self._collect(self.ended.get(timeout=1))
+        except (CancelledError, OSError) as error:
+            raise UserError("the Dask scheduler went away; start the batch again: finished runs are kept") from error
         finally:
             self.bar.close()
         return self.failures
 
     def _submit(self, client: Client) -> None:
-        for worker in self._free_workers(client):
-            if not self.waiting:
-                return
+        """Give each idle worker a job."""
+        busy = {worker for _, worker in self.running.values()}
+        idle = [worker for worker in client.nthreads() if worker not in busy]  # type: ignore[no-untyped-call]
+        for worker in idle[: len(self.waiting)]:
             job = self.waiting.popleft()
+            place = {"workers": [worker], "allow_other_workers": True}
             key = f"{job.key}-{self.tries[job.key]}"
-            where = {"workers": [worker], "allow_other_workers": True} if worker else {}
-            future = client.submit(run_job, job, train_quietly, key=key, pure=False, **where)
-            self.submitted[future] = (job, worker)
+            future = client.submit(run_job, job, train_quietly, key=key, pure=False, **place)
+            self.running[future] = (job, worker)
             future.add_done_callback(self.ended.put)  # type: ignore[no-untyped-call]
 
-    def _free_workers(self, client: Client) -> Iterable[str | None]:
-        """Names of idle workers; None for each job where Dask chooses the worker."""
-        if not self.waiting or not self.one_per_worker:
-            return [None] * len(self.waiting)
-        busy = {worker for _, worker in self.submitted.values()}
-        return [worker for worker in client.nthreads() if worker not in busy]  # type: ignore[no-untyped-call]
-
-    def _collect(self, future: Future[JobOutcome]) -> None:
-        job, _ = self.submitted.pop(future)
-        self.running.pop(job.key, None)
+    def _collect(self, future: Future[Failure | None]) -> None:
+        job, _ = self.running.pop(future)
         failure, again = _failure_of(future, job)
         self.tries[job.key] += 1
         if failure is not None and again and self.tries[job.key] <= self.retries:
@@ -191,14 +169,10 @@ class _Batch:
         self.failures += [failure] if failure is not None else []
         self.bar.update()
 
-    def _on_start(self, event: tuple[float, tuple[str, str]]) -> None:
-        key, title = event[1]
-        self.running[key] = title
-
     def _show(self) -> None:
-        titles = list(self.running.values())
+        titles = [job.title for job, _ in self.running.values()]
         more = [f"and {len(titles) - _SHOWN} more"] if len(titles) > _SHOWN else []
-        running = ", ".join([*titles[:_SHOWN], *more]) or ("waiting for a worker" if self.submitted else "none")
+        running = ", ".join([*titles[:_SHOWN], *more]) or "waiting for a worker"
         text = f"{len(self.failures)} failed, running: {running}"
         if text != self.shown:
             self.shown = text
@@ -207,15 +181,13 @@ class _Batch:
             self.bar.refresh()  # the clock goes on
 
 
-def _failure_of(future: Future[JobOutcome], job: TrainingJob) -> tuple[Failure | None, bool]:
+def _failure_of(future: Future[Failure | None], job: TrainingJob) -> tuple[Failure | None, bool]:
     """The failure, if there was one, and whether to try again."""
     from distributed.scheduler import KilledWorker
 
     error = future.exception()  # type: ignore[no-untyped-call]
+    if error is None:
+        return future.result(), False
     if isinstance(error, KilledWorker):
         return Failure(job.config, "its worker process died; out of memory?"), True
-    if error is not None:
-        return Failure(job.config, f"{type(error).__name__}: {error} (see {job.folder / ERROR_FILE})"), True
-    outcome = future.result()
-    kind = {"failed": Failure, "busy": Busy}.get(outcome.state)
-    return (None if kind is None else kind(job.config, outcome.message)), False
+    return Failure(job.config, f"{type(error).__name__}: {error} (see {job.folder / ERROR_FILE})"), True

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.files import write_atomic, write_whole
+from mmsada_lab.files import write_whole
 from mmsada_lab.presets import build_config, override_keys
 from mmsada_lab.sweeps.grid import flatten
 from mmsada_lab.sweeps.plans import EXECUTED
@@ -25,6 +25,19 @@ ERROR_FILE = "error.txt"
 
 Train = Callable[[ExperimentConfig, Path, str], None]
 """Trains a run, given its configuration, the runs folder and the device."""
+
+
+class Failure(NamedTuple):
+    """A run that did not finish, and why."""
+
+    config: ExperimentConfig
+    message: str
+
+
+class Busy(Failure):
+    """A run that another process is training."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -57,37 +70,19 @@ class TrainingJob:
         return f"{self.config.method} {self.config.pair} s{self.config.seed}"
 
     @property
-    def topic(self) -> str:
-        """Under which the workers of a batch announce what they start."""
-        return f"mmsada{self.marker.name}"
-
-    @property
     def key(self) -> str:
         """As Dask's scheduler and its dashboard show it."""
         config = self.config
         return f"{config.method}-{config.source}-{config.target}-s{config.seed}-{config.digest}{self.marker.name}"
 
 
-class JobOutcome(NamedTuple):
-    """How a job ended: ``finished``, ``failed`` by a user's mistake, or ``busy``, with a message."""
-
-    state: str
-    message: str = ""
-
-
-class _BusyError(UserError):
-    """Another process is training the run."""
-
-
-def run_job(job: TrainingJob, train: Train) -> JobOutcome:
-    """Do a job in this worker process.
+def run_job(job: TrainingJob, train: Train) -> Failure | None:
+    """Do a job in this worker process; a user's mistake is returned.
 
     Raises:
-        Exception: whatever goes wrong but for a user's mistake, so that Dask tries again; the traceback is kept.
+        Exception: whatever else goes wrong, so that the batch tries again; the traceback is kept.
     """
-    worker = _announce(job)
-    if job.gpus and worker.isdecimal():  # before CUDA is first used in this process
-        os.environ["CUDA_VISIBLE_DEVICES"] = job.gpus[int(worker) % len(job.gpus)]
+    _choose_gpu(job)
     try:
         _require_shared_disk(job)
         _wait_until_free(job)
@@ -95,16 +90,15 @@ def run_job(job: TrainingJob, train: Train) -> JobOutcome:
             train(job.config, job.runs_dir, job.device)
         else:
             _execute(job, job.notebook)
-    except _BusyError as error:
-        return JobOutcome("busy", str(error))
+    except Timeout:
+        return Busy(job.config, f"{job.folder} is being trained by another process; skipped")
     except UserError as error:
-        return JobOutcome("failed", str(error))
+        return Failure(job.config, str(error))
     except Exception:
-        text = traceback.format_exc()
-        write_atomic(job.folder / ERROR_FILE, lambda file: file.write(text.encode()))
+        write_whole(job.folder / ERROR_FILE, traceback.format_exc().encode())
         raise
     (job.folder / ERROR_FILE).unlink(missing_ok=True)
-    return JobOutcome("finished")
+    return None
 
 
 def train_quietly(config: ExperimentConfig, runs_dir: Path, device: str) -> None:
@@ -114,13 +108,12 @@ def train_quietly(config: ExperimentConfig, runs_dir: Path, device: str) -> None
     run_experiment(config, runs_dir, device=device, show_progress=False)
 
 
-def _announce(job: TrainingJob) -> str:
-    """Tell the batch that a job has started; returns the worker's name."""
-    from distributed import get_worker
+def _choose_gpu(job: TrainingJob) -> None:
+    """Show this process one GPU, before CUDA is first used in it: the workers of a machine are named by numbers."""
+    if job.gpus:
+        from distributed import get_worker
 
-    worker = get_worker()
-    worker.log_event(job.topic, (job.key, job.title))
-    return str(worker.name)
+        os.environ["CUDA_VISIBLE_DEVICES"] = job.gpus[int(get_worker().name) % len(job.gpus)]
 
 
 def _require_shared_disk(job: TrainingJob) -> None:
@@ -133,11 +126,8 @@ def _require_shared_disk(job: TrainingJob) -> None:
 
 
 def _wait_until_free(job: TrainingJob) -> None:
-    try:
-        with FileLock(job.folder / ".lock", timeout=job.patience):
-            return
-    except Timeout:
-        raise _BusyError(f"{job.folder} is being trained by another process; skipped") from None
+    with FileLock(job.folder / ".lock", timeout=job.patience):
+        return
 
 
 def _execute(job: TrainingJob, notebook: str) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -243,19 +242,14 @@ def _kind(config: ExperimentConfig) -> tuple[str, str, str]:
 def _seconds_per_step(runs_dir: Path, *, device: str) -> dict[tuple[str, str, str], float]:
     """Median over the finished runs of a folder, by data, method and preset."""
     seconds: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for manifest in _manifests(runs_dir):
-        if manifest["status"] == "finished" and (device == "auto" or manifest["device"].startswith(device)):
-            config = ExperimentConfig(**manifest["config"])
-            seconds[_kind(config)].append(manifest["training_seconds"] / _total_steps(config))
-    return {kind: float(np.median(values)) for kind, values in seconds.items()}
-
-
-def _manifests(runs_dir: Path) -> Iterator[dict[str, Any]]:
-    """All manifests that can be read."""
-    with suppress(UserError):
+    with suppress(UserError):  # there is no run yet
         for folder in find_runs(runs_dir):
-            with suppress(UserError):
-                yield read_manifest(folder / "manifest.json")
+            with suppress(UserError):  # a damaged manifest
+                manifest = read_manifest(folder / "manifest.json")
+                config = ExperimentConfig(**manifest["config"])
+                if manifest["status"] == "finished" and (device == "auto" or manifest["device"].startswith(device)):
+                    seconds[_kind(config)].append(manifest["training_seconds"] / _total_steps(config))
+    return {kind: float(np.median(values)) for kind, values in seconds.items()}
 
 
 _OWN_COLUMNS = {"method", "source", "target", "seed", "preset"}

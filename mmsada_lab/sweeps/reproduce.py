@@ -12,8 +12,9 @@ from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_whole
 from mmsada_lab.runs import load_runs, read_arrays
-from mmsada_lab.sweeps.batch import Failure, run_grid
+from mmsada_lab.sweeps.batch import run_grid
 from mmsada_lab.sweeps.grid import unique_configs
+from mmsada_lab.sweeps.jobs import Failure
 from mmsada_lab.sweeps.recipes import Recipe, RecipeRow, row_configs
 
 if TYPE_CHECKING:
