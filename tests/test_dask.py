@@ -76,7 +76,7 @@ def test_a_batch_in_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert [found for seed, found in attempts(tmp_path) if seed == DIES_ONCE] == [False, True]
     assert set(load_runs(tmp_path)["seed"]) == {DIES_ONCE, 0, 1}
     undisturbed = tmp_path / "undisturbed"
-    with threads_of_torch(clusters.threads_of(2)):  # the last bits of a sum depend on them
+    with threads_of_torch(clusters.threads_per_job(2)):  # the last bits of a sum depend on them
         toy.run_toy(toy_config("source_only", seed=DIES_ONCE), undisturbed, "cpu")
     assert history_of(tmp_path / "toy", DIES_ONCE) == history_of(undisturbed, DIES_ONCE)
     (traceback,) = tmp_path.rglob(jobs.ERROR_FILE)
@@ -142,7 +142,7 @@ def test_workers_end_with_a_killed_batch_and_nothing_runs_twice(
     assert run_grid(troubled_runs.configs(), tmp_path, jobs=1, device="cpu", scheduler=scheduler) == []
     assert finished(tmp_path).keys() == {0, 1, 2}
     assert {seed: finished(tmp_path)[seed] for seed in done} == done
-    assert {m["threads"] for seed, m in finished(tmp_path).items() if seed not in done} == {clusters.threads_of(1)}
+    assert {m["threads"] for seed, m in finished(tmp_path).items() if seed not in done} == {clusters.threads_per_job(1)}
     tried = Counter(seed for seed, _ in attempts(tmp_path))
     assert {tried[seed] for seed in done} == {1}
     monkeypatch.setattr(batch, "local_workers", None)

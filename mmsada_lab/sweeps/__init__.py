@@ -1,1 +1,3 @@
-"""Many runs: grids, plans, clusters, recipes."""
+"""Many runs: `grid.py` says which, `plans.py` where they stand, `batch.py` runs them; `recipes.py` and `reproduce.py`
+make the paper's tables of them. Open `batch.py` first.
+"""

@@ -136,16 +136,20 @@ def keep_runs(runs_dir: Path, to: Path, *, arrays_of: Iterable[ChosenRun] = ()) 
 
 def _require_replaceable(to: Path, runs_dir: Path) -> None:
     if to.suffix != ".zip":
-        raise UserError(f"{to} does not end in .zip, as a file of kept runs must; choose e.g. {to.with_suffix('.zip')}")
+        raise UserError(f"{to} does not end in .zip, as a file of kept runs must; choose e.g. {to}.zip")
     if to.resolve() == runs_dir.resolve():
         raise UserError(f"{to} is where the runs are read from; choose another file")
-    if to.exists() and not (to.is_file() and zipfile.is_zipfile(to) and _holds_kept_runs(to)):
+    if to.exists() and not _holds_kept_runs(to):
         raise UserError(f"{to} holds something else than kept runs; choose a new file")
 
 
 def _holds_kept_runs(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return {PurePosixPath(name).name for name in archive.namelist()} <= {"manifest.json", "history.jsonl", *_ARRAYS}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {PurePosixPath(name).name for name in archive.namelist()}
+    except Exception:  # a folder, no zip file, a damaged one
+        return False
+    return names <= {"manifest.json", "history.jsonl", *_ARRAYS}
 
 
 def _require_runs(manifests: Collection[dict[str, Any]], chosen: set[ChosenRun], runs_dir: Path) -> None:
