@@ -1,3 +1,1 @@
-"""Many runs: `grid.py` says which, `plans.py` where they stand, `batch.py` runs them; `recipes.py` and `reproduce.py`
-make the paper's tables of them. Open `batch.py` first.
-"""
+"""Many runs: a grid is planned, run in a batch, reported and kept. Open `batch.py` first, then `recipes.py`."""
