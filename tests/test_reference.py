@@ -144,7 +144,6 @@ class TestPaths:
             ("/data/epic", "epic"),
             ("epic:/data/My Kitchens,missing=drop", "epic:My Kitchens,missing=drop"),
             ("arrays:~/data/watch", "arrays:watch"),
-            ("arrays:C:\\data\\watch", "arrays:watch"),
             ("3 files of /data/me/epic missing", "3 files of epic missing"),
             ("kitchens:scale=0.01", "kitchens:scale=0.01"),
             ("cpu (x86_64)", "cpu (x86_64)"),

@@ -113,7 +113,6 @@ class Grid:
         overrides: field -> value, see `build_config`.
         sweep: field -> values; every combination is run.
         notebook: to execute for each run, or None to train without one.
-        origin: the file, for messages.
     """
 
     methods: tuple[str, ...]
@@ -125,7 +124,6 @@ class Grid:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     notebook: str | None = None
-    origin: str = "grid"
 
     def configs(self, domains: Sequence[str]) -> list[ExperimentConfig]:
         """Configurations of all runs, each once, seed by seed.
@@ -141,21 +139,20 @@ class Grid:
         """
         for key in (*self.overrides, *self.sweep):
             if not any(has_effect(key, method) for method in self.methods):
-                raise UserError(f"{self.origin}: {key} changes nothing for {', '.join(self.methods)}; leave it out")
+                raise UserError(f"{key} changes nothing for {', '.join(self.methods)}; leave it out")
         for name in self.domains or ():
             if name not in domains:
-                raise unknown(f"domain in {self.origin}", name, domains)
-        pairs = None if self.pairs is None else [_split_pair(p, domains, origin=self.origin) for p in self.pairs]
+                raise unknown("domain", name, domains)
+        pairs = None if self.pairs is None else [_split_pair(pair, domains) for pair in self.pairs]
         shared: dict[str, Any] = {"data": self.data, "preset": self.preset or "quick", "pairs": pairs}
-        try:
-            grids = [
-                build_grid(self.domains or domains, methods=[method], seeds=[seed], overrides=setting, **shared)
-                for seed, method in product(self.seeds, self.methods)
-                for setting in self._settings(method)
-            ]
-        except UserError as error:
-            raise UserError(f"{self.origin}: {error}") from error
-        return unique_configs(config for grid in grids for config in grid)
+        return unique_configs(
+            config
+            for seed, method in product(self.seeds, self.methods)
+            for setting in self._settings(method)
+            for config in build_grid(
+                self.domains or domains, methods=[method], seeds=[seed], overrides=setting, **shared
+            )
+        )
 
     def _settings(self, method: str) -> Iterator[dict[str, Any]]:
         """The overrides of each combination that is swept, for one method."""
@@ -165,12 +162,12 @@ class Grid:
             yield fixed | dict(zip(swept, values, strict=True))
 
 
-def _split_pair(pair: str, known: Sequence[str], *, origin: str) -> Pair:
+def _split_pair(pair: str, known: Sequence[str]) -> Pair:
     """``D2-D1`` as source and target; names may have dashes of their own."""
     matches = [(source, target) for source, target in product(known, known) if f"{source}-{target}" == pair]
     if len(matches) != 1:
         raise UserError(
-            f"{origin}: pair {pair!r} is not source-target, two of the domains {', '.join(known)} with a dash between"
+            f"pair {pair!r} is not source-target, two of the domains {', '.join(known)} with a dash between"
         )
     return matches[0]
 
@@ -185,7 +182,7 @@ def load_grid(path: Path) -> Grid:
         UserError: naming the file, for whatever is unknown, missing, doubled or of another type.
     """
     try:
-        return _checked(yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader), origin=str(path))
+        return _checked(yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader))
     except OSError as error:
         raise UserError(f"cannot read the grid {path}: {error.strerror or error}") from error
     except UserError as error:
@@ -195,10 +192,10 @@ def load_grid(path: Path) -> Grid:
         raise UserError(f"{path} is not readable YAML ({reason})") from error
 
 
-def _checked(content: object, *, origin: str) -> Grid:
+def _checked(content: object) -> Grid:
     if not isinstance(content, dict):
         raise UserError(f"the file holds {type(content).__name__}; give fields and values, as in methods: [mmsada]")
-    keys = [f.name for f in fields(Grid) if f.name != "origin"]
+    keys = [f.name for f in fields(Grid)]
     for key in content:
         if key not in keys:
             raise unknown("key", key, keys)
@@ -224,7 +221,6 @@ def _checked(content: object, *, origin: str) -> Grid:
         overrides=_fields("overrides", content),
         sweep={key: _values(f"sweep of {key}", values) for key, values in _fields("sweep", content).items()},
         notebook=(RUN_NOTEBOOK if notebook else None) if isinstance(notebook, bool) else _text("notebook", notebook),
-        origin=origin,
     )
 
 

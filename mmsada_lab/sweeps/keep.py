@@ -11,7 +11,7 @@ import re
 import zipfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import pandas as pd
@@ -199,15 +199,11 @@ def without_folders(value: Any) -> Any:
     return _without_folders(value) if isinstance(value, str) else value
 
 
-_WHOLE = re.compile(r"(?:\w{2,}:)?(?P<path>~?/(?!/).*|[A-Za-z]:[\\/].*)")
-_WITHIN = re.compile(r"(?<![\w/.:~])(?P<path>~?/(?!/)[^\s,;'\")]+|[A-Za-z]:\\[^\s,;'\")]+)")
+_ALL_OF_IT = re.compile(r"(\w{2,}:)?(?P<path>~?/(?!/).*)")
+_WITHIN = re.compile(r"(?<![\w/.:~])(?P<path>~?/(?!/)[^\s,;'\")]+)")
 
 
 def _without_folders(text: str) -> str:
-    if match := _WHOLE.fullmatch(text):
-        return text[: match.start("path")] + _last_name(match["path"])
-    return _WITHIN.sub(lambda match: _last_name(match["path"]), text)
-
-
-def _last_name(path: str) -> str:
-    return PureWindowsPath(path).name if re.match(r"[A-Za-z]:[\\/]", path) else PurePosixPath(path).name
+    if match := _ALL_OF_IT.fullmatch(text):  # it may hold spaces
+        return text[: match.start("path")] + PurePosixPath(match["path"]).name
+    return _WITHIN.sub(lambda match: PurePosixPath(match["path"]).name, text)
