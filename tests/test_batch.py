@@ -212,7 +212,7 @@ class TestDamage:
         config = toy_config(seed=0)
         cut(folder_of(runs, config) / "predictions.npz")
         asked = []
-        monkeypatch.setattr(batch, "_workers", lambda *_, **__: nullcontext())
+        monkeypatch.setattr(batch, "local_workers", lambda _: nullcontext())
         monkeypatch.setattr(batch._Batch, "run", lambda self, _: asked.extend(job.config for job in self.waiting) or [])
         assert run_grid([config, toy_config(seed=1)], runs, jobs=1, device="cpu") == []
         assert asked == [config]

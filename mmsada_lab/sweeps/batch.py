@@ -6,7 +6,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
@@ -91,7 +91,8 @@ def run_grid(
         shared |= {"gpus": visible_gpus() if local and device == "auto" else ()}
         waiting = [TrainingJob(config=run.config, folder=run.folder, **shared) for run in unfinished]
         batch = _Batch(waiting, finished=len(runs) - len(unfinished), retries=retries)
-        with _workers(scheduler, jobs=min(jobs, len(unfinished))) as client:
+        workers = local_workers(min(jobs, len(unfinished))) if scheduler is None else workers_at(scheduler)
+        with workers as client:
             return batch.run(client)
 
 
@@ -105,10 +106,6 @@ def _marker(runs_dir: Path) -> Iterator[Path]:
         raise UserError(f"cannot write to the runs folder {runs_dir}: {error}; choose another") from error
     with folder:
         yield Path(folder.name)
-
-
-def _workers(scheduler: str | None, *, jobs: int) -> AbstractContextManager[Client]:
-    return local_workers(jobs) if scheduler is None else workers_at(scheduler)
 
 
 class _Batch:
