@@ -35,7 +35,7 @@ from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import load_runs
 from mmsada_lab.sweeps.batch import run_grid
-from mmsada_lab.sweeps.grid import pairs_for
+from mmsada_lab.sweeps.grid import build_grid
 
 EQUAL = "source_only, half the batch"
 ALIKE = "kitchens:appearance=0,viewpoint=0,motion=0,label_shift=0"
@@ -95,12 +95,8 @@ def methods(runs_dir: Path, *, seeds: int, jobs: int) -> pd.DataFrame:
 
 def _configs(methods: Iterable[str], *, seeds: int, **overrides: object) -> list[ExperimentConfig]:
     """Each method on each pair with each seed."""
-    return [
-        build_config("quick", source=source, target=target, method=method, data=ALIKE, seed=seed, overrides=overrides)
-        for seed in range(seeds)
-        for method in methods
-        for source, target in pairs_for(method, CIRCLE)
-    ]
+    shared = {"data": ALIKE, "preset": "quick", "pairs": CIRCLE, "overrides": overrides}
+    return build_grid((), methods=methods, seeds=range(seeds), **shared)
 
 
 def _train(configs: list[ExperimentConfig], runs_dir: Path, *, jobs: int) -> None:

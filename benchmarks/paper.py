@@ -40,7 +40,7 @@ from noise import noise
 from peaks import known_peak, measured_peak
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmsada_lab.cli.main import parse_overrides
+from mmsada_lab.cli.options import parse_overrides
 from mmsada_lab.clips.batches import TrainingBatch
 from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.config import ExperimentConfig, Stage

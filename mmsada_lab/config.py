@@ -62,7 +62,7 @@ class Option:
     @property
     def allowed(self) -> str:
         """Choices or range, as text; empty where anything of the type goes."""
-        return " | ".join(map(str, self.choices)) or self._limits
+        return " | ".join(map(str, self.choices)).replace("False | True", "true or false") or self._limits
 
     @property
     def _limits(self) -> str:
@@ -178,13 +178,11 @@ class ExperimentConfig:
     )
 
     backbone: str = option("network", "auto (by kind of modality), one name, or rgb:small3d,inertial:mlp", "auto")
-    pretrained: str = option(
-        "network", "weights to start from, rgb:FILE,flow:FILE; none if empty", "", added_later=True
-    )
+    pretrained: str = option("network", "weights to start from, rgb:FILE,flow:FILE; none", "", added_later=True)
     width: int = option("network", "channels of a small backbone's first layer; features are 4 x width", 16, above=0)
     dropout: float = option("network", "probability (paper: 0.5)", 0.5, least=0, below=1)
-    dropout_on: str = choice("network", "which heads see it: as the code, or all of them", "classifier", "features")
-    outputs_per_class: int = choice("network", "of a classifier; spare ones compete at test, as the code", 1, 2)
+    dropout_on: str = choice("network", "heads that see it: G alone (code) or all (text)", "classifier", "features")
+    outputs_per_class: int = choice("network", "2: spare outputs compete at test, as in the code", 1, 2)
     norm_momentum: float = option("network", "weight of the newest batch in running statistics", 0.1, above=0)
     norm_group: int = option("network", "clips that share batch statistics; 0: a domain's in the step", 0, least=0)
     precision: str = choice("network", "of the backbones; heads and losses stay in float32", "no", "bf16", "fp16")
@@ -194,7 +192,7 @@ class ExperimentConfig:
 
     pretrain: Stage = option("schedule", "first stage: steps, learning_rate, weights")  # noqa: RUF009
     adapt: Stage = option("schedule", "second stage: steps, learning_rate, weights", second_stage=True)  # noqa: RUF009
-    optimiser: str = choice("schedule", "as the authors correct, or as printed", "sgd", "adam")
+    optimiser: str = choice("schedule", "sgd, as the authors correct, or adam, as printed", "sgd", "adam")
     momentum: float = option("schedule", "of SGD", 0.9, least=0)
     weight_decay: float = option("schedule", "of all parameters", 1e-7, least=0)
     batch_size: int = option("schedule", "clips per step, half source and half target", 128, above=0)
@@ -207,18 +205,28 @@ class ExperimentConfig:
         "adversary", "largest factor of the reversed gradient", 0.2, least=0, acts_on=_REVERSED, second_stage=True
     )
     reversal_schedule: str = choice(
-        "adversary", "2/(1+exp(-10p))-1, or as the text", "ramp", "constant", acts_on=_REVERSED, second_stage=True
+        "adversary",
+        "times 2/(1+exp(-10p))-1 (code), or as it is (text)",
+        "ramp",
+        "constant",
+        acts_on=_REVERSED,
+        second_stage=True,
     )
     discriminator_outputs: int = choice(
         "adversary",
-        "softmax, as the code, or sigmoid, as Eqs. 2 and 3",
+        "softmax (code) or sigmoid (Eqs. 2 and 3)",
         2,
         1,
         acts_on=("adversarial", "correspondence"),
     )
 
     pretext: str = option(
-        "self-supervision", "the task", "correspondence", choices=PRETEXTS, acts_on=PRETEXTS, added_later=True
+        "self-supervision",
+        "the self-supervised task",
+        "correspondence",
+        choices=PRETEXTS,
+        acts_on=PRETEXTS,
+        added_later=True,
     )
     positives: str = choice(
         "self-supervision", "windows of a clip: drawn independently or the same", "segment", "synchronous"
@@ -234,7 +242,7 @@ class ExperimentConfig:
         "self-supervision", "of three or more modalities: a head per pair, or one", "pairs", "all", acts_on=_CORRESPOND
     )
     correspondence_terms: str = choice(
-        "self-supervision", "of Eq. 3: as the code, or -c log C alone", "both", "printed", acts_on=_CORRESPOND
+        "self-supervision", "of Eq. 3: both (code), or -c log C alone", "both", "printed", acts_on=_CORRESPOND
     )
 
     evaluate_every: int = option("evaluation", "steps between evaluations, within a stage", 50, above=0)
@@ -242,8 +250,12 @@ class ExperimentConfig:
         "evaluation", "last evaluations whose mean is reported (paper: 9)", 9, above=0, second_stage=True
     )
     test_windows: int = option("evaluation", "equidistant windows per test segment (paper: 5)", 5, above=0)
-    window_average: str = choice("evaluation", "what is averaged over them", "probabilities", "logits")
-    test_statistics: str = choice("evaluation", "as the code, or re-estimated (AdaBN)", "running", "target")
+    window_average: str = choice(
+        "evaluation", "what is averaged over windows, as in the code or before the softmax", "probabilities", "logits"
+    )
+    test_statistics: str = choice(
+        "evaluation", "of batch normalisation: as in the code, or re-estimated (AdaBN)", "running", "target"
+    )
     log_every: int = option("evaluation", "steps a training record is the mean of", 1, above=0)
 
     def __post_init__(self) -> None:

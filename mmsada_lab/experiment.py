@@ -130,15 +130,8 @@ def _saved_step(folder: RunFolder) -> int:
 
 def _is_finished(folder: RunFolder, data: MultiDomainData) -> bool:
     """Whether there is nothing left to do; a run of other data is refused."""
-    manifest = folder.manifest()
-    if manifest is None:
-        return False
-    if manifest["data_digest"] != data.digest:
-        raise UserError(
-            f"the data of {folder.path} have changed (digest {manifest['data_digest']}, now {data.digest}); "
-            "give another runs folder or move that run away"
-        )
-    return bool(manifest["status"] == "finished")
+    manifest = folder.manifest(data_digest=data.digest)
+    return manifest is not None and manifest["status"] == "finished"
 
 
 @contextmanager

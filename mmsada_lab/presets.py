@@ -192,6 +192,22 @@ class OptionLine(NamedTuple):
     paper: Any
     code: Any
 
+    def __str__(self) -> str:
+        default = "" if self.default is None else f" = {_shown(self.default)}"
+        facts = [self.allowed] if self.allowed else []
+        others = {preset: value for preset, value in self.presets.items() if _shown(value) != _shown(self.default)}
+        facts += [f"{preset}: {_shown(value)}" for preset, value in others.items()]
+        if self.paper is not None:
+            facts.append(f"as printed: {_shown(self.paper)}, released code: {_shown(self.code)}")
+        return f"  {self.key}{default}\n      {self.sentence}" + (f"\n      [{'; '.join(facts)}]" if facts else "")
+
+
+def _shown(value: Any) -> str:
+    """A value as ``-o`` takes it."""
+    if isinstance(value, list | tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
 
 def describe_options(method: str = "mmsada") -> list[OptionLine]:
     """Every override that can change a run of a method, group by group.
@@ -200,6 +216,8 @@ def describe_options(method: str = "mmsada") -> list[OptionLine]:
         >>> next(line.presets for line in describe_options() if line.key == "adapt.steps")
         {'quick': 135, 'sensors': 400, 'paper': 6000, 'released': 6000}
     """
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
     source = "D2" if METHODS[method].needs_source else None
     built = {preset: build_config(preset, source=source, target="D1", method=method) for preset in PRESETS}
     configs = {preset: flatten(config.to_dict()) for preset, config in built.items()}
@@ -218,7 +236,11 @@ def describe_options(method: str = "mmsada") -> list[OptionLine]:
     return sorted(lines, key=lambda line: groups.index(line.group))
 
 
-_STAGE_PARTS = {"steps": "optimiser steps", "learning_rate": "constant within the stage", "weights": "of the loss term"}
+_STAGE_PARTS = {
+    "steps": "optimiser steps",
+    "learning_rate": "constant within the stage",
+    "weights": "of this loss term",
+}
 
 
 def flatten(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -230,5 +252,5 @@ def flatten(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= flatten(value, f"{above}{key}.") if isinstance(value, Mapping) else {above + key: value}
+        flat |= flatten(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
     return flat

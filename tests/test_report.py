@@ -22,20 +22,26 @@ from mmsada_lab.analysis.paper_figures import (
 )
 from mmsada_lab.analysis.report import PAPER_LINE, Line, circumstances, laid_out, markdown, page, report_table
 from mmsada_lab.analysis.tables import MEAN
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import PAIRS
 from mmsada_lab.runs import load_runs
-from mmsada_lab.sweeps.recipes import ABLATIONS, LAMBDA_C, LAMBDA_D, RECIPES, find_recipe, recipe_configs, row_configs
+from mmsada_lab.sweeps.grid import unique_configs
+from mmsada_lab.sweeps.recipes import ABLATIONS, LAMBDA_C, LAMBDA_D, RECIPES, Recipe, find_recipe, row_configs
 from mmsada_lab.sweeps.reproduce import reproduce
 
 GRID = {"data": "kitchens", "preset": "quick", "domains": ("D1", "D2", "D3"), "seeds": (0, 1)}
 
 
+def recipe_configs(recipe: Recipe) -> list[ExperimentConfig]:
+    return unique_configs(config for row in recipe.rows for config in row_configs(row, **GRID))
+
+
 class TestRecipes:
     def test_runs_of_every_recipe(self) -> None:
         """Six pairs and two seeds a line; supervised target has three runs a seed; lines of one setting share them."""
-        counts = {name: len(recipe_configs(recipe, **GRID)) for name, recipe in RECIPES.items()}
+        counts = {name: len(recipe_configs(recipe)) for name, recipe in RECIPES.items()}
         assert counts == {
             "table1": 2 * (5 * 6 + 3),
             "table2": 2 * 6 * 6,
@@ -51,7 +57,7 @@ class TestRecipes:
 
     def test_recipes_share_their_runs(self) -> None:
         def digests(name: str) -> set[str]:
-            return {config.digest for config in recipe_configs(RECIPES[name], **GRID)}
+            return {config.digest for config in recipe_configs(RECIPES[name])}
 
         assert digests("table3") < digests("table2")
         assert digests("fig5") < digests("table1")
@@ -78,7 +84,7 @@ class TestRecipes:
         assert len({c.digest for row in rows for c in row_configs(row, **GRID)} & self.of_table1()) == 2 * 6, "λc = 5"
 
     def of_table1(self) -> set[str]:
-        return {config.digest for config in recipe_configs(RECIPES["table1"], **GRID)}
+        return {config.digest for config in recipe_configs(RECIPES["table1"])}
 
     @pytest.mark.parametrize("preset", ["quick", "sensors", "paper", "released"])
     def test_every_ablation_changes_something_in_some_preset(self, preset: str) -> None:

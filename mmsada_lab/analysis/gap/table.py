@@ -115,10 +115,7 @@ def run_gap(
     Raises:
         UserError: if the run left no features, and as `gap_table`.
     """
-    file = Path(path) / "features.npz"
-    if not file.is_file():
-        raise UserError(f"{path} holds no features.npz; name the folder of a finished run (seed...)")
-    arrays = read_arrays(file)
+    arrays = read_arrays(Path(path) / "features.npz")
     return gap_table(
         {name.removeprefix("f_"): values for name, values in arrays.items() if name.startswith("f_")},
         arrays["side"],
