@@ -53,6 +53,7 @@ def save_checkpoint(path: Path, progress: Progress, *, method: nn.Module, optimi
 
     Random numbers need no state: those of a step depend on the run's seed and the step's number alone.
     """
+    # Tensors and JSON text only, so that `weights_only=True` can read it: nothing is unpickled.
     kept = [(step, {name: torch.from_numpy(p) for name, p in streams.items()}) for step, streams in progress.kept]
     state = {
         "method": method.state_dict(),
@@ -109,6 +110,7 @@ def publish_first_stage(checkpoint: Path, path: Path) -> None:
     """Give the checkpoint that ended a first stage to all; the same file under a second name where that is possible."""
     draft = path.with_suffix(f".{os.getpid()}")
     draft.unlink(missing_ok=True)
+    # Under another name first: whoever looks at `path` sees a whole file.
     try:
         os.link(checkpoint, draft)
     except OSError:  # a file system without links

@@ -74,6 +74,7 @@ class Option:
         return not (self.name_only or (self.added_later and value == default))
 
     def _holds(self, value: Any) -> bool:
+        # bool is an int to Python, and NaN compares with nothing
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         return (
             number
@@ -137,6 +138,7 @@ class BatchPlan:
     @property
     def group_sizes(self) -> tuple[int, ...]:
         """Group sizes of a step: per domain, corresponding and non-corresponding clips."""
+        # Micro-batches that take an equal share of each group are equal.
         domains = [clips for clips in (self.source, self.target) if clips]
         halves = [(clips // 2, clips - clips // 2) if self.mismatched else (clips,) for clips in domains]
         return tuple(clips for sizes in halves for clips in sizes)
@@ -259,6 +261,7 @@ class ExperimentConfig:
     log_every: int = option("evaluation", "steps a training record is the mean of", 1, above=0)
 
     def __post_init__(self) -> None:
+        # From JSON come lists and mappings; frozen, so through `object`.
         object.__setattr__(self, "modalities", tuple(self.modalities))
         for name in ("pretrain", "adapt"):
             if isinstance(stage := getattr(self, name), Mapping):
@@ -300,6 +303,7 @@ class ExperimentConfig:
     @property
     def batch(self) -> BatchPlan:
         """The clips of a step."""
+        # AdaBN as released trains on source clips alone, but its running statistics see target clips too.
         feeds_statistics = self.facts.target_statistics and self.test_statistics == "running"
         target = self.batch_size // 2 if self.facts.needs_target or feeds_statistics else 0
         full = not target and self.source_only_batch == "full"
@@ -320,6 +324,7 @@ class ExperimentConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; ``ExperimentConfig(**config.to_dict()) == config``."""
+        # Lists, as JSON has them: a manifest that was read equals one that was not written yet.
         return asdict(self) | {"modalities": list(self.modalities)}
 
     def digested(self, *, first_stage: bool = False) -> dict[str, Any]:
@@ -357,6 +362,7 @@ def _validate(config: ExperimentConfig) -> None:
     _validate_memory(config)
 
 
+# Parts of a stage are no fields of the configuration, but are checked the same way.
 _POSITIVE, _NOT_NEGATIVE = Option("", "", above=0), Option("", "", least=0)
 
 
@@ -399,6 +405,7 @@ def _validate_batch(config: ExperimentConfig) -> None:
     streams, clips = len(config.modalities), config.batch_size // 2
     pairs = any(config.pretext in stage.weights for _, stage in config.stages)
     pairs = pairs and PRETEXTS[config.pretext].mismatched_when is not None
+    # Of `half`, the mismatched half is rolled; of `repair`, the clips of a micro-batch.
     candidates = clips - clips // 2 if config.batch.mismatched else clips // config.accumulation
     if config.batch.source < 1 or (config.facts.needs_target and clips < 1):
         raise UserError(f"batch_size is {config.batch_size}; half of it has no clip, give at least 2")

@@ -161,6 +161,7 @@ def predict(
     features: dict[str, list[Tensor]] = {}
     for batch in clips.on(device):
         windows = next(iter(batch.values())).shape[1]
+        # All windows of some segments pass at once: in evaluation clips do not see each other.
         flat = {m: clip.flatten(0, 1) for m, clip in batch.items()}  # (N windows, C, ...)
         window_features = network.features(flat)
         streams = network.stream_logits(window_features)
@@ -172,7 +173,7 @@ def predict(
 
 
 def _window_probabilities(logits: Tensor, windows: int, average: str) -> Tensor:
-    if average == "logits":
+    if average == "logits":  # the code averages probabilities; a single sure window counts less then
         return _window_mean(logits, windows).softmax(dim=1)
     return _window_mean(logits.softmax(dim=1), windows)
 
@@ -234,6 +235,7 @@ def top1(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float
 def mean_class_accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Mean over the classes that occur of each one's accuracy, in percent; arguments as for `top1`."""
     correct = probabilities.argmax(axis=1) == labels
+    # Classes without a segment have no accuracy; counting them as 0 would punish small domains.
     return 100 * float(np.mean([correct[labels == label].mean() for label in np.unique(labels)]))
 
 
@@ -244,7 +246,7 @@ def accuracies(predictions: Predictions, labels: NDArray[np.int64]) -> dict[str,
         predictions: of `N` segments.
         labels: `(N,)`, -1 where unknown.
     """
-    known = labels >= 0
+    known = labels >= 0  # practitioners have targets of which little or nothing is labelled
     if not known.any():
         return {}
     return {
@@ -268,7 +270,7 @@ class Evaluation:
         # Labels that training segments of the target may have stay unseen.
         self.target_segments = target.test or target.unlabelled().train
         self.source_segments = source.test or source.train
-        self.labels = labels_of(self.target_segments)
+        self.labels = labels_of(self.target_segments)  # for reporting alone; no training batch can hold them
         self.source_is_test = bool(source.test)
         shard = (accelerator.process_index, accelerator.num_processes)
         self.target_clips = predictor.clips(target, self.target_segments, shard=shard)
@@ -294,6 +296,7 @@ class Evaluation:
     def label_free_scores(self, target: Predictions) -> dict[str, float]:
         """Scores of this checkpoint that need no target label, see `score_target`."""
         source = self.predict_source()
+        # Some need the source as well, none the target's labels.
         scores = score_target(target.probabilities[FUSED])
         scores["domain_closeness"] = domain_closeness(source.features, target.features)
         if measured := self.source_accuracies(source):

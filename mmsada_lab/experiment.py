@@ -102,6 +102,7 @@ def run_experiment(
         for note in data.notes:
             tqdm.write(f"note: {note}", file=sys.stderr)
     folder = RunFolder(Path(runs_dir), config, data_name=data.name)
+    # Before any device is opened: a sweep that resumes looks at hundreds of finished runs.
     if not is_distributed() and _is_finished(folder, data):
         return folder.path
     together = open_accelerator(device, precision=config.precision, compiled=config.compile, batch=config.batch)
@@ -111,7 +112,9 @@ def run_experiment(
             if ask_main_process(accelerator, lambda: _is_finished(folder, data)):  # by another process, since
                 return folder.path
             experiment = Experiment(config, data, folder, accelerator=accelerator, workers=workers)
+            # Several processes would have to agree on whether it is there; they train it themselves.
             if share_first_stage and accelerator.num_processes == 1 and config.pretrain.steps:
+                # Weights to start from count as data: another file of the same name is another first stage.
                 started_from = [data.digest, *(report.sha256 for report in experiment.pretrained.values())]
                 experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=" ".join(started_from))
             with explain_out_of_memory(step_memory(config), accelerator), lost_workers_named():
@@ -166,6 +169,7 @@ class Experiment:
     ) -> None:
         self.config, self.data, self.folder, self.accelerator = config, data, folder, accelerator
         source, self.target = data.domain(config.source), data.domain(config.target)
+        # Unlabelled source segments could only be used as target clips, which they are not.
         self.source = replace(source, train=tuple(s for s in source.train if s.label is not None))
         self.workers = default_workers(data) if workers is None else workers
         self.network, predictor = self._build_network()
@@ -179,6 +183,7 @@ class Experiment:
 
     def _build_network(self) -> tuple[LateFusionNetwork, Predictor]:
         config, accelerator = self.config, self.accelerator
+        # Its own seed: methods with the same network start from the same weights.
         torch.manual_seed(step_seed(config.seed, _INITIALISATION))
         inputs = inputs_of(self.source, config.modalities)
         network = build_network(network_spec(config), inputs, num_classes=len(self.data.classes))
@@ -269,10 +274,10 @@ class Experiment:
                     self.progress.step = end
                     self._record("train", name, means)
                 terms = {}
-                average_statistics(self.network, accelerator)
+                average_statistics(self.network, accelerator)  # before anything is evaluated or saved
                 values = self.evaluate(final_stage=number == len(config.stages) - 1, step=step)
                 self._record("evaluation", name, values)
-                method.train()
+                method.train()  # evaluation has switched dropout and batch statistics off
                 self.progress.seconds, since = self.progress.seconds + time.monotonic() - since, time.monotonic()
                 self._save_checkpoint(optimiser)
                 bar.set_postfix_str(f"{name}, {_shown_accuracy(values)}")
@@ -291,6 +296,7 @@ class Experiment:
             device=self.accelerator.device,
         )
         method, optimiser = self.accelerator.prepare(self.method, unprepared)
+        # A checkpoint at a stage's end carries the last stage's optimiser; the next one starts with its own.
         if resumed is not None and self.progress.step:
             optimiser.load_state_dict(resumed)
         return method, optimiser
@@ -344,7 +350,7 @@ class Experiment:
             self.folder.write_history(self.progress.history)
 
     def _manifest(self, status: str, **more: object) -> dict[str, object]:
-        earlier = self.folder.manifest() or {}
+        earlier = self.folder.manifest() or {}  # a resumed run keeps the time it was started
         return {
             "status": status,
             "config": self.config.to_dict(),
@@ -381,6 +387,7 @@ class Experiment:
         seconds = round(self.progress.seconds, 2)
         manifest = self._manifest("finished", ended=now(), training_seconds=seconds, result=result)
         write_json(folder.manifest_path, manifest)
+        # Only now: a run that dies before continues from it.
         folder.checkpoint_path.unlink(missing_ok=True)
 
 
@@ -413,6 +420,7 @@ def check_fit(config: ExperimentConfig, data: MultiDomainData) -> None:
             if modality not in domain.readers:
                 raise unknown("modality", modality, domain.readers, hint="Choose with -o modalities=A,B.")
     _check_inputs(config, data)
+    # Classes that only the target has are no error: that is a kind of gap too.
     labels = {segment.label for segment in data.domain(config.source).train} - {None}
     if len(labels) < 2:
         found = "no labelled segment" if not labels else f"only the class {data.classes[labels.pop()]!r}"  # type: ignore[index]
@@ -426,6 +434,7 @@ def _check_inputs(config: ExperimentConfig, data: MultiDomainData) -> None:
         if source[modality] != target[modality]:
             shown = [f"{kind} of {channels} channels" for kind, channels in (source[modality], target[modality])]
             raise UserError(f"{modality} is {shown[0]} in {config.source} and {shown[1]} in {config.target}")
+    # Refuses a backbone that does not take its modality, before anything is written.
     build_network(network_spec(config), source, num_classes=len(data.classes))
 
 

@@ -62,6 +62,7 @@ class PretextFacts:
     mismatched_when: Mapping[str, object] | None = None
 
 
+# In units of the released code: 1.0 in the first stage, 0.2 in the second, where D and C have weight 1.
 _CLASSIFY: dict[str, StageWeights] = {"classification": (1.0, 0.2)}
 _ALIGN: dict[str, StageWeights] = {"adversarial": (None, 1.0)}
 
@@ -89,7 +90,7 @@ PRETEXTS: dict[str, PretextFacts] = {
     "correspondence": PretextFacts(
         "Correspondence",
         "mmsada_lab.pretexts:Correspondence",
-        weights=(5.0, 1.0),
+        weights=(5.0, 1.0),  # lambda_c = 5 of Ly in both stages
         least_modalities=2,
         mismatched_when={"correspondence_batch": "half"},
     ),

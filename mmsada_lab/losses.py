@@ -67,7 +67,7 @@ def domain_adversarial_loss(source_scores: Tensor, target_scores: Tensor) -> Ten
 
     Source: [Ganin et al. 2016](https://arxiv.org/abs/1505.07818); section 3.3.
     """
-    scores = torch.cat([source_scores, target_scores])
+    scores = torch.cat([source_scores, target_scores])  # (2 B, 2) or (2 B,): source first, so targets are 1
     return _binary_cross_entropy(scores, torch.arange(len(scores), device=scores.device) >= len(source_scores))
 
 
@@ -95,13 +95,14 @@ def correspondence_loss(scores: Tensor, corresponds: Tensor, *, printed: bool = 
     Source: [Munro and Damen 2020](https://arxiv.org/abs/2001.09691), section 3.4.
     """
     if printed:
+        # Only the first term: what does not correspond adds 0, but still counts in the mean.
         costs = _binary_cross_entropy(scores, torch.ones_like(corresponds), reduction="none")
         return (costs * corresponds).mean()
     return _binary_cross_entropy(scores, corresponds)
 
 
 def _binary_cross_entropy(scores: Tensor, positive: Tensor, *, reduction: str = "mean") -> Tensor:
-    if scores.ndim == 1:
+    if scores.ndim == 1:  # one output, a sigmoid (Eqs. 2 and 3); else two, a softmax (the code)
         return F.binary_cross_entropy_with_logits(scores, positive.to(scores), reduction=reduction)
     return F.cross_entropy(scores, positive.to(scores.device, torch.long), reduction=reduction)
 
@@ -156,6 +157,7 @@ def classifier_discrepancy(logits: Tensor, auxiliary_logits: Tensor, *, num_clas
 
     Source: [Saito et al. 2018](https://arxiv.org/abs/1712.02560).
     """
+    # Probabilities, not logits: L1 between logits would grow with their scale.
     p1, p2 = (fused[:, :num_classes].softmax(dim=1) for fused in (logits, auxiliary_logits))
     return (p1 - p2).abs().mean()
 

@@ -55,7 +55,7 @@ class Method(nn.Module):
         self.network = network
         self.config = config
         self.num_classes = num_classes
-        self.terms: frozenset[str] = frozenset({"classification"})
+        self.terms: frozenset[str] = frozenset({"classification"})  # of the current stage
 
     def select_terms(self, terms: Iterable[str]) -> None:
         """Choose the loss terms of the coming stage; heads that no term needs keep their initial weights."""
@@ -102,7 +102,7 @@ class SourceOnly(Method):
     def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
         """The classification term."""
         source = self.network.features(batch.source.clips)
-        if batch.target is not None:
+        if batch.target is not None:  # AdaBN as released: only the running statistics see the target
             with torch.no_grad():
                 self.network.features(batch.target.clips)
         return {"classification": self.classification(source, batch.source)}
@@ -125,12 +125,14 @@ class MMSADA(Method):
     def __init__(self, network: LateFusionNetwork, config: ExperimentConfig, *, num_classes: int) -> None:
         super().__init__(network, config, num_classes=num_classes)
         widths, outputs = network.feature_widths, config.discriminator_outputs
+        # Heads are built after the network, in this order: initial weights are drawn in it.
         self.discriminators = nn.ModuleDict({m: DomainDiscriminator(f, outputs=outputs) for m, f in widths.items()})
         self.pretext = build_pretext(widths, config)
 
     def select_terms(self, terms: Iterable[str]) -> None:
         """Choose the terms of the coming stage and freeze the heads that none of them needs."""
         super().select_terms(terms)
+        # Frozen, or weight decay and momentum would move heads that no loss trains.
         self.discriminators.requires_grad_("adversarial" in self.terms)
         self.pretext.requires_grad_(self.config.pretext in self.terms)
 
@@ -147,6 +149,7 @@ class MMSADA(Method):
     def adversarial(self, source: Features, target: Features, progress: float) -> Tensor:
         """``sum_m Ld_m`` behind a gradient reversal (Eq. 2): one discriminator per modality."""
         coefficient = self.reversal(progress)
+        # D gets its full gradient; only what goes on into F is reversed and scaled.
         losses = [
             domain_adversarial_loss(
                 discriminator(reverse_gradient(source[m], coefficient)),
@@ -215,6 +218,7 @@ class MCD(Method):
         terms = dict(zip(("classification", "auxiliary"), losses, strict=True))
         if "discrepancy" in self.terms:
             coefficient = self.reversal(progress)
+            # Both classifiers descend on -discrepancy: they disagree more; F, reversed, makes them agree.
             reversed_features = {m: reverse_gradient(feature, coefficient) for m, feature in target.items()}
             main, auxiliary = self._fused_twice(reversed_features)
             terms["discrepancy"] = -classifier_discrepancy(main, auxiliary, num_classes=self.num_classes)
@@ -222,7 +226,7 @@ class MCD(Method):
 
     def _fused_twice(self, features: Features) -> tuple[Tensor, Tensor]:
         """Fused logits of both classifiers, `(B, K)` each, on one draw of dropout."""
-        dropped = self.network.dropped(features)
+        dropped = self.network.dropped(features)  # one draw for both: they must not differ by dropout alone
         main = {m: classifier(dropped[m]) for m, classifier in self.network.classifiers.items()}
         auxiliary = {m: classifier(dropped[m]) for m, classifier in self.auxiliary.items()}
         return fuse(main), fuse(auxiliary)

@@ -31,7 +31,9 @@ class Preset:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+# I3D as released: statistics over 16 clips, decay 0.999; `width` only of small backbones, kept in old digests.
 _PAPER_FIELDS = {"backbone": "i3d", "norm_momentum": 0.001, "norm_group": 16, "width": 256, "log_every": 10}
+# Sized for two CPU cores; `repair`, since `half` would classify 16 of 64 clips only.
 _QUICK_FIELDS = {
     "window_length": 8,
     "input_size": 32,
@@ -84,6 +86,7 @@ def build_config(
     if source is None and facts.needs_source:
         without = " or ".join(name for name, other in METHODS.items() if not other.needs_source)
         raise UserError(f"method {method} needs a source domain; only {without} goes without")
+    # In order of precedence: what the method needs, the preset, the user.
     chosen = PRESETS[preset]
     values: dict[str, Any] = {"test_statistics": "target" if facts.target_statistics else "running", **chosen.fields}
     modalities = _typed("modalities", overrides.get("modalities", ()), ()) or ExperimentConfig.modalities
@@ -137,7 +140,7 @@ def override_keys() -> tuple[str, ...]:
 
 def has_effect(key: str, method: str) -> bool:
     """Whether an override can change a run of a method: those that act through loss terms need one of them."""
-    name, _, term = key.partition(".weights.")
+    name, _, term = key.partition(".weights.")  # a weight acts through its own term
     needed = (term,) if term else OPTIONS[name.partition(".")[0]].acts_on
     return not needed or any(set(needed) & METHODS[method].terms(pretext).keys() for pretext in PRETEXTS)
 
@@ -162,6 +165,7 @@ def _typed(key: str, value: Any, like: Any) -> Any:
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
             raise UserError(f"override {key} is {value!r}; give names separated by commas, e.g. {key}=rgb,flow")
         return tuple(names)
+    # A whole number serves as a weight; True must not serve as 1.
     if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not type(like):

@@ -60,6 +60,7 @@ class Correspondence(Pretext):
 
     def loss(self, *domains: tuple[Features, TargetBatch]) -> Tensor:
         """Lc over both domains (Eq. 3); of more than two modalities, the mean over every pair of them."""
+        # Each domain is paired within itself: a clip never corresponds across kitchens.
         pairs = [self._pair(features, batch.corresponds) for features, batch in domains]
         scores = [self.head(features) for features, _ in pairs]  # (P B, 2) or (P B,) for P pairs of modalities
         answers = [c.repeat(len(s) // len(c)) for s, (_, c) in zip(scores, pairs, strict=True)]  # (P B,)
@@ -72,6 +73,7 @@ class Correspondence(Pretext):
         if len(next(iter(features.values()))) < len(features):
             return None
         scores = torch.cat([self.head(features), self.head(_roll(features))])
+        # Half of the questions have the answer yes, so that chance is 50 %.
         predicted = scores > 0 if scores.ndim == 1 else scores.argmax(dim=1) == 1
         answers = torch.arange(len(predicted), device=predicted.device) < len(predicted) // 2
         return 100 * float((predicted == answers).float().mean())
@@ -84,6 +86,7 @@ class Correspondence(Pretext):
         """
         if self.config.correspondence_batch == "half":
             return features, corresponds
+        # Rolled in the whole batch, so that pairs do not depend on how many processes share it.
         rolled = local_shard(_roll(all_gather(features)))
         paired = {m: torch.cat([features[m], rolled[m]]) for m in features}  # (2 B, F)
         return paired, torch.cat([corresponds, torch.zeros_like(corresponds)])

@@ -50,7 +50,7 @@ def write_json(path: Path, value: object) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write an ``.npz`` atomically; arrays of objects are refused, so that reading never unpickles."""
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # numpy would append .npz to a temporary file's name
     np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
     write_atomic(path, lambda file: file.write(buffer.getvalue()))
 

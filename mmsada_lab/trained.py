@@ -67,7 +67,7 @@ def load_trained(run: Path, *, device: str = "auto") -> Trained:
     if manifest["status"] != "finished":
         raise UserError(f"the run in {run} is not finished; give its `mmsada train` command again and it continues")
     config, classes = ExperimentConfig(**manifest["config"]), tuple(manifest["classes"])
-    if "inputs" not in manifest:
+    if "inputs" not in manifest:  # kind and channels of each modality decide the shape of the first layers
         raise UserError(f"the run in {run} was made by a version that did not record its inputs; train it again")
     inputs = {m: (str(kind), int(channels)) for m, (kind, channels) in manifest["inputs"].items()}
     network = build_network(network_spec(config), inputs, num_classes=len(classes))
@@ -125,6 +125,7 @@ def predict_table(
             "label": [opened.classes[k] if k >= 0 else "" for k in labels_of(segments)],
         }
     )
+    # Whatever else the segments' table says, so that people can join predictions to their own tables.
     further = pd.DataFrame([dict(s.further) for s in segments])
     return pd.concat([table, _prediction_columns(predictions, trained.classes), further], axis=1)
 
@@ -164,6 +165,7 @@ def write_run_features(
     predictor, rows, features = trained.predictor, [], []
     for name in domains or opened.domains:
         domain = _fitting_domain(trained, opened, name)
+        # A domain at a time, so that a run of AdaBN is read with that domain's statistics.
         with predictor.statistics_of(trained.training_clips(domain)):
             for split, segments in (("train", domain.train), ("test", domain.test)):
                 if segments:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
-_TINY = 1e-12
-_SND_TEMPERATURE = 0.05
+_TINY = 1e-12  # below any probability that matters; keeps log(0) out
+_SND_TEMPERATURE = 0.05  # the authors'
 
 
 def score_target(probabilities: Array) -> dict[str, float]:
@@ -31,6 +31,10 @@ def negative_entropy(probabilities: Array) -> float:
 
     Args:
         probabilities: `(N, K)` of target segments.
+
+    Example:
+        >>> round(negative_entropy(np.full((3, 2), 0.5)), 4)  # undecided between two classes: -log 2
+        -0.6931
     """
     return float(-_entropy(probabilities).mean())
 
@@ -38,7 +42,8 @@ def negative_entropy(probabilities: Array) -> float:
 def information_maximisation(probabilities: Array) -> float:
     """Entropy of the mean prediction minus mean entropy: sure of each, and not of the same class for all.
 
-    Source: Shi and Sha 2012; as a validator Musgrave et al. 2022.
+    Source: [Shi and Sha 2012](https://arxiv.org/abs/1206.6438); as a validator
+    [Musgrave et al. 2022](https://arxiv.org/abs/2208.07360).
 
     Args:
         probabilities: `(N, K)` of target segments.
@@ -49,7 +54,7 @@ def information_maximisation(probabilities: Array) -> float:
 def nuclear_norm(probabilities: Array) -> float:
     """Batch nuclear-norm (BNM): the sum of singular values of the predictions over N; sure and diverse is large.
 
-    Source: Cui et al. 2020.
+    Source: [Cui et al. 2020](https://arxiv.org/abs/2003.12237).
 
     Args:
         probabilities: `(N, K)` of target segments.
@@ -60,7 +65,8 @@ def nuclear_norm(probabilities: Array) -> float:
 def neighbourhood_density(probabilities: Array) -> float:
     """Soft neighbourhood density (SND): mean entropy of each segment's similarities to all others.
 
-    Source: Saito et al. 2021; similarities are cosines of predictions at a temperature of 0.05.
+    Source: [Saito et al. 2021](https://arxiv.org/abs/2108.10860); similarities are cosines of predictions at a
+    temperature of 0.05.
 
     Args:
         probabilities: `(N, K)` of target segments; of a single one the density is 0.
@@ -68,9 +74,9 @@ def neighbourhood_density(probabilities: Array) -> float:
     if len(probabilities) < 2:
         return 0.0
     unit = probabilities / np.maximum(np.linalg.norm(probabilities, axis=1, keepdims=True), _TINY)
-    similarity = unit @ unit.T / _SND_TEMPERATURE
-    np.fill_diagonal(similarity, -np.inf)
-    powers = np.exp(similarity - similarity.max(axis=1, keepdims=True))
+    similarity = unit @ unit.T / _SND_TEMPERATURE  # (N, N)
+    np.fill_diagonal(similarity, -np.inf)  # a segment is no neighbour of its own
+    powers = np.exp(similarity - similarity.max(axis=1, keepdims=True))  # shifted, so that nothing overflows
     return float(_entropy(powers / powers.sum(axis=1, keepdims=True)).mean())
 
 
