@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.comparison import (
+from mmsada_lab.analysis.confusion import (
     DIFFERENCE_SCALE,
+    SPARE_OUTPUT,
+    confusion_counts,
     confusion_difference,
     draw_confusion_difference,
-    draw_mean_gains,
-    mean_gains,
 )
-from mmsada_lab.analysis.results import SPARE_OUTPUT, confusion_counts
+from mmsada_lab.analysis.paper_figures import draw_mean_gains, mean_gains
 from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.errors import UserError
 
