@@ -69,11 +69,7 @@ def method_bars(runs: pd.DataFrame, *, measure: str = "top1") -> pd.DataFrame:
         measure: ``top1`` or ``mean_class``.
 
     Returns:
-        Columns method (its title), stream, mean, sd (over seeds, missing for one), seeds; methods in the order of
-        `METHODS`.
-
-    Raises:
-        UserError: runs of several pairs, or unknown measure.
+        Columns method (its title), stream, mean, sd (over seeds, missing for one), seeds.
 
     Example:
         >>> run = {"source": "D2", "target": "D1", "stream": "fused"}

@@ -40,9 +40,6 @@ def stream_agreement(
         percent (of the class; missing where it has no segment), fused (percent of these segments that the fused
         prediction gets right; missing where there are none).
 
-    Raises:
-        UserError: an unknown stream, other than two of them, or no labelled segment.
-
     Example:
         >>> streams = {"rgb": [0, 0], "flow": [0, 1], "fused": [0, 0]}
         >>> frames = [pd.DataFrame({"stream": s, "predicted": p, "uid": ["a", "b"]}) for s, p in streams.items()]

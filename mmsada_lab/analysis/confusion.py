@@ -78,17 +78,11 @@ def _write_percent(percent: float, count: float) -> str:
 def confusion_difference(counts: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
     """What one method takes for each class more often than another, on the same segments.
 
-    Args:
-        counts: from `confusion_counts`.
-        baseline: the same of the method to compare with.
+    Both are from `confusion_counts`. An output that only one of the two has counts as never predicted by the other.
 
     Returns:
-        A row per pair of classes, in the order of `counts`: true, predicted, points (difference of row percentages;
-        missing where the class has no segment), count (difference of counts), segments (of the true class). An output
-        that only one of the two has counts as never predicted by the other.
-
-    Raises:
-        UserError: if the two are of other classes or other segments.
+        A row per pair of classes: true, predicted, points (difference of row percentages; missing where the class has
+        no segment), count (difference of counts), segments (of the true class).
 
     Example:
         >>> counts = pd.DataFrame({"true": "cut", "predicted": ["cut", "mix"], "count": [3.0, 1.0], "segments": 4})

@@ -26,9 +26,6 @@ def training_curves(history: pd.DataFrame, *, window: int = 9) -> pd.DataFrame:
     Returns:
         Columns stage, total_step, name, mean, sd (over runs, missing for one), runs, smooth (nats, unweighted).
 
-    Raises:
-        UserError: no training record, a value that is not finite, or runs of different lengths.
-
     Example:
         >>> terms = {"kind": "train", "stage": "adapt", "total_step": [1, 2], "name": "mmd", "value": [3.0, 1.0]}
         >>> training_curves(pd.DataFrame(terms))["smooth"].tolist()
@@ -73,9 +70,6 @@ def accuracy_curves(history: pd.DataFrame, *, averaged: int = 0, measure: str = 
 
     Returns:
         Columns stage, total_step, name (of the stream), mean, sd (over runs, missing for one), runs, averaged.
-
-    Raises:
-        UserError: as `training_curves`, or unknown measure.
 
     Example:
         >>> record = {"kind": "evaluation", "stage": "adapt", "name": "rgb/top1"}
@@ -151,15 +145,7 @@ def _add_recorded(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
 
 
 def add_band(figure: go.Figure, curve: pd.DataFrame, colour: str, *, group: str, opacity: float = 0.15) -> None:
-    """One standard deviation on either side of the mean; nothing for a single run.
-
-    Args:
-        figure: to draw in.
-        curve: columns total_step, mean, sd.
-        colour: of the line.
-        group: entry of the legend that hides the band.
-        opacity: of the band.
-    """
+    """Draw one sd on either side of the mean (columns total_step, mean, sd); nothing for a single run."""
     if curve.empty or curve["sd"].isna().any():
         return
     steps = to_list(curve["total_step"])

@@ -17,14 +17,9 @@ from mmsada_lab.runs import load_history
 
 
 def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> pd.DataFrame:
-    """Class distribution of every domain (Fig. 4).
+    """Class distribution of every domain (Fig. 4): columns domain, class, segments, share (percent of the domain).
 
-    Args:
-        counts: training segments per class, by domain.
-        classes: names, in the order of the counts.
-
-    Returns:
-        Columns domain, class, segments, share (percent of the domain).
+    `counts` are training segments by domain, in the order of `classes`.
 
     Example:
         >>> class_shares({"D1": [30, 10], "D2": [5, 5]}, ["take", "put"])["share"].tolist()
@@ -115,14 +110,9 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
 
 
 def sweep_means(table: pd.DataFrame, values: Mapping[str, float]) -> pd.DataFrame:
-    """Mean accuracy over pairs at each value of a swept option (Fig. 6).
+    """Mean accuracy over pairs at each value of a swept option (Fig. 6): columns value, top1, sd, seeds.
 
-    Args:
-        table: from `report_table`.
-        values: row -> value.
-
-    Returns:
-        Columns value, top1, sd, seeds, in increasing value.
+    `table` is from `report_table`, `values` tells the value of a row.
 
     Example:
         >>> table = pd.DataFrame({"row": ["λ = 1", "λ = 0.5"], "pair": MEAN, "top1": [60.0, 58.0], "sd": 1, "seeds": 3})
@@ -164,8 +154,8 @@ def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
         baseline: title of the line the others are compared with.
 
     Returns:
-        One row per other line, in order: row, seeds, difference, low, high (95 %; missing where `report_table` has
-        none), paper (difference of the printed means, which come without a spread; missing where none is printed).
+        Columns row, seeds, difference, low, high (95 %), paper (difference of the printed means, which come without a
+        spread; missing where none is printed).
 
     Example:
         >>> means = {"row": ["Source-only", "MM-SADA"], "pair": MEAN, "seeds": 3, "paper": [45.5, 50.3]}

@@ -51,7 +51,10 @@ def report_table(runs: pd.DataFrame, lines: Sequence[ReportLine], *, baseline: s
         missing where two seeds and two pairs are not shared).
     """
     pairs = sorted(domain_pairs(runs), key=lambda pair: (pair.target, pair.source))
-    tables = {line.title: seeds_by_pair(_runs_of(runs, line), pairs) for line in lines}
+    tables = {}
+    for line in lines:
+        of_line = runs[runs["digest"].isin(line.digests) & (runs["stream"] == line.stream)]
+        tables[line.title] = seeds_by_pair(of_line, pairs)
     rows = []
     for line in lines:
         table = tables[line.title]
@@ -63,10 +66,6 @@ def report_table(runs: pd.DataFrame, lines: Sequence[ReportLine], *, baseline: s
         if line.title != baseline and baseline in tables:
             rows[-1] |= _compare(table, tables[baseline])
     return pd.DataFrame(rows, columns=["row", "pair", "seeds", "top1", "sd", "paper", "difference", "low", "high"])
-
-
-def _runs_of(runs: pd.DataFrame, line: ReportLine) -> pd.DataFrame:
-    return runs[runs["digest"].isin(line.digests) & (runs["stream"] == line.stream)]
 
 
 def _compare(ours: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, float]:

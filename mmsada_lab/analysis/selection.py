@@ -97,9 +97,6 @@ def value_scores(runs: pd.DataFrame, values: Mapping[str, float], *, stream: str
         One row per run: data, preset, method, source, target, seed, value, top1 (percent), and a column per rule of
         `RULES` that the run has scores of.
 
-    Raises:
-        UserError: if none of the runs is finished.
-
     Example:
         >>> import json, tempfile
         >>> record = {"kind": "evaluation", "stage": "adapt", "step": 5, "total_step": 5}
@@ -143,13 +140,8 @@ def value_choices(scores: pd.DataFrame, *, usual: float | None = None) -> pd.Dat
         usual: the value to compare with as one that is always taken; None: without.
 
     Returns:
-        One row per pair, seed and rule: data, preset, method, source, target, seed, rule, value (missing for
-        `AT_RANDOM`), top1 (percent), regret (points below the best value), correlation (Spearman's, of score and target
-        accuracy over the values; missing where one of them does not vary), evaluations (here: values). Pairs and
-        seeds that lack a value are left out, and so is a rule that not all values have a score of.
-
-    Raises:
-        UserError: if no pair and seed has all values, or the usual one is not among them.
+        As `selection_table`, with the value (missing for `AT_RANDOM`) for the step; correlations are over the values.
+        Pairs and seeds that lack a value are left out, and so is a rule that not all values have a score of.
 
     Example:
         >>> run = dict.fromkeys(["data", "preset", "method", "source", "target", "seed"], 0)
@@ -204,10 +196,7 @@ def rank_correlation(scores: pd.Series[float], truth: pd.Series[float]) -> float
 
 
 def selection_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Per method and rule: mean accuracy, mean (with sd over runs) and worst regret, mean rank correlation, runs.
-
-    Args:
-        table: from `selection_table` or `value_choices`.
+    """Per method and rule of `selection_table` or `value_choices`: means over runs, sd and worst of the regret.
 
     Example:
         >>> table = {"method": "mmsada", "rule": LAST, "top1": [60.0, 70.0], "regret": [4.0, 0.0], "correlation": None}

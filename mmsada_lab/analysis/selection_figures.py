@@ -16,10 +16,7 @@ _SYMBOLS = ("circle", "diamond", "square", "x", "cross", "triangle-up", "star", 
 
 
 def selection_bars(table: pd.DataFrame) -> pd.DataFrame:
-    """Per method and rule: `selection_summary` with the spread of the rank correlation, rules in order, oracle last.
-
-    Args:
-        table: from `selection_table` or `value_choices`.
+    """`selection_summary` of a table with the spread of the rank correlation; rules in order, oracle last.
 
     Example:
         >>> table = pd.DataFrame({"method": "mmsada", "rule": [ORACLE, AT_RANDOM], "top1": [70.0, 60.0]})

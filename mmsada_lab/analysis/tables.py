@@ -44,10 +44,7 @@ def method_order(column: pd.Series[str]) -> pd.Series[int] | pd.Series[str]:
 
 
 def results_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, configuration preset, method, pair and stream.
-
-    Args:
-        runs: from `load_runs`.
+    """One row per data set, configuration preset, method, pair and stream of the runs that `load_runs` gives.
 
     Returns:
         Columns data, preset, method, pair, stream, seeds, top1, top1_sd, mean_class, mean_class_sd (percent; sd over
@@ -126,11 +123,6 @@ def domain_pairs(runs: pd.DataFrame) -> list[DomainPair]:
 def seeds_by_pair(runs: pd.DataFrame, pairs: Sequence[DomainPair], *, measure: str = "top1") -> pd.DataFrame:
     """Accuracies of one method, seeds x pairs; supervised target stands under every pair of its target.
 
-    Args:
-        runs: from `load_runs`, one a pair and seed.
-        pairs: the columns; empty where there is no run.
-        measure: column of `runs`.
-
     Example:
         >>> runs = pd.DataFrame({"source": ["D2", "D1"], "target": "D1", "seed": [0, 1], "top1": [60.0, 90.0]})
         >>> seeds_by_pair(runs, [DomainPair("D2", "D1")])["D2→D1"].to_dict()  # D1→D1 is supervised target
@@ -180,9 +172,6 @@ def paired_difference(
 ) -> PairedDifference:
     """Difference of two methods, paired over pairs and seeds, with the interval of `interval_of`.
 
-    Raises:
-        UserError: if the two methods do not share at least two pairs and two seeds.
-
     Example:
         >>> run = {"source": ["D2", "D2", "D1", "D1"], "target": ["D1", "D1", "D2", "D2"], "seed": [0, 1, 0, 1]}
         >>> runs = pd.DataFrame({**run, "stream": "fused", "setting": "a", "method": "adabn", "top1": 50.0})
@@ -209,11 +198,8 @@ def interval_of(difference: pd.DataFrame, *, resamples: int = 10_000) -> PairedD
     """Mean of paired differences and the 95 % interval of a bootstrap over pairs, then seeds.
 
     Each resample draws pairs with replacement and, within each drawn pair, seeds with replacement (a hierarchical
-    bootstrap: https://arxiv.org/abs/2007.07797). Pairs share domains, which it does not know.
-
-    Args:
-        difference: points, `(seeds, pairs)`, at least two of each and none missing.
-        resamples: of the bootstrap.
+    bootstrap: https://arxiv.org/abs/2007.07797). Pairs share domains, which it does not know. `difference` is in
+    points, `(seeds, pairs)`, at least two of each and none missing.
 
     Example:
         >>> interval_of(pd.DataFrame({"D2→D1": [0.0, 0.0], "D1→D2": [10.0, 10.0]}))[:3]

@@ -27,15 +27,9 @@ _NUMBERS = ["value", "null", "p", "corrected", "low", "high"]
 
 
 def gap_bars(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Gaps of several runs in one tidy frame.
+    """Gaps of several runs, by title, in one tidy frame: those of `gap_table` with row (the title) and scope.
 
-    Args:
-        tables: title of a run -> its table from `gap_table` or `run_gap`.
-
-    Returns:
-        One row per run, modality, measure and scope: row (title of the run), modality, measure, scope (see `SCOPES`),
-        value, null, p, corrected, low, high, segments (of the smaller side), classes, note. Scopes in which nothing
-        could be measured are left out.
+    Segments are those of the smaller side. Scopes in which nothing could be measured are left out.
 
     Example:
         >>> table = pd.DataFrame({"modality": "rgb", "measure": ["coral"], "conditional": False, "note": ""})

@@ -69,9 +69,6 @@ def gap_table(
         n_target (segments used), classes (0 where not conditional), note. Numbers are missing where no class has
         enough segments, intervals where Fréchet or CORAL would need more; `note` says why.
 
-    Raises:
-        UserError: for an unknown measure, sides of fewer than `at_least` segments, or features that measure nothing.
-
     Example:
         >>> features, sides = np.arange(40.0).reshape(20, 2), np.repeat(["source", "target"], 10)
         >>> table = gap_table({"rgb": features}, sides, measures=["a_distance"], permutations=19)
@@ -101,11 +98,7 @@ def gap_table(
 
 
 def run_features(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[Any], NDArray[Any]]:
-    """Features by modality, sides and true labels of a finished run's test segments, as `gap_table` takes them.
-
-    Raises:
-        UserError: if the run left no features.
-    """
+    """Features by modality, sides and true labels of a finished run's test segments, as `gap_table` takes them."""
     file = Path(path) / "features.npz"
     if not file.is_file():
         raise UserError(f"{path} holds no features.npz; name the folder of a finished run (seed...)")

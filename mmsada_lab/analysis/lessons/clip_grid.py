@@ -23,7 +23,6 @@ Frames = NDArray[np.uint8]
 
 _CAPTION = 18  # pixels above every clip
 _GAP = 8
-_WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,6 @@ def clip_grid(
     Returns:
         `(T, H, W, 3)`, as long as the longest clip.
 
-    Raises:
-        UserError: no clip, or one that is not `(T, H, W, 3)` in 8 bits or holds no frame.
-
     Example:
         >>> clip = np.zeros((4, 36, 48, 3), dtype=np.uint8)
         >>> clip_grid({"source D1": {"rgb": clip, "flow": clip}}).shape
@@ -75,13 +71,23 @@ def clip_grid(
     """
     if not any(rows.values()):
         raise UserError("no clip to show; give at least one")
-    longest = max(len(_checked(name, clip)) for row in rows.values() for name, clip in row.items())
-    lines = []
+    cells, top, width = [], 0, 0
     for number, (title, row) in enumerate(rows.items()):
-        colour = colours[number % len(colours)]
-        cells = [_add_caption(_resize(c, height), f"{title}, {name}", colour, longest) for name, c in row.items()]
-        lines += [_concatenate(cells, axis=2)] if cells else []
-    return _concatenate(lines, axis=1)
+        left, bottom = 0, top
+        for name, clip in row.items():
+            frames = _resize(_checked(name, clip), height)
+            caption = _caption(f"{title}, {name}", colours[number % len(colours)], width=frames.shape[2])
+            cells.append((left, top, caption, frames))
+            left += frames.shape[2] + _GAP
+            bottom = max(bottom, top + _CAPTION + frames.shape[1] + _GAP)
+        top, width = bottom, max(width, left)
+    longest = max(len(frames) for *_, frames in cells)
+    grid = np.full((longest, top - _GAP, width - _GAP, 3), 255, dtype=np.uint8)
+    for x, y, caption, frames in cells:
+        cell = grid[:, y : y + _CAPTION + frames.shape[1], x : x + frames.shape[2]]
+        cell[:, :_CAPTION] = caption
+        cell[:, _CAPTION:] = frames[np.minimum(np.arange(longest), len(frames) - 1)]  # the last frame stays
+    return grid
 
 
 def to_animated_png(grid: Frames, *, milliseconds: int = 60) -> AnimatedPng:
@@ -123,23 +129,7 @@ def _resize(clip: Frames, height: int) -> Frames:
     return np.stack([np.asarray(Image.fromarray(frame).resize(size)) for frame in clip])
 
 
-def _add_caption(clip: Frames, caption: str, colour: str, length: int) -> Frames:
-    """A clip of a length below a line of text."""
-    width = clip.shape[2]
+def _caption(text: str, colour: str, *, width: int) -> NDArray[np.uint8]:
     line = Image.new("RGB", (width, _CAPTION), "white")
-    ImageDraw.Draw(line).text((0, 2), caption, fill=colour, font=ImageFont.load_default(size=12))
-    lasting = np.concatenate([clip, np.repeat(clip[-1:], length - len(clip), axis=0)])
-    return np.concatenate([np.broadcast_to(np.asarray(line), (length, _CAPTION, width, 3)), lasting], axis=1)
-
-
-def _concatenate(clips: Sequence[Frames], *, axis: int) -> Frames:
-    """Clips one after another along an axis, with white between them and where one is smaller."""
-    other = 3 - axis
-    largest = max(clip.shape[other] for clip in clips)
-    padded = []
-    for number, clip in enumerate(clips):
-        pads = [(0, 0)] * 4
-        pads[other] = (0, largest - clip.shape[other])
-        pads[axis] = (0, _GAP if number < len(clips) - 1 else 0)
-        padded.append(np.pad(clip, pads, constant_values=_WHITE))
-    return np.concatenate(padded, axis=axis)
+    ImageDraw.Draw(line).text((0, 2), text, fill=colour, font=ImageFont.load_default(size=12))
+    return np.asarray(line)

@@ -35,9 +35,6 @@ def correspondence_grid(
         Columns side, clip (from 1), column (a modality, ``corresponds`` or ``class``), text and filled: ``own`` where a
         modality comes from the clip's first modality's segment, ``other`` where not, ``none`` where there is nothing.
 
-    Raises:
-        UserError: no clip, or columns of different lengths.
-
     Example:
         >>> grid = correspondence_grid({"rgb": [1, 2], "flow": [1, 3]}, side="source", labels=["take", None])
         >>> grid.loc[grid["column"] == "corresponds", "text"].tolist()

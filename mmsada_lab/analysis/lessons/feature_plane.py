@@ -1,6 +1,6 @@
 """Points on a plane, where features have two dimensions and can be drawn as they are: steps, borders, disagreement.
 
-The data first, then a pure drawing of exactly those data. Legend: `N` points, `K` classes.
+Legend: `N` points, `K` classes.
 """
 
 from __future__ import annotations
@@ -45,9 +45,6 @@ def plane_points(
     Returns:
         Columns panel, side, label, x, y, dx, dy (rounded to 3 decimals), a row per point.
 
-    Raises:
-        UserError: no point, a side that is neither source nor target, or a number that is not finite.
-
     Example:
         >>> plane_points({"source": [[0.0, 1.0]]}, moves={"source": [[0.5, 0.0]]})[["x", "y", "dx"]].iloc[0].tolist()
         [0.0, 1.0, 0.5]
@@ -80,9 +77,6 @@ def plane_border(
 
     Returns:
         One row, columns panel, name, x0, y0, x1, y1.
-
-    Raises:
-        UserError: the weights are 0 or not finite, and there is no border.
 
     Example:
         >>> plane_border([1.0, 0.0], -2.0, name="D", reach=5.0)[["x0", "y0", "x1", "y1"]].iloc[0].tolist()

@@ -30,9 +30,6 @@ def kernel_curves(bandwidths: Sequence[float], *, distances: Sequence[float]) ->
         Columns bandwidth, distance, value, pull: ``-d value / d log(distance) = 2 d^2 / g exp(-d^2 / g)``, greatest,
         2 / e, at ``d = sqrt(g)``: how much the kernel changes when the distance does by a given share.
 
-    Raises:
-        UserError: a bandwidth or distance is missing, not finite or not above 0.
-
     Example:
         >>> kernel_curves([4.0], distances=[2.0])[["value", "pull"]].iloc[0].tolist()  # 1 / e, 2 / e
         [0.3679, 0.7358]

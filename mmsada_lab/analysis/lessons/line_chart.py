@@ -35,9 +35,6 @@ def draw_lines(
         levels: text -> y of a dotted line across, such as chance.
         title: of the figure.
 
-    Raises:
-        UserError: no line, or an infinite number.
-
     Example:
         >>> lines = pd.DataFrame({"loss": [0.7, None, 0.5]}, index=[0, 10, 20])
         >>> draw_lines(lines, axes=("step", "loss (nats)"), title="").data[0].y
