@@ -106,7 +106,7 @@ def draw_method_bars(bars: pd.DataFrame, *, title: str = "Accuracy on the target
 
 def _add_bars(figure: go.Figure, bars: pd.DataFrame) -> None:
     """A bar per group and stream, with its spread where one is known."""
-    colours = style.colours(list(bars["stream"].unique()), style.STREAM_COLOURS)
+    colours = style.colours(list(bars["stream"].unique()))
     for stream, of_stream in bars.groupby("stream", sort=False):
         error = {**style.error_bars(of_stream["sd"].round(2)), "color": style.GREY}
         look = {"name": stream, "marker": {"color": colours[str(stream)]}, "error_y": error}

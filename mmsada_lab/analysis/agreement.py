@@ -100,7 +100,7 @@ def draw_agreement(agreement: pd.DataFrame, *, title: str = "Which stream is rig
     figure = style.empty_figure(title)
     sizes = agreement.groupby("class", sort=False)["segments"].sum().round().astype(int)
     alone = {cell: cell.removeprefix("only ") for cell in agreement["right"].unique() if cell.startswith("only ")}
-    own = style.colours(list(alone.values()), style.STREAM_COLOURS)
+    own = style.colours(list(alone.values()))
     colours = {BOTH: style.INK, NEITHER: style.FAINT, **{cell: own[stream] for cell, stream in alone.items()}}
     for cell, bars in agreement.groupby("right", sort=False):
         figure.add_bar(

@@ -18,9 +18,6 @@ from mmsada_lab.errors import UserError, unknown
 SPARE_OUTPUT = "(no class)"
 """Column of the predictions of outputs beyond the classes."""
 
-DIFFERENCE_SCALE = ((0.0, "#B35806"), (0.5, "#FFFFFF"), (1.0, "#542788"))
-"""Brown for fewer, white for no change, purple for more: neither is a domain's colour."""
-
 
 def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], stream: str = "fused") -> pd.DataFrame:
     """How often each class was taken for each other.
@@ -119,7 +116,7 @@ def draw_confusion_difference(difference: pd.DataFrame, *, title: str = "Differe
     """
     reach = float(np.ceil(max(1.0, np.nanmax(np.abs(difference["points"]), initial=0.0))))
     bar = {"title": "points", "x": 1.02}
-    heat = {"zmin": -reach, "zmax": reach, "zmid": 0, "colorscale": DIFFERENCE_SCALE, "colorbar": bar}
+    heat = {"zmin": -reach, "zmax": reach, "zmid": 0, "colorscale": style.DIFFERENCE_SCALE, "colorbar": bar}
     figure = _draw_matrix(difference, "points", write=_write_points, title=title, heat=heat)
     return figure.update_xaxes(title="predicted class (points of row %, count below)", row=1, col=1)
 

@@ -47,7 +47,7 @@ def draw_training_curves(curves: pd.DataFrame, *, title: str = "Loss terms") -> 
     """
     figure = style.empty_figure(title)
     names = list(curves["name"].unique())
-    colours = style.colours(names, style.TERM_COLOURS)
+    colours = style.colours(names)
     in_legend: set[str] = set()
     for _, curve in curves.groupby(["stage", "name"], sort=False):
         name = str(curve["name"].iloc[0])
@@ -100,7 +100,7 @@ def draw_accuracy_curves(curves: pd.DataFrame, *, title: str = "Target accuracy"
     """
     figure = style.empty_figure(title)
     names = list(curves["name"].unique())
-    colours = style.colours(names, style.STREAM_COLOURS)
+    colours = style.colours(names)
     for number, name in enumerate(names):
         curve = curves[curves["name"] == name]
         add_band(figure, curve, colours[name], group=name)

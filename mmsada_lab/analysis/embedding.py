@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.style import CLASS_COLOURS, to_list, xy
+from mmsada_lab.analysis.style import CYCLE, to_list, xy
 from mmsada_lab.errors import UserError, unknown
 
 SYMBOLS = {"source": "circle", "target": "diamond"}
@@ -158,7 +158,7 @@ def _groups(points: pd.DataFrame, by: str, classes: Sequence[str]) -> list[_Grou
         raise UserError(f"label {max(labels)} has no name among {len(classes)} classes; give the names of all classes")
     groups = []
     for label in labels:
-        colour = style.GREY if label < 0 else CLASS_COLOURS[label % len(CLASS_COLOURS)]
+        colour = style.GREY if label < 0 else CYCLE[label % len(CYCLE)]
         name = UNLABELLED if label < 0 else classes[label]
         groups += [_Group(f"{name}, {side}", colour, side, label) for side in style.DOMAIN_COLOURS]
     return groups

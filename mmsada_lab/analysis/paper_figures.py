@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.curves import add_band
-from mmsada_lab.analysis.style import CLASS_COLOURS, to_list, xy
+from mmsada_lab.analysis.style import CYCLE, to_list, xy
 from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.runs import load_history
@@ -48,7 +48,7 @@ def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution"
             text=to_list(of_class["segments"]),
             name=name,
             orientation="h",
-            marker_color=CLASS_COLOURS[number % len(CLASS_COLOURS)],
+            marker_color=CYCLE[number % len(CYCLE)],
         )
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(barmode="stack", xaxis_title="training segments (%)", legend_traceorder="normal")
@@ -98,7 +98,7 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
     figure = style.empty_figure(title)
     rows = list(curves["row"].unique())
     for number, pair in enumerate(sorted(curves["pair"].unique())):
-        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
+        colour = CYCLE[number % len(CYCLE)]
         for row in rows:
             curve = curves[(curves["pair"] == pair) & (curves["row"] == row)].sort_values("total_step")
             add_band(figure, curve, colour, group=pair, opacity=0.08)

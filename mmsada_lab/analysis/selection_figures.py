@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.selection import AT_RANDOM, ORACLE, RULES, USUAL, selection_summary
-from mmsada_lab.analysis.style import CLASS_COLOURS, to_list
+from mmsada_lab.analysis.style import to_list
 from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
 
@@ -45,9 +45,11 @@ def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without la
     judged = bars[bars["rule"] != ORACLE]
     rules = list(dict.fromkeys(judged["rule"]))
     figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.62, 0.38], horizontal_spacing=0.04)
-    for number, (_, of_method) in enumerate(judged.groupby("method", sort=False)):
-        colour, symbol = (cycle[number % len(cycle)] for cycle in (CLASS_COLOURS, _SYMBOLS))
-        _add_method(figure, of_method, colour=colour, symbol=symbol)
+    titles = {method: METHODS[method].title if method in METHODS else method for method in judged["method"].unique()}
+    colours = style.colours(list(titles.values()))  # a method, or an option that was swept
+    for number, (method, title_of) in enumerate(titles.items()):
+        look = {"colour": colours[title_of], "symbol": _SYMBOLS[number % len(_SYMBOLS)]}
+        _add_method(figure, judged[judged["method"] == method], title_of, **look)
     figure.add_vline(x=0, line={"color": style.GREY, "dash": "dash", "width": 1.5})
     figure.update_layout(template=style.TEMPLATE, title={"text": title}, scattermode="group")
     figure.update_layout(height=150 + (24 + 9 * judged["method"].nunique()) * len(rules))
@@ -57,9 +59,8 @@ def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without la
     return figure.update_yaxes(**order).update_yaxes(title="rule", col=1)
 
 
-def _add_method(figure: go.Figure, bars: pd.DataFrame, *, colour: str, symbol: str) -> None:
-    method = str(bars["method"].iloc[0])
-    name = METHODS[method].title if method in METHODS else method  # or a hyper-parameter
+def _add_method(figure: go.Figure, bars: pd.DataFrame, name: str, *, colour: str, symbol: str) -> None:
+    method = bars["method"].iloc[0]
     runs = "-".join(map(str, sorted({int(bars["runs"].min()), int(bars["runs"].max())})))
     group = {"legendgroup": method, "mode": "markers", "y": to_list(bars["rule"]), "marker_color": colour}
     group |= {"orientation": "h", "offsetgroup": method}  # beside one another, not on top

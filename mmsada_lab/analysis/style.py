@@ -1,34 +1,51 @@
-"""One look for every figure: colours that colour-blind readers can tell apart, a Plotly template, columns as lists.
+"""One look for every figure: colours, a Plotly template, columns as lists.
 
-Source is blue and target red wherever domains are compared. Colours are Okabe and Ito's palette (2008).
+One colour, one meaning: source is blue and target red wherever domains are compared, and no other domain, stream, loss
+term or method has the colour of another (greys aside). Within a group, colours stay apart for colour-blind readers.
+Domains and streams are of Okabe and Ito's palette (2008).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-SOURCE, TARGET = "#0072B2", "#D55E00"
-DOMAIN_COLOURS = {"source": SOURCE, "target": TARGET}
+from mmsada_lab.config import METHODS
 
 INK, GREY, FAINT = "#222222", "#7F7F7F", "#E5E5E5"
 
+SOURCE, TARGET = "#0072B2", "#D55E00"
+DOMAIN_COLOURS = {"source": SOURCE, "target": TARGET}
 STREAM_COLOURS = {"fused": INK, "rgb": "#009E73", "flow": "#E69F00", "audio": "#CC79A7"}
-"""Colour of each stream; any other modality takes the next of `SPARE_COLOURS`."""
+TERM_COLOURS = {
+    "classification": "#875A00",
+    "adversarial": "#871E78",
+    "correspondence": "#69B45A",
+    "mmd": "#FF87F0",
+    "auxiliary": "#B40F4B",
+    "discrepancy": "#E19696",
+}
+_OF_METHODS = ("#693C5A", "#5AB4A5", "#B4B41E", "#783C2D", "#B478F0", "#2D7800", "#E15A78", "#2D4BB4")
+METHOD_COLOURS = {facts.title: colour for facts, colour in zip(METHODS.values(), _OF_METHODS, strict=False)}
+"""By title."""
 
-TERM_COLOURS = {"classification": INK, "adversarial": "#E69F00", "correspondence": "#CC79A7"}
-"""Colour of each loss term."""
+CYCLE = ("#96005A", "#78870F", "#7887FF", "#872D0F", "#C396E1", "#96B478", "#783CA5", "#96694B")
+"""Without a meaning of their own: of classes, pairs, other modalities and lines, in their order."""
 
-SPARE_COLOURS = ("#56B4E9", "#8C564B", GREY, "#F0E442")
-CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#8C564B")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 """A second sign beside colour, so that lines stay apart in greyscale."""
 
 PERCENT_SCALE = ((0.0, "#FFFFFF"), (1.0, "#08306B"))
 """White to dark blue, of one hue: reads the same in greyscale."""
+
+DIFFERENCE_SCALE = ((0.0, "#B35806"), (0.5, "#FFFFFF"), (1.0, "#542788"))
+"""Brown for fewer, white for no change, purple for more: neither is a domain's colour."""
+
+GREY_SCALE = ((0.0, "#FFFFFF"), (1.0, GREY))
+KERNEL_SCALE = [[0.0, "#9ECAE1"], [1.0, "#08306B"]]
 
 _AXIS = {
     "showline": True,
@@ -46,7 +63,7 @@ TEMPLATE = go.layout.Template(
         "title": {"x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad": {"t": 14}, "font": {"size": 15}},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
-        "colorway": [SOURCE, TARGET, *list(STREAM_COLOURS.values())[1:], *SPARE_COLOURS],
+        "colorway": CYCLE,
         "xaxis": _AXIS,
         "yaxis": _AXIS,
         "legend": {"orientation": "v", "x": 1.02, "y": 1},
@@ -56,10 +73,11 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def colours(names: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
-    """A colour for each name: the known one, else the next spare one."""
-    spare = [name for name in names if name not in known]
-    return {**known, **{name: SPARE_COLOURS[k % len(SPARE_COLOURS)] for k, name in enumerate(spare)}}
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name: that of its domain, stream, loss term or method, else the next of `CYCLE`."""
+    known = DOMAIN_COLOURS | STREAM_COLOURS | TERM_COLOURS | METHOD_COLOURS
+    others = [name for name in names if name not in known]
+    return {name: known.get(name) or CYCLE[others.index(name) % len(CYCLE)] for name in names}
 
 
 def translucent(colour: str, opacity: float) -> str:

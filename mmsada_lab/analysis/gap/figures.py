@@ -69,7 +69,7 @@ def draw_gap(bars: pd.DataFrame, *, measure: str, title: str = "") -> go.Figure:
     modalities, scopes = list(of_measure["modality"].unique()), list(of_measure["scope"].unique())
     titles = [f"{modality}, {scope}" for scope in scopes for modality in modalities]
     figure = make_subplots(len(scopes), len(modalities), shared_yaxes="all", subplot_titles=titles)
-    colours = style.colours(modalities, style.STREAM_COLOURS)
+    colours = style.colours(modalities)
     for r, scope in enumerate(scopes, start=1):
         for c, modality in enumerate(modalities, start=1):
             of_panel = of_measure[(of_measure["scope"] == scope) & (of_measure["modality"] == modality)]

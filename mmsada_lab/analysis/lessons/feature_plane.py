@@ -23,7 +23,6 @@ Classifier = tuple[ArrayLike, ArrayLike]
 SYMBOLS = ("circle", "x", "square", "triangle-up", "diamond")
 """Of the classes of points on a plane; class 5 begins again."""
 
-_GREYS = ((0.0, "#FFFFFF"), (1.0, style.GREY))
 _DECIMALS = 3
 
 
@@ -161,7 +160,7 @@ def _add_disagreement(figure: go.Figure, cells: pd.DataFrame, where: dict[str, i
         return
     xs, ys = (sorted(cells[axis].unique().tolist()) for axis in ("x", "y"))
     z = cells["value"].to_numpy().reshape(len(ys), len(xs)).tolist()  # (y, x)
-    figure.add_heatmap(x=xs, y=ys, z=z, zmin=0, zmax=1, colorscale=_GREYS, showscale=False, **where)
+    figure.add_heatmap(x=xs, y=ys, z=z, zmin=0, zmax=1, colorscale=style.GREY_SCALE, showscale=False, **where)
 
 
 def _add_points(figure: go.Figure, points: pd.DataFrame, side: str, where: dict[str, int]) -> None:

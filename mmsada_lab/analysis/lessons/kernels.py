@@ -84,7 +84,7 @@ def draw_kernels(
     heights = [0.4, 0.4, 0.2] if observed is not None else [0.5, 0.5]
     figure = make_subplots(len(heights), 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=heights)
     bandwidths = sorted(curves["bandwidth"].unique())
-    shades = sample_colorscale([[0.0, "#9ECAE1"], [1.0, "#08306B"]], np.linspace(0, 1, len(bandwidths)).tolist())
+    shades = sample_colorscale(style.KERNEL_SCALE, np.linspace(0, 1, len(bandwidths)).tolist())
     for g, shade in zip(bandwidths, shades, strict=True):
         curve, line = curves[curves["bandwidth"] == g], {"color": shade, "width": 2}
         for row, column in enumerate(("value", "pull"), start=1):
@@ -101,7 +101,7 @@ def draw_kernels(
 
 def _add_boxes(figure: go.Figure, observed: pd.DataFrame) -> None:
     """Quartiles as the box, 5 and 95 % as its whiskers."""
-    colours = style.colours(list(observed["modality"]), style.STREAM_COLOURS)
+    colours = style.colours(list(observed["modality"]))
     for row in observed.to_dict("records"):
         quartiles = {"lowerfence": [row["low"]], "q1": [row["q25"]], "median": [row["median"]]}
         quartiles |= {"q3": [row["q75"]], "upperfence": [row["high"]]}

@@ -12,9 +12,6 @@ from mmsada_lab.analysis import style
 from mmsada_lab.analysis.style import to_list
 from mmsada_lab.errors import UserError
 
-_COLOURS = (*style.TERM_COLOURS.values(), style.GREY, "#8C564B", "#56B4E9")
-"""Of lines that have no colour of their own; neither domain's."""
-
 
 def draw_lines(
     lines: pd.DataFrame,
@@ -30,7 +27,7 @@ def draw_lines(
     Args:
         lines: numbers; a missing one leaves a gap.
         axes: titles of x and y, with units.
-        colours: column -> colour; others take the next one.
+        colours: column -> colour; others take that of their name, or the next one.
         dashes: column -> dash; others take the next one.
         levels: text -> y of a dotted line across, such as chance.
         title: of the figure.
@@ -43,8 +40,9 @@ def draw_lines(
     if lines.empty or np.isinf(lines.to_numpy(dtype=float)).any():
         raise UserError("nothing to draw, or an infinite number among the lines; give at least one finite number")
     figure = style.empty_figure(title)
+    own = style.colours(list(map(str, lines))) | dict(colours or {})
     for number, name in enumerate(map(str, lines)):
-        line = style.line((colours or {}).get(name, _COLOURS[number % len(_COLOURS)]), number)
+        line = style.line(own[name], number)
         line["dash"] = (dashes or {}).get(name, line["dash"])
         points = {"x": to_list(lines.index.to_series().astype(float), 4), "y": to_list(lines[name].astype(float), 4)}
         figure.add_scatter(**points, name=name, mode="lines", line=line)
