@@ -22,17 +22,17 @@ WITH_EXAMPLES = [path for path in sorted(ROOT.rglob("*.py")) if ">>> " in path.r
 MODULES = [".".join(path.relative_to(ROOT.parent).with_suffix("").parts) for path in WITH_EXAMPLES]
 
 
-def public_functions(*modules: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Those a module defines, as its last name and theirs."""
+def public(*modules: ModuleType, kind: Callable[[object], bool] = inspect.isfunction) -> Iterator[tuple[str, Any]]:
+    """The functions (or other kind of members) that modules define themselves."""
     for module in modules:
-        for name, function in inspect.getmembers(module, inspect.isfunction):
-            if function.__module__ == module.__name__ and not name.startswith("_"):
-                yield f"{module.__name__.rpartition('.')[2]}.{name}", function
+        for name, member in inspect.getmembers(module, kind):
+            if member.__module__ == module.__name__ and not name.startswith("_"):
+                yield f"{module.__name__.rpartition('.')[2]}.{name}", member
 
 
 SHOULD_HAVE_ONE = {
     **{f"figures.{name}": getattr(figures, name) for name in dir(figures)},
-    **dict(public_functions(embedding, measures, neighbours, selection, tables)),
+    **dict(public(embedding, measures, neighbours, selection, tables)),
 }
 
 

@@ -47,9 +47,9 @@ def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without la
     figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.62, 0.38], horizontal_spacing=0.04)
     titles = {method: METHODS[method].title if method in METHODS else method for method in judged["method"].unique()}
     colours = style.colours(list(titles.values()))  # a method, or an option that was swept
-    for number, (method, title_of) in enumerate(titles.items()):
-        look = {"colour": colours[title_of], "symbol": _SYMBOLS[number % len(_SYMBOLS)]}
-        _add_method(figure, judged[judged["method"] == method], title_of, **look)
+    for number, (method, name) in enumerate(titles.items()):
+        look = {"colour": colours[name], "symbol": _SYMBOLS[number % len(_SYMBOLS)]}
+        _add_method(figure, judged[judged["method"] == method], name, **look)
     figure.add_vline(x=0, line={"color": style.GREY, "dash": "dash", "width": 1.5})
     figure.update_layout(template=style.TEMPLATE, title={"text": title}, scattermode="group")
     figure.update_layout(height=150 + (24 + 9 * judged["method"].nunique()) * len(rules))

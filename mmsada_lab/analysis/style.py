@@ -30,7 +30,7 @@ TERM_COLOURS = {
 }
 _OF_METHODS = ("#693C5A", "#5AB4A5", "#B4B41E", "#783C2D", "#B478F0", "#2D7800", "#E15A78", "#2D4BB4")
 METHOD_COLOURS = {facts.title: colour for facts, colour in zip(METHODS.values(), _OF_METHODS, strict=False)}
-"""By title."""
+"""By title; a method that is added takes a colour of `CYCLE` until it is given its own."""
 
 CYCLE = ("#96005A", "#78870F", "#7887FF", "#872D0F", "#C396E1", "#96B478", "#783CA5", "#96694B")
 """Without a meaning of their own: of classes, pairs, other modalities and lines, in their order."""
