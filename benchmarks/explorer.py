@@ -29,7 +29,6 @@ import plotly.graph_objects as go
 from measure import compared, interleaved, parser, progress, ratio, rounded, run, save, table
 
 from mmsada_lab.analysis import figures
-from mmsada_lab.analysis.paper_figures import draw_target_curves, target_curves
 from mmsada_lab.analysis.tables import results_table
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.files import locate, read_file
@@ -95,7 +94,10 @@ def drawn(rounds: int) -> Table:
             lambda: figures.confusion_counts(load_predictions(example), classes=classes),
             figures.draw_confusion,
         ),
-        f"target curves of {runs['path'].nunique()} runs": (lambda: target_curves(runs, digests), draw_target_curves),
+        f"target curves of {runs['path'].nunique()} runs": (
+            lambda: figures.target_curves(runs, digests),
+            figures.draw_target_curves,
+        ),
     }
     rows = [[name, *figure_cost(*part, rounds=rounds)] for name, part in progress(list(parts.items()), "figures")]
     rows.append(

@@ -28,7 +28,7 @@ import pandas as pd
 from scipy.stats import kstest
 from tqdm.auto import tqdm
 
-from mmsada_lab.analysis.gap.table import run_gap
+from mmsada_lab.analysis.gap.table import gap_table, run_features
 from mmsada_lab.analysis.tables import pair_matrix, paired_difference
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import METHODS
@@ -56,7 +56,9 @@ def gaps(runs_dir: Path, *, draws: int, jobs: int) -> pd.DataFrame:
     seed_of = {config.digest: config.seed for config in configs}
     runs = load_runs(runs_dir).drop_duplicates("path")
     found = [
-        run_gap(Path(run.path), permutations=PERMUTATIONS, at_least=AT_LEAST, seed=run.seed).assign(seed=run.seed)
+        gap_table(*run_features(run.path), permutations=PERMUTATIONS, at_least=AT_LEAST, seed=run.seed).assign(
+            seed=run.seed
+        )
         for run in tqdm([run for run in runs.itertuples() if run.digest in seed_of], desc="gaps", unit="data set")
     ]
     return pd.concat(found, ignore_index=True)

@@ -5,12 +5,13 @@ Legend: `B` clips of a batch, `K` classes, `M` modalities. Every loss is a mean 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from mmsada_lab.paper import MMD_BANDWIDTHS
 
 _IGNORED = -100
 """In place of the label of a clip that is not classified."""
@@ -105,10 +106,6 @@ def _binary_cross_entropy(scores: Tensor, positive: Tensor, *, reduction: str = 
     if scores.ndim == 1:  # one output, a sigmoid (Eqs. 2 and 3); else two, a softmax (the code)
         return F.binary_cross_entropy_with_logits(scores, positive.to(scores), reduction=reduction)
     return F.cross_entropy(scores, positive.to(scores.device, torch.long), reduction=reduction)
-
-
-MMD_BANDWIDTHS = tuple(9.7 * 2 ** (-8 + math.sqrt(2) * step) for step in range(12))
-"""The 12 kernels of MK-MMD in the released code: exp(-|x - y|^2 / g) for g from 0.038 to 1826."""
 
 
 def mmd_loss(source: Tensor, target: Tensor) -> Tensor:

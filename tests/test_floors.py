@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # never one beside or above it. Inside a wing its own modules import each other freely, but its folders do not: no
 # dataset format knows another.
 FLOORS = (
-    "errors facts paper losses",                        # facts and equations
-    "config files",
+    "errors facts paper",                               # facts
+    "config files losses",                              # options and equations
     "presets runs models validators",
     "runtime checkpoint analysis",                      # how a step is computed; where a run goes on; what it showed
     "clips",                                            # how a clip comes to be

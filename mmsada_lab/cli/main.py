@@ -90,9 +90,9 @@ def gap(
 
     Example: mmsada gap runs/kitchens/mmsada/D1-D3/seed0-0123456789
     """
-    from mmsada_lab.analysis.gap.table import run_gap
+    from mmsada_lab.analysis.gap.table import gap_table, run_features
 
-    table = run_gap(run, permutations=permutations, at_least=at_least)
+    table = gap_table(*run_features(run), permutations=permutations, at_least=at_least)
     typer.echo(format_table(table.drop(columns="note"), format, digits=3))
     for note in dict.fromkeys(filter(None, table["note"])):
         typer.echo(f"note: {note}", err=True)

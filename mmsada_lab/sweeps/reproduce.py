@@ -20,7 +20,7 @@ from mmsada_lab.sweeps.recipes import Recipe, RecipeRow, row_configs
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from mmsada_lab.analysis.report import Line
+    from mmsada_lab.analysis.report import ReportLine
     from mmsada_lab.clips.segments import MultiDomainData
 
 
@@ -77,24 +77,24 @@ _Rows = Sequence[tuple[RecipeRow, frozenset[str]]]
 
 
 def _write(recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path, out: Path) -> list[Path]:
-    from mmsada_lab.analysis.report import circumstances, laid_out, markdown, page, report_table
+    from mmsada_lab.analysis.report import describe_runs, format_report, render_html, render_markdown, report_table
 
     if not rows:
         figures, notes = [_class_figure(data)], [f"training segments of {data.name} per class and domain"]
-        return [_save(out / f"{recipe.name}.html", page(recipe.title, {}, figures, notes))]
+        return [_save(out / f"{recipe.name}.html", render_html(recipe.title, {}, figures, notes))]
     runs = load_runs(runs_dir)
     runs = runs[runs["digest"].isin(frozenset().union(*(digests for _, digests in rows)))]
     if runs.empty:
         raise UserError(f"none of the runs of {recipe.name} in {runs_dir} is finished")
     table = report_table(runs, [_line(row, digests) for row, digests in rows], baseline=recipe.baseline)
-    tables, notes = {"": laid_out(table, baseline=recipe.baseline)}, circumstances(runs)
+    tables, notes = {"": format_report(table, baseline=recipe.baseline)}, describe_runs(runs)
     if recipe.selection:
         tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
     figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, rows)
     files = {
         "csv": table.to_csv(index=False, float_format="%.4f"),
-        "md": markdown(recipe.title, tables, notes),
-        "html": page(recipe.title, tables, figures, notes),
+        "md": render_markdown(recipe.title, tables, notes),
+        "html": render_html(recipe.title, tables, figures, notes),
     }
     return [_save(out / f"{recipe.name}.{suffix}", text) for suffix, text in files.items()]
 
@@ -106,21 +106,21 @@ def _save(path: Path, text: str) -> Path:
 
 def _selection(runs: pd.DataFrame) -> pd.DataFrame:
     """Rules by method; a method that is trained on the target's labels has no need of them."""
-    from mmsada_lab.analysis.selection import selection_lines, selection_summary, selection_table
+    from mmsada_lab.analysis.selection import format_selection, selection_summary, selection_table
 
     adapted = runs[[METHODS[method].needs_source for method in runs["method"]]]
     ordered = adapted.sort_values("method", key=lambda names: names.map(list(METHODS).index), kind="stable")
-    return selection_lines(selection_summary(selection_table(ordered)))
+    return format_selection(selection_summary(selection_table(ordered)))
 
 
-def _line(row: RecipeRow, digests: frozenset[str]) -> Line:
-    from mmsada_lab.analysis.report import Line
+def _line(row: RecipeRow, digests: frozenset[str]) -> ReportLine:
+    from mmsada_lab.analysis.report import ReportLine
     from mmsada_lab.analysis.tables import MEAN
 
     if row.paper is None:
-        return Line(row.title, digests, row.stream)
+        return ReportLine(row.title, digests, row.stream)
     printed = {str(cell.pair): cell.top1 for cell in row.paper.cells}
-    return Line(row.title, digests, row.stream, {**printed, MEAN: row.paper.printed_mean})
+    return ReportLine(row.title, digests, row.stream, {**printed, MEAN: row.paper.printed_mean})
 
 
 def _no_figure(runs: pd.DataFrame, rows: _Rows) -> list[go.Figure]:

@@ -1,12 +1,11 @@
 """Points on a plane, where features have two dimensions and can be drawn as they are: steps, borders, disagreement.
 
-The data first, then a pure drawing of exactly those data. Legend: `N` points, `K` classes.
+Legend: `N` points, `K` classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.results import plain
+from mmsada_lab.analysis.style import xy
 from mmsada_lab.errors import UserError
 
 Classifier = tuple[ArrayLike, ArrayLike]
@@ -23,8 +22,6 @@ Classifier = tuple[ArrayLike, ArrayLike]
 
 SYMBOLS = ("circle", "x", "square", "triangle-up", "diamond")
 """Of the classes of points on a plane; class 5 begins again."""
-
-_GREYS = ((0.0, "#FFFFFF"), (1.0, style.GREY))
 
 _DECIMALS = 3
 
@@ -47,21 +44,22 @@ def plane_points(
     Returns:
         Columns panel, side, label, x, y, dx, dy (rounded to 3 decimals), a row per point.
 
-    Raises:
-        UserError: no point, a side that is neither source nor target, or a number that is not finite.
+    Example:
+        >>> plane_points({"source": [[0.0, 1.0]]}, moves={"source": [[0.5, 0.0]]})[["x", "y", "dx"]].iloc[0].tolist()
+        [0.0, 1.0, 0.5]
     """
-    parts = []
-    for side, at in points.items():
+    frames = []
+    for side, values in points.items():
         if side not in style.DOMAIN_COLOURS:
             raise UserError(f"points of {side!r}; a side is {' or '.join(style.DOMAIN_COLOURS)}")
-        xy = _pairs(at, f"points of the {side}")
-        step = np.zeros_like(xy) if moves is None else _pairs(moves[side], f"moves of the {side}")
-        columns = {"x": xy[:, 0], "y": xy[:, 1], "dx": step[:, 0], "dy": step[:, 1]}
-        parts.append(pd.DataFrame({"label": 0 if labels is None else labels[side], **columns}).assign(side=side))
-    if not sum(map(len, parts)):
+        xy = _pairs(values, f"points of the {side}")
+        steps = np.zeros_like(xy) if moves is None else _pairs(moves[side], f"moves of the {side}")
+        columns = {"x": xy[:, 0], "y": xy[:, 1], "dx": steps[:, 0], "dy": steps[:, 1]}
+        frames.append(pd.DataFrame({"label": 0 if labels is None else labels[side], **columns}).assign(side=side))
+    if not sum(map(len, frames)):
         raise UserError("no point to draw; give at least one")
-    found = pd.concat(parts, ignore_index=True).assign(panel=panel)
-    return found[["panel", "side", "label", "x", "y", "dx", "dy"]].round(_DECIMALS)
+    joined = pd.concat(frames, ignore_index=True).assign(panel=panel)
+    return joined[["panel", "side", "label", "x", "y", "dx", "dy"]].round(_DECIMALS)
 
 
 def plane_border(
@@ -79,8 +77,9 @@ def plane_border(
     Returns:
         One row, columns panel, name, x0, y0, x1, y1.
 
-    Raises:
-        UserError: the weights are 0 or not finite, and there is no border.
+    Example:
+        >>> plane_border([1.0, 0.0], -2.0, name="D", reach=5.0)[["x0", "y0", "x1", "y1"]].iloc[0].tolist()
+        [2.0, -5.0, 2.0, 5.0]
     """
     w = _pairs(np.asarray(weights, dtype=float)[None], f"weights of {name}")[0]
     if not (length := float(w @ w)):
@@ -95,6 +94,8 @@ def plane_disagreement(
 ) -> pd.DataFrame:
     """How much two linear classifiers disagree, ``mean_k |p1 - p2|``, everywhere around some points.
 
+    The discrepancy of MCD (Saito et al. 2018, https://arxiv.org/abs/1712.02560).
+
     Args:
         first: weights `(K, 2)` and biases `(K,)`.
         second: likewise.
@@ -104,12 +105,18 @@ def plane_disagreement(
 
     Returns:
         Columns panel, x, y, value (0 to 2 / K), a row per cell, x fastest.
+
+    Example:
+        >>> classifier = [[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]
+        >>> points = plane_points({"source": [[0.0, 0.0]]})
+        >>> plane_disagreement(classifier, classifier, points=points, cells=2)["value"].tolist()
+        [0.0, 0.0, 0.0, 0.0]
     """
     (left, right), (low, high) = _ranges(points)
     grid = [(x, y) for y in np.linspace(low, high, cells) for x in np.linspace(left, right, cells)]
     value = np.abs(_softmax(grid, first) - _softmax(grid, second)).mean(axis=1)
-    found = pd.DataFrame(grid, columns=["x", "y"]).assign(value=value, panel=panel)
-    return found[["panel", "x", "y", "value"]].round(_DECIMALS)
+    frame = pd.DataFrame(grid, columns=["x", "y"]).assign(panel=panel, value=value)
+    return frame[["panel", "x", "y", "value"]].round(_DECIMALS)
 
 
 def draw_plane(
@@ -126,6 +133,11 @@ def draw_plane(
         borders: from `plane_border`, likewise; drawn as lines.
         disagreement: from `plane_disagreement`, likewise; the darker, the more.
         title: of the figure.
+
+    Example:
+        >>> points = plane_points({"source": [[0.0, 0.0]], "target": [[1.0, 1.0]]})
+        >>> [trace.name for trace in draw_plane(points, borders=plane_border([1.0, 1.0], -1.0, name="D")).data]
+        ['source', 'target', 'D']
     """
     panels = list(points["panel"].unique())
     figure = make_subplots(1, len(panels), subplot_titles=panels, shared_yaxes=True, horizontal_spacing=0.03)
@@ -147,8 +159,8 @@ def _add_disagreement(figure: go.Figure, cells: pd.DataFrame, where: dict[str, i
     if cells.empty:
         return
     xs, ys = (sorted(cells[axis].unique().tolist()) for axis in ("x", "y"))
-    z = cells["value"].to_numpy().reshape(len(ys), len(xs)).tolist()
-    figure.add_heatmap(x=xs, y=ys, z=z, zmin=0, zmax=1, colorscale=_GREYS, showscale=False, **where)
+    z = cells["value"].to_numpy().reshape(len(ys), len(xs)).tolist()  # (y, x)
+    figure.add_heatmap(x=xs, y=ys, z=z, zmin=0, zmax=1, colorscale=style.GREY_SCALE, showscale=False, **where)
 
 
 def _add_points(figure: go.Figure, points: pd.DataFrame, side: str, where: dict[str, int]) -> None:
@@ -156,55 +168,53 @@ def _add_points(figure: go.Figure, points: pd.DataFrame, side: str, where: dict[
     colour = style.DOMAIN_COLOURS[side]
     symbols = [SYMBOLS[int(label) % len(SYMBOLS)] for label in points["label"]]
     marker = {"color": style.translucent(colour, 0.6), "size": 7, "symbol": symbols}
-    shown = {"name": side, "legendgroup": side, "showlegend": where["col"] == 1}
-    figure.add_scatter(x=plain(points["x"]), y=plain(points["y"]), mode="markers", marker=marker, **shown, **where)
+    entry = {"name": side, "legendgroup": side, "showlegend": where["col"] == 1}
+    figure.add_scatter(**xy(points, "x", "y"), mode="markers", marker=marker, **entry, **where)
     going = points[(points["dx"] != 0) | (points["dy"] != 0)]
     if going.empty:
         return
-    x, y = (
-        [v for p, d in zip(going[a], going[f"d{a}"], strict=True) for v in (p, round(p + d, 3), None)] for a in "xy"
-    )
+    x, y = (_arrows(going[axis], going[f"d{axis}"]) for axis in "xy")
     head = {"symbol": "arrow", "angleref": "previous", "size": [0, 8, 0] * len(going), "color": colour}
     hidden = {"showlegend": False, "hoverinfo": "skip", "legendgroup": side, "mode": "lines+markers"}
     figure.add_scatter(x=x, y=y, line={"color": colour, "width": 1.2}, marker=head, **hidden, **where)
 
 
-def _arrow_line(start: pd.Series[float], step: pd.Series[float]) -> list[float | None]:
+def _arrows(starts: pd.Series[float], steps: pd.Series[float]) -> list[float | None]:
     """From, to and a gap, for every arrow."""
-    ends = zip(start.to_list(), (start + step).round(_DECIMALS).to_list(), strict=True)
-    return [value for one in ends for value in (*one, None)]
+    arrows = ((start, round(start + step, _DECIMALS), None) for start, step in zip(starts, steps, strict=True))
+    return [value for arrow in arrows for value in arrow]
 
 
 def _add_borders(figure: go.Figure, borders: pd.DataFrame, where: dict[str, int]) -> None:
     for number, border in enumerate(borders.to_dict("records")):
         line = {"color": style.INK, "width": 2, "dash": style.DASHES[number % len(style.DASHES)]}
-        shown = {"name": border["name"], "legendgroup": border["name"], "showlegend": where["col"] == 1}
+        entry = {"name": border["name"], "legendgroup": border["name"], "showlegend": where["col"] == 1}
         x, y = [border["x0"], border["x1"]], [border["y0"], border["y1"]]
-        figure.add_scatter(x=x, y=y, mode="lines", line=line, **shown, **where)
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, **entry, **where)
 
 
 def _pairs(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    found = np.asarray(values, dtype=float)
-    if found.ndim != 2 or found.shape[1] != 2:
-        raise UserError(f"{name} have shape {found.shape}; expected (N, 2)")
-    if not np.isfinite(found).all():
+    pairs = np.asarray(values, dtype=float)
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise UserError(f"{name} have shape {pairs.shape}; expected (N, 2)")
+    if not np.isfinite(pairs).all():
         raise UserError(f"{name} are not all finite; nothing can be drawn")
-    return found
+    return pairs
 
 
-def _ranges(points: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
+def _ranges(points: pd.DataFrame) -> list[tuple[float, float]]:
     """Lowest and highest x, and y, with a margin around points and arrows."""
-    found = []
+    ranges = []
     for axis in "xy":
         ends = np.concatenate([points[axis], points[axis] + points[f"d{axis}"]])
         margin = 0.08 * (float(np.ptp(ends)) or 1.0)
-        found.append((round(float(ends.min()) - margin, 3), round(float(ends.max()) + margin, 3)))
-    return cast("tuple[tuple[float, float], tuple[float, float]]", tuple(found))
+        ranges.append((round(float(ends.min()) - margin, 3), round(float(ends.max()) + margin, 3)))
+    return ranges
 
 
 def _softmax(points: Sequence[tuple[float, float]], classifier: Classifier) -> NDArray[np.float64]:
-    weights, biases = (np.asarray(part, dtype=float) for part in classifier)
-    logits = np.asarray(points) @ weights.T + biases
+    weights, biases = (np.asarray(values, dtype=float) for values in classifier)
+    logits = np.asarray(points) @ weights.T + biases  # (points, K)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return found
+    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
