@@ -87,7 +87,7 @@ def test_colours_are_seen_on_white(colour: str) -> None:
 def test_methods_and_loss_terms_of_the_paper_have_their_colours() -> None:
     assert set(style.METHOD_COLOURS) <= {facts.title for facts in METHODS.values()}
     assert {"Source-only", "MM-SADA", "Supervised target"} <= set(style.METHOD_COLOURS)
-    assert set(METHODS["mmsada"].terms()) | set(METHODS["mcd"].terms) <= set(style.TERM_COLOURS)
+    assert set(METHODS["mmsada"].terms()) | set(METHODS["mcd"].terms()) <= set(style.TERM_COLOURS)
 
 
 def test_a_name_keeps_its_colour_and_others_take_the_next_one() -> None:
