@@ -1,39 +1,49 @@
-"""Draws assets/kitchens.jpg: a test segment of every verb in every embedded kitchen, three frames and a flow."""
+"""Draws assets/kitchens.webp: a test segment of every verb in every embedded kitchen, moving, with its flow below."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
-from mmsada_lab.datasets.kitchens.loader import load_kitchens
+from mmsada_lab import load_data
+from mmsada_lab.clips.segments import Domain, MultiDomainData
 
-SCALE = 2
-
-
-def strip(domain: Domain, segment: Segment) -> NDArray[np.uint8]:
-    """Three frames of a segment and the flow in its middle, side by side, BGR."""
-    numbers = np.linspace(segment.start, segment.stop, 5).astype(np.int64)[1:4]
-    pictures = [*domain.readers["rgb"].read(segment, numbers)[..., ::-1]]
-    flow = domain.readers["flow"].read(segment, numbers[1:2])[0]
-    pictures.append(np.dstack([flow, np.full(flow.shape[:2], 128, np.uint8)]))
-    return np.concatenate(pictures, axis=1)
+FRAMES, MILLISECONDS, LEFT, TOP, GAP = 16, 120, 34, 22, 4
+VERBS, SIZE = ("take", "open", "close", "wash", "cut", "mix", "pour"), (128, 72)
 
 
-def sheet(data: MultiDomainData) -> NDArray[np.uint8]:
-    """A row per verb, a column per kitchen, BGR."""
-    rows = []
-    for label in range(len(data.classes)):
-        cells = []
-        for domain in data.domains.values():
-            segment = next(s for s in domain.test if s.label == label)
-            cells.append(np.pad(strip(domain, segment), ((1, 1), (3, 3), (0, 0)), constant_values=255))
-        rows.append(np.concatenate(cells, axis=1))
-    return np.concatenate(rows)
+def clips(data: MultiDomainData, domain: Domain, verb: str) -> list[Image.Image]:
+    """Frames of a segment above their flow: u red, v green."""
+    segment = next(s for s in domain.test if s.label == data.classes.index(verb))
+    numbers = np.linspace(segment.start, segment.stop, FRAMES).astype(np.int64)
+    rgb, flow = (domain.readers[modality].read(segment, numbers) for modality in ("rgb", "flow"))
+    blue = np.full((*flow.shape[:3], 1), 128, np.uint8)
+    both = np.concatenate([rgb, np.concatenate([flow, blue], axis=3)], axis=1)  # (T, 2 H, W, 3)
+    return [Image.fromarray(frame).resize((SIZE[0], 2 * SIZE[1]), Image.Resampling.NEAREST) for frame in both]
+
+
+def sheets(data: MultiDomainData) -> list[Image.Image]:
+    """A row per kitchen, a column per verb; one image per frame."""
+    width = LEFT + len(VERBS) * (SIZE[0] + GAP)
+    height = TOP + len(data.domains) * (2 * SIZE[1] + GAP)
+    pages = [Image.new("RGB", (width, height), "white") for _ in range(FRAMES)]
+    font = ImageFont.load_default(15)
+    for row, domain in enumerate(data.domains.values()):
+        top = TOP + row * (2 * SIZE[1] + GAP)
+        for column, verb in enumerate(VERBS):
+            left = LEFT + column * (SIZE[0] + GAP)
+            for page, frame in zip(pages, clips(data, domain, verb), strict=True):
+                page.paste(frame, (left, top))
+                ImageDraw.Draw(page).text((left, 1), verb, "black", font)
+        for page in pages:
+            ImageDraw.Draw(page).text((4, top + SIZE[1] - 10), domain.name, "black", font)
+    return pages
 
 
 if __name__ == "__main__":
-    picture = sheet(load_kitchens())
-    large = cv2.resize(picture, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
-    cv2.imwrite(str(Path(__file__).parent / "kitchens.jpg"), large, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    first, *others = sheets(load_data("kitchens"))
+    file = Path(__file__).with_name("kitchens.webp")
+    first.save(file, save_all=True, append_images=others, duration=MILLISECONDS, loop=0, quality=60, method=6)
+    print(f"{file} {file.stat().st_size / 1000:.0f} kB")

@@ -43,7 +43,9 @@ class Pretext(nn.Module):
 
 
 class Correspondence(Pretext):
-    """Do the modalities of a clip come from the same action segment (section 3.4)?
+    """Do the modalities of a clip come from the same action segment?
+
+    Source: [Munro and Damen 2020](https://arxiv.org/abs/2001.09691), section 3.4.
 
     Example:
         >>> from mmsada_lab import build_config

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 import mmsada_lab
+from mmsada_lab import losses, methods, pretexts
 from mmsada_lab.analysis import embedding, figures, neighbours, selection, tables
 from mmsada_lab.analysis.gap import measures
+from mmsada_lab.models import heads
 
 ROOT = Path(mmsada_lab.__file__).parent
 WITH_EXAMPLES = [path for path in sorted(ROOT.rglob("*.py")) if ">>> " in path.read_text()]
@@ -30,9 +32,19 @@ def public(*modules: ModuleType, kind: Callable[[object], bool] = inspect.isfunc
                 yield f"{module.__name__.rpartition('.')[2]}.{name}", member
 
 
+def _is_concrete(member: object) -> bool:
+    """Heads, methods and tasks, but for the two base classes that stand for none."""
+    return inspect.isclass(member) and member not in (methods.Method, pretexts.Pretext)
+
+
 SHOULD_HAVE_ONE = {
     **{f"figures.{name}": getattr(figures, name) for name in dir(figures)},
-    **dict(public(embedding, measures, neighbours, selection, tables)),
+    **dict(public(embedding, measures, neighbours, selection, tables, losses, heads)),
+    **dict(public(heads, methods, pretexts, kind=_is_concrete)),
+}
+OF_THE_LITERATURE = {
+    **dict(public(losses, heads)),
+    **dict(public(heads, methods, pretexts, kind=_is_concrete)),
 }
 
 
@@ -51,3 +63,8 @@ def test_the_examples_of_a_module_run(name: str) -> None:
 @pytest.mark.parametrize("name", SHOULD_HAVE_ONE)
 def test_it_has_an_example(name: str) -> None:
     assert doctest.DocTestParser().get_examples(inspect.getdoc(SHOULD_HAVE_ONE[name]) or "")
+
+
+@pytest.mark.parametrize("name", OF_THE_LITERATURE)
+def test_it_links_to_its_source(name: str) -> None:
+    assert "https://" in (inspect.getdoc(OF_THE_LITERATURE[name]) or "")
