@@ -12,6 +12,7 @@ import pytest
 from tiny_epic import edited, table, write_pickles
 
 from mmsada_lab.datasets.epic.annotations import Annotations, read_annotations, read_epic100_uda, verb_keys
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.datasets.pickles import read_pickle_frame
 from mmsada_lab.datasets.tables import read_table
 from mmsada_lab.errors import UserError
@@ -209,7 +210,7 @@ def test_missing_annotations_are_explained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a folder"):
         read_annotations(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"unknown evaluate 'vla'; choose val, test\. Did you mean 'val'"):
-        read_annotations(tmp_path, evaluate="vla")
+        load_data(f"epic:{tmp_path},evaluate=vla")
 
 
 OLD_PICKLE = (

@@ -19,6 +19,7 @@ from mmsada_lab.clips.segments import MultiDomainData, Segment
 from mmsada_lab.datasets.arrays import files as array_files, loader as arrays
 from mmsada_lab.datasets.arrays.loader import load_arrays
 from mmsada_lab.datasets.arrays.readers import layout_of
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -269,7 +270,7 @@ def test_missing_files_and_rows_of_nothing(root: Path) -> None:
     for key, value in everything(source).items():
         np.testing.assert_array_equal(value, full[key])
     with pytest.raises(UserError, match=r"unknown missing 'dorp'; choose error, drop"):
-        load_arrays(root, missing="dorp")
+        load_data(f"arrays:{root},missing=dorp")
 
 
 def test_a_row_that_begins_with_nan_is_damaged_and_not_missing(root: Path) -> None:

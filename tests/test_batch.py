@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from toy import SMALL, open_toy, run_toy, toy_config
+from toy import SMALL, TOY, open_toy, run_toy, toy_config
 
 from mmsada_lab.config import METHODS, ExperimentConfig
-from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.errors import UserError
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import find_runs, write_json
@@ -57,7 +57,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two finished runs and one that stopped after 9 of its 12 steps."""
     runs = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sources.DOORS, "toy", open_toy)
+        patch.setitem(FORMATS, "toy", TOY)
         for seed in (0, 1):
             run_toy(toy_config(seed=seed), runs, "cpu")
         from mmsada_lab import experiment

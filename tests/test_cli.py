@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy import SMALL, Mmsada, Said, open_toy, run_toy
+from toy import SMALL, TOY, Mmsada, Said, run_toy
 
 from mmsada_lab import __version__
 from mmsada_lab.analysis.tables import results_table
 from mmsada_lab.cli import main as cli
 from mmsada_lab.cli.main import parse_overrides
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import find_runs, load_runs, read_manifest
 from mmsada_lab.sweeps import batch
@@ -58,7 +58,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two methods on two pairs with two seeds."""
     folder = tmp_path_factory.mktemp("compared")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sources.DOORS, "toy", open_toy)
+        patch.setitem(FORMATS, "toy", TOY)
         methods = ["source_only", "adabn"]
         configs = batch.grid(["A", "B"], methods=methods, seeds=range(2), data="toy", preset="quick", overrides=SMALL)
         assert in_turn(configs, folder, jobs=1, device="cpu") == []

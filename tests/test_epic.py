@@ -18,6 +18,7 @@ from mmsada_lab.datasets.epic import frame_files, loader as epic
 from mmsada_lab.datasets.epic.frame_digest import sample_sizes
 from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, JpegReader
 from mmsada_lab.datasets.epic.loader import load_epic
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import VERBS
 
@@ -125,9 +126,9 @@ def test_unknown_options(shared_root: Path) -> None:
     with pytest.raises(
         UserError, match=r"unknown flow_index 'cell'; choose authors, ceil, ceil-1, same\. Did you mean 'ceil'"
     ):
-        load_epic(shared_root, flow_index="cell")
+        load_data(f"epic:{shared_root},flow_index=cell")
     with pytest.raises(UserError, match="unknown missing 'ignore'; choose error, drop"):
-        load_epic(shared_root, missing="ignore")
+        load_data(f"epic:{shared_root},missing=ignore")
 
 
 def test_large_folders_are_not_listed_at_load(shared_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +173,7 @@ def test_a_domain_may_be_absent_until_it_is_read(tmp_path: Path) -> None:
         read(source, "rgb", [1], domain="Y")
     (tmp_path / "bare").mkdir()
     table().to_csv(tmp_path / "bare" / "segments.csv", index=False)
-    for policy in epic.MISSING:
+    for policy in ("error", "drop"):
         with pytest.raises(UserError, match="no video of the annotations has frames"):
             load_epic(tmp_path / "bare", missing=policy)
 

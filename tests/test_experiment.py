@@ -112,7 +112,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def make(config: ExperimentConfig) -> Path:
         if config.digest not in made:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(toy.sources.DOORS, "toy", toy.open_toy)
+                patch.setitem(toy.FORMATS, "toy", toy.TOY)
                 made[config.digest] = run(config, tmp_path_factory.mktemp("finished"))
         return made[config.digest]
 

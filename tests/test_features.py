@@ -14,6 +14,7 @@ import pytest
 
 from mmsada_lab.clips.segments import MultiDomainData, Segment
 from mmsada_lab.datasets.arrays.features import load_features, write_features
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -206,7 +207,7 @@ def test_neither_form(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no features in .*: no file MODALITY\.npz"):
         load_features(tmp_path)
     with pytest.raises(UserError, match=r"unknown evaluate 'all'; choose val, test"):
-        load_features(tmp_path, evaluate="all")
+        load_data(f"features:{tmp_path},evaluate=all")
 
 
 # --- the challenge ----------------------------------------------------------------------------------------------

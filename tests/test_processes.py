@@ -31,7 +31,7 @@ from torch import Tensor, nn
 import mmsada_lab
 from mmsada_lab import experiment
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.errors import UserError
 from mmsada_lab.models.backbones import BACKBONES, Backbone
 from mmsada_lab.models.batchnorm import GroupedBatchNorm3d
@@ -313,7 +313,7 @@ def main() -> None:
     torch.set_num_threads(1)
     listed, pause, workers = sys.argv[1:]
     toy.ToyReader.pause = float(pause)
-    sources.DOORS["toy"] = toy.open_toy
+    FORMATS["toy"] = toy.TOY
     experiment.Experiment = Watched
     sys.exit(sum([not trains(configs, folders, int(workers)) for configs, folders in json.loads(listed)]))
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsada_lab.datasets.open import describe_formats, find_format
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -16,13 +18,7 @@ data_app = typer.Typer(
     no_args_is_help=True,
 )
 
-Spec = Annotated[
-    str,
-    typer.Argument(
-        metavar="SPEC",
-        help="kitchens, epic:ROOT, arrays:DIR or features:DIR; options follow a comma: epic:ROOT,missing=drop",
-    ),
-]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help=describe_formats())]
 
 
 @data_app.command("import-videos")
@@ -198,11 +194,9 @@ def check(
 
     Exit status 0: fit to train on, warnings aside; 1: there are errors.
     """
-    from mmsada_lab.datasets.open import DOORS, load_data
     from mmsada_lab.prepare.doctor.examination import check_data
 
-    if specification.partition(":")[0] not in DOORS:
-        load_data(specification)  # a slip of the pen, not a fault of data: refused with the doors there are
+    find_format(specification)  # a typo in the format name, not a problem of the data: no report
     report = check_data(specification, fast=fast, jobs=jobs)
     typer.echo(report.as_text())
     if json is not None:
@@ -257,7 +251,7 @@ def export_kitchens(
 
     It walks the path of real data without any. An interrupted export continues when it is given again.
     """
-    from mmsada_lab.datasets.open import parse_knobs
+    from mmsada_lab.datasets.kitchens.loader import parse_knobs
     from mmsada_lab.prepare.export_kitchens import export_kitchens as export
 
     chosen = f"{knobs},scale={scale}" if scale is not None else knobs

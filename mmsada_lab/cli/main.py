@@ -17,6 +17,7 @@ from mmsada_lab import __version__
 from mmsada_lab.cli.data import data_app
 from mmsada_lab.cli.weights import weights_app
 from mmsada_lab.config import METHODS
+from mmsada_lab.datasets.open import complete_choice, describe_formats, describe_presets
 from mmsada_lab.errors import UserError
 from mmsada_lab.presets import PRESETS, build_config
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
@@ -38,17 +39,12 @@ app.add_typer(weights_app, name="weights")
 
 Data = Annotated[
     str,
-    typer.Option(
-        metavar="SPEC",
-        help="kitchens (embedded; knobs: kitchens:appearance=0.5), epic:ROOT (video frames), arrays:DIR (sensors, "
-        "skeletons, any arrays) or features:DIR. Options follow a comma: epic:ROOT,missing=drop",
-    ),
+    typer.Option(metavar="SPEC", help=describe_formats()),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
-        help=f"Schedule and sizes: {', '.join(PRESETS)}. By default quick (minutes on a CPU); for arrays and features "
-        "sensors.",
+        help=f"Schedule and sizes: {', '.join(PRESETS)}. By default {describe_presets()}.",
         show_default=False,
     ),
 ]
@@ -118,7 +114,7 @@ def train(
     from mmsada_lab.runs import read_manifest
     from mmsada_lab.runtime.device import leads
 
-    preset, overrides = fill_in(data, preset, parse_overrides(override))
+    preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
     config = build_config(
         preset, source=source, target=target, method=method, data=data, seed=seed, overrides=overrides
     )
@@ -163,7 +159,7 @@ def compare(
     for note in opened.notes:
         typer.echo(f"note: {note}", err=True)
     names = domains.split(",") if domains else list(opened.domains)
-    preset, overrides = fill_in(data, preset, parse_overrides(override))
+    preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
     configs = grid(names, methods=methods.split(","), seeds=range(seeds), data=data, preset=preset, overrides=overrides)
     for config in configs:
         check_fit(config, opened)
@@ -201,7 +197,7 @@ def batch(
 
     wanted = load_grid(grid)
     opened = load_data(wanted.data)
-    preset, overrides = fill_in(wanted.data, wanted.preset, dict(wanted.overrides))
+    preset, overrides = complete_choice(wanted.data, wanted.preset, overrides=wanted.overrides)
     configs = replace(wanted, preset=preset, overrides=overrides).configs(list(opened.domains))
     for config in configs:
         check_fit(config, opened)
@@ -284,7 +280,7 @@ def reproduce(
     """
     from mmsada_lab.sweeps.reproduce import reproduce as make
 
-    preset, overrides = fill_in(data, preset, parse_overrides(override))
+    preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
     names = list(RECIPES) if recipe == "all" else [recipe]
     shared: dict[str, Any] = {"data": data, "preset": preset, "seeds": range(seeds), "overrides": overrides}
     shared |= {"runs_dir": runs, "out": out, "jobs": jobs, "device": device, "train": not report_only}
@@ -458,17 +454,6 @@ def parse_overrides(items: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             overrides[key] = value
     return overrides
-
-
-def fill_in(data: str, preset: str | None, overrides: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The preset and, for arrays and features, the modalities that go without saying: all that the data have."""
-    if data.partition(":")[0] not in ("arrays", "features"):
-        return preset or "quick", overrides
-    if "modalities" not in overrides:
-        from mmsada_lab.datasets.open import load_data, shared_modalities
-
-        overrides = {**overrides, "modalities": shared_modalities(load_data(data))}
-    return preset or "sensors", overrides
 
 
 def main() -> None:

@@ -49,13 +49,11 @@ from mmsada_lab.datasets.arrays.table import (
     checked_rows,
     read_array_table,
 )
-from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_atomic, write_whole
 
-EVALUATE = ("val", "test")
 
-
-def load_features(root: Path, *, missing: str = "error", evaluate: str = "val") -> MultiDomainData:
+def load_features(root: Path | str, *, missing: str = "error", evaluate: str = "val") -> MultiDomainData:
     """Load a folder of features; of large files only headers and uids are read.
 
     Args:
@@ -67,8 +65,6 @@ def load_features(root: Path, *, missing: str = "error", evaluate: str = "val") 
     Raises:
         UserError: table or features are missing, damaged, or do not fit each other.
     """
-    if evaluate not in EVALUATE:
-        raise unknown("evaluate", evaluate, EVALUATE)
     root = open_folder(root)
     notes: tuple[str, ...] = ()
     if (root / TABLE_NAME).is_file():

@@ -36,7 +36,7 @@ KEEP_BYTES = 2**30
 _MODALITY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
-def load_arrays(root: Path, *, missing: str = "error") -> MultiDomainData:
+def load_arrays(root: Path | str, *, missing: str = "error") -> MultiDomainData:
     """Load a folder of arrays; only their headers are read.
 
     Args:
@@ -57,9 +57,9 @@ def load_arrays(root: Path, *, missing: str = "error") -> MultiDomainData:
     return build_source(f"arrays-{slug(root)}", table, found=found, missing=missing)
 
 
-def open_folder(root: Path) -> Path:
+def open_folder(root: Path | str) -> Path:
     """The folder as an absolute path. A link keeps its own name, which names the data set."""
-    root = Path(os.path.abspath(root.expanduser()))  # noqa: PTH100
+    root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the one that holds the arrays")
     try:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
 from mmsada_lab.datasets.arrays.readers import ArrayReader, StackedReader
 from mmsada_lab.datasets.arrays.table import SPLITS, Row, SegmentTable
-from mmsada_lab.errors import UserError, unknown
-
-MISSING = ("error", "drop")
+from mmsada_lab.errors import UserError
 
 _SHOWN = 5
 
@@ -51,8 +49,6 @@ def build_source(
     Raises:
         UserError: a segment lacks a modality and `missing` is ``error``, or no segment is left.
     """
-    if missing not in MISSING:
-        raise unknown("missing", missing, MISSING)
     lacking = {m: [row.uid for row in table.rows if row.uid not in f.lengths] for m, f in found.items()}
     if missing == "error":
         _refuse_lacking(lacking, found, table)

@@ -17,8 +17,6 @@ from mmsada_lab.paper import VERBS
 CSV_NAME = "segments.csv"
 CLASSES_NAME = "classes.txt"
 
-EVALUATE = ("val", "test")
-
 _PICKLE_NAME = re.compile(r"(?P<domain>.+)_(?P<split>train|test)\.pkl")
 
 
@@ -52,8 +50,6 @@ def read_annotations(root: Path, *, evaluate: str = "val") -> Annotations:
     Raises:
         UserError: annotations missing, damaged or inconsistent.
     """
-    if evaluate not in EVALUATE:
-        raise unknown("evaluate", evaluate, EVALUATE)
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the one that holds the annotations, rgb/ and flow/")
     folders = (root, root / "annotations")

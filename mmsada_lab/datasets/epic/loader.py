@@ -25,19 +25,17 @@ from mmsada_lab.datasets.epic.frame_files import open_tracks
 from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
 from mmsada_lab.datasets.epic.kept_frames import KeptFrames, decoded_bytes
 from mmsada_lab.datasets.epic.layouts import Footage, Owner, find_footage
-from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.errors import UserError
 
 KEEP_BYTES = 2**30
 """A domain whose frames take no more than this when decoded keeps them in memory (each is decoded once)."""
-
-MISSING = ("error", "drop")
 
 _KEEP_FRAMES = 50_000
 _COUNTED_VIDEOS = 4
 
 
 def load_epic(
-    root: Path, *, flow_index: str | None = None, missing: str = "error", evaluate: str = "val"
+    root: Path | str, *, flow_index: str | None = None, missing: str = "error", evaluate: str = "val"
 ) -> MultiDomainData:
     """Load annotations and find the frames below a root folder; no frame of a large data set is listed or decoded.
 
@@ -54,10 +52,8 @@ def load_epic(
     Raises:
         UserError: annotations missing or inconsistent, or videos missing.
     """
-    if missing not in MISSING:
-        raise unknown("missing", missing, MISSING)
     # Not resolve(): a link to a folder keeps its own name, which names the data set.
-    root = Path(os.path.abspath(root.expanduser()))  # noqa: PTH100
+    root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100
     annotations = read_annotations(root, evaluate=evaluate)
     footage = _find(root, annotations.table)
     chosen = _flow_index(flow_index, footage)
@@ -109,8 +105,6 @@ class _FlowChoice:
 
 def _flow_index(given: str | None, footage: Mapping[str, Footage]) -> _FlowChoice:
     """The index that was chosen, the authors', or for raw frames the one their numbers speak for."""
-    if given is not None and given not in FLOW_INDEX:
-        raise unknown("flow_index", given, FLOW_INDEX)
     raw = sorted(footage["flow"].shared & footage["rgb"].shared)
     if given is not None or not raw:
         return _FlowChoice(given or "authors")

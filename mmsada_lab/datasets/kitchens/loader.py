@@ -28,10 +28,11 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,7 +46,7 @@ from mmsada_lab.datasets.kitchens.canvas import halve
 from mmsada_lab.datasets.kitchens.looks import draw_look
 from mmsada_lab.datasets.kitchens.scenes import render_segment
 from mmsada_lab.datasets.kitchens.store import SPLITS, Entry, load_entries, publish, readers
-from mmsada_lab.errors import UserError
+from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.files import cache_root
 from mmsada_lab.paper import TRAINING_SEGMENTS, VERBS
 
@@ -124,6 +125,30 @@ class Planned:
     def uid(self) -> str:
         """Name of the segment, and of its video."""
         return f"{DOMAINS[self.domain]}_{SPLITS[self.split]}_{self.index:04d}"
+
+
+def open_kitchens(knobs: str) -> MultiDomainData:
+    """Open the kitchens with knobs as text, see `parse_knobs`."""
+    return load_kitchens(parse_knobs(knobs))
+
+
+def parse_knobs(text: str) -> Kitchens:
+    """Read knobs as a specification has them: ``appearance=0.5,motion=0``, or nothing.
+
+    Raises:
+        UserError: there is no such knob, or its value is no number in range.
+    """
+    types: dict[str, type[float]] = {f.name: int if f.name == "seed" else float for f in fields(Kitchens)}
+    knobs: dict[str, Any] = {}
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        if name not in types:
+            raise unknown("knob of kitchens", name, types)
+        try:
+            knobs[name] = types[name](value)
+        except ValueError:
+            raise UserError(f"knob {name} of kitchens is {value!r}; give a number, as in {name}=0.5") from None
+    return Kitchens(**knobs)
 
 
 def load_kitchens(
