@@ -39,7 +39,7 @@ from tiny_epic import write_folder, write_pickles, write_tar
 
 from mmsada_lab.clips.segments import MultiDomainData, Segment
 from mmsada_lab.datasets.arrays.features import write_features
-from mmsada_lab.datasets.epic.frame_files import Place, Series
+from mmsada_lab.datasets.epic.frame_files import FrameLocation, FramePattern
 from mmsada_lab.datasets.epic.jpeg_reader import JpegReader
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
@@ -517,7 +517,7 @@ def test_there_are_two_thousand() -> None:
 # --- pictures ---------------------------------------------------------------------------------------------------
 
 
-FRAME_TRACK = (Series("", "frame_"),)
+FRAME_TRACK = (FramePattern("", "frame_"),)
 SEGMENT = Segment("7", "V", 1, 1)
 
 
@@ -534,7 +534,7 @@ def encoded(form: str) -> bytes:
 
 def read_picture(folder: Path, data: bytes) -> Array:
     write_folder(folder, {"frame_1.jpg": data})
-    return JpegReader({"V": Place(folder, FRAME_TRACK)}).read(SEGMENT, np.array([1]))
+    return JpegReader({"V": FrameLocation(folder, FRAME_TRACK)}).read(SEGMENT, np.array([1]))
 
 
 @pytest.mark.parametrize("form", ["444", "420", "grey", "progressive", "restarts"])
@@ -584,7 +584,7 @@ def test_a_hole_is_not_the_end_of_a_tar(tmp_path: Path) -> None:
     """What a download in parts leaves: the frames after the hole must not be taken for frames there never were."""
     tar = tmp_path / "V.tar"
     write_tar(tar, {f"frame_{n}.jpg": noise(n, 3) for n in range(1, 5)})
-    whole, reader = tar.read_bytes(), JpegReader({"V": Place(tar, FRAME_TRACK, tar=True)})
+    whole, reader = tar.read_bytes(), JpegReader({"V": FrameLocation(tar, FRAME_TRACK, tar=True)})
 
     def read(data: bytes, number: int) -> int:
         tar.write_bytes(data)

@@ -155,9 +155,9 @@ def test_a_video_without_frames_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_epic(root)
     for part in (
-        "domain Y: 1 of 2 videos lack rgb frames, such as that of segment 12: video 'P02_01' has no rgb frames",
+        "domain Y: 4 of 8 segments lack rgb, such as segment 12: video 'P02_01' has no rgb frames",
         "rgb/[P02/]P02_01 with frame_*.jpg",
-        "or leave out these 4 segments: missing=drop",
+        "or leave such segments out with missing=drop",
     ):
         assert part in str(caught.value)
 
@@ -186,8 +186,8 @@ def test_segments_without_frames_are_dropped_on_request(tmp_path: Path) -> None:
     (root / "rgb" / "P01" / "P01_00").rename(root / "rgb" / "P01" / "gone")
     source = load_epic(root, missing="drop")
     assert source.notes == (
-        "domain X: dropped 4 of 8 segments, whose videos lack rgb frames: uid 0, 1, 2, 3",
-        "domain Y: dropped 4 of 8 segments, whose videos lack flow frames: uid 12, 13, 14, 15",
+        "domain X: dropped 4 of 8 segments (0, 1, 2, 3) that lack rgb",
+        "domain Y: dropped 4 of 8 segments (12, 13, 14, 15) that lack flow",
     )
     assert (source.domain("X").train, source.domain("Y").test) == ((), ())
     assert (source.domain("X").test, source.domain("Y").train) == (first.domain("X").test, first.domain("Y").train)
@@ -200,7 +200,7 @@ def test_a_long_list_of_dropped_segments_is_cut(tmp_path: Path) -> None:
     root = write_root(tmp_path, annotations=frame)
     shutil.rmtree(root / "rgb" / "P01" / "P01_01")
     (note,) = load_epic(root, missing="drop").notes
-    assert note.endswith("dropped 7 of 8 segments, whose videos lack rgb frames: uid 1, 2, 3, 4, 5, ...")
+    assert note.endswith("dropped 7 of 8 segments (1, 2, 3, 4, 5, ...) that lack rgb")
 
 
 # --- the digest -------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def test_digest_does_not_depend_on_the_order_of_a_listing(name: str, tmp_path: P
         (tmp_path / place).mkdir()
         for n in order:
             (tmp_path / place / name.format(n=n)).write_bytes(files[n])
-        found = frame_files.Place(tmp_path / place, (frame_files.Series("", "frame_"),))
+        found = frame_files.FrameLocation(tmp_path / place, (frame_files.FramePattern("", "frame_"),))
         lines |= {*sample_sizes(found, [9, 10, 99, 100, 119, 120])}
     sizes = " ".join(str(len(files[n])) for n in (9, 10, 99, 100, 119))
     assert lines == {f"frame_*.jpg {sizes} -"}
@@ -328,11 +328,11 @@ def test_utd_tars_equal_their_unpacked_frames(utd: MultiDomainData, tmp_path: Pa
     window = window_at(segment.stop, WindowRule())
     for modality, kept in utd.domain("B").readers.items():
         reader = from_files(kept)
-        place = reader.places[segment.video]
+        place = reader.locations[segment.video]
         assert place.tar
         unpack(place.path, tmp_path / modality)
         unpacked = JpegReader(
-            {segment.video: frame_files.Place(tmp_path / modality, place.series)},
+            {segment.video: frame_files.FrameLocation(tmp_path / modality, place.patterns)},
             channels=reader.channels,
             index=reader.index,
         )

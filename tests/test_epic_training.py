@@ -202,7 +202,7 @@ def test_segments_without_flow_are_dropped_and_noted(
         "domain D2: dropped 1",
     ]
     for note, uid in zip(manifest["data_notes"], ("D1_train_0003", "D2_test_0001"), strict=True):
-        assert note.endswith(f"whose videos lack flow frames: uid {uid}")
+        assert note.endswith(f"({uid}) that lack flow")
     before, after = (read_arrays(p / "predictions.npz")["uid"].tolist() for p in (trained["tars"], path))
     assert after == [uid for uid in before if uid != "D2_test_0001"]
 

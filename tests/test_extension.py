@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny_epic import picture, write_folder, write_root
 
 from mmsada_lab.datasets import open as opening
+from mmsada_lab.datasets.epic.frame_files import FramePattern
 from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX
+from mmsada_lab.datasets.epic.layouts import MODALITIES, FrameModality
 from mmsada_lab.datasets.open import FORMATS, Format, complete_choice, load_data
 from mmsada_lab.errors import UserError
 
@@ -112,3 +117,20 @@ def test_a_choice_is_completed_by_its_format(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(opening, "load_data", lambda text: text)
     monkeypatch.setattr(opening, "shared_modalities", lambda data: (data, "imu"))
     assert complete_choice("features:x", None, overrides={}) == ("sensors", {"modalities": ("features:x", "imu")})
+
+
+def test_a_modality_in_frames_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Depth, one grey track: beside rgb/ and flow/, read at RGB frames, and refused where its frames are missing."""
+    pattern = (FramePattern("", "frame_"),)
+    monkeypatch.setitem(MODALITIES, "depth", FrameModality(1, tracks=pattern, raw_tracks=pattern))
+    root = write_root(tmp_path)
+    for video in ("P01/P01_00", "P01/P01_01", "P02/P02_00", "P02/P02_01"):
+        write_folder(root / "depth" / video, {f"frame_{n:010d}.jpg": picture(5 * n) for n in range(1, 41)})
+    data = load_data(f"epic:{root}")
+    assert [*data.domain("X").readers] == ["rgb", "flow", "depth"]
+    clip = data.domain("X").readers["depth"].read(data.domain("X").train[0], np.array([3, 20]))
+    assert clip.shape == (2, 24, 32, 1)
+    assert np.abs(clip.mean(axis=(1, 2, 3)) - [15, 100]).max() < 1
+    shutil.rmtree(root / "depth" / "P02" / "P02_01")
+    with pytest.raises(UserError, match=r"4 of 8 segments lack depth, .* has no depth frames.*depth/\[P02/\]P02_01"):
+        load_data(f"epic:{root}")

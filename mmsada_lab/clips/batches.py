@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from mmsada_lab.clips.clips import ClipRule, cropped, cut_clips, read_clips, room_for_clips
 from mmsada_lab.clips.device_crops import Boxes, cut_out, resize_on_device
-from mmsada_lab.clips.segments import Domain, MultiDomainData, Picture, Reader, Segment, pictures_of
+from mmsada_lab.clips.segments import Domain, FramePart, MultiDomainData, Reader, Segment, read_frame_parts
 from mmsada_lab.clips.transforms import Crop, sample_crop
 from mmsada_lab.clips.windows import training_window
 from mmsada_lab.errors import UserError
@@ -208,10 +208,11 @@ class TrainingBatches(Dataset[TrainingBatch]):
                 read_clips(clip, reader, segment, training_window(segment, self._rule.window, rng)[None])
         return torch.from_numpy(clips)
 
-    def _pictures(self, reader: Reader, segment: Segment, rng: np.random.Generator) -> Iterator[tuple[Crop, Picture]]:
+    def _pictures(self, reader: Reader, segment: Segment, rng: np.random.Generator) -> Iterator[tuple[Crop, FramePart]]:
         """The pictures of a random window, and a random crop of them."""
         window = training_window(segment, self._rule.window, rng)
-        return cropped(pictures_of(reader, segment, window), partial(sample_crop, rng=rng, offsets=self._rule.offsets))
+        crop = partial(sample_crop, rng=rng, offsets=self._rule.offsets)
+        return cropped(read_frame_parts(reader, segment, window), crop)
 
 
 def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list[Segment]:
