@@ -18,7 +18,7 @@ import pytest
 from mmsada_lab.clips.segments import MultiDomainData, Segment
 from mmsada_lab.datasets.arrays import files as array_files, loader as arrays
 from mmsada_lab.datasets.arrays.loader import load_arrays
-from mmsada_lab.datasets.arrays.readers import layout_of
+from mmsada_lab.datasets.arrays.readers import sample_spec
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 
@@ -253,18 +253,18 @@ def test_large_folders_are_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_missing_files_and_rows_of_nothing(root: Path) -> None:
     (root / "rgb" / "20.npy").unlink()
-    with pytest.raises(UserError, match=r"segment 20 lacks rgb: nothing in .*rgb/20\.npy \(1 of 5 .*missing=drop"):
+    with pytest.raises(UserError, match=r"1 of 5 segments lack rgb, .* 20: nothing in .*rgb/20\.npy; .*missing=drop"):
         load_arrays(root)
     imu = np.load(root / "imu.npy")
     imu[[0, 3]] = np.nan
     np.save(root / "imu.npy", imu)
-    with pytest.raises(UserError, match=r"segment s10 lacks imu: .*imu\.npy, row 0 is all NaN \(2 of 5"):
+    with pytest.raises(UserError, match=r"2 of 5 segments lack imu, such as segment s10: .*imu\.npy, row 0 is all NaN"):
         load_arrays(root)
     full = everything(load_arrays(write_set(root.parent / "full")))
     source = load_arrays(root, missing="drop")
     assert source.notes == (
-        "dropped 2 of 5 segments (s10, 20) that lack imu",
-        "dropped 1 of 5 segments (20) that lack rgb",
+        "segments.csv: dropped 2 of 5 segments (s10, 20) that lack imu",
+        "segments.csv: dropped 1 of 5 segments (20) that lack rgb",
     )
     assert (len(source.domain("A").train), len(source.domain("B").train)) == (0, 1)
     for key, value in everything(source).items():
@@ -517,9 +517,9 @@ def test_files_that_change_while_open(root: Path, monkeypatch: pytest.MonkeyPatc
         source.domain("A").readers["rgb"].read(segment(source, "s10"), np.array([1]))
 
 
-def test_layout_of_nothing() -> None:
+def test_spec_of_nothing() -> None:
     with pytest.raises(UserError, match=r"x has shape \(3, 0\)"):
-        layout_of(np.dtype("f4"), (3, 0), "x")
+        sample_spec(np.dtype("f4"), (3, 0), "x")
 
 
 # --- seeded damage ----------------------------------------------------------------------------------------------
@@ -616,6 +616,6 @@ def test_utd_mhad_as_one_stacked_array(sensors: Path, tmp_path: Path) -> None:
 
 
 def test_headers_are_parsed_once(sensors: Path) -> None:
-    array_files._parsed.cache_clear()
+    array_files._parse.cache_clear()
     load_arrays(sensors)
-    assert array_files._parsed.cache_info().misses < 400 < array_files._parsed.cache_info().hits
+    assert array_files._parse.cache_info().misses < 400 < array_files._parse.cache_info().hits

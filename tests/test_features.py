@@ -163,10 +163,12 @@ def test_archives_and_plain_arrays_together(root: Path) -> None:
 
 def test_segments_without_a_row(root: Path) -> None:
     save(root / "rgb.npz", np.array(UIDS[:4]), features()["rgb"][:4])
-    with pytest.raises(UserError, match=r"segment x lacks rgb: nothing in .*rgb\.npz .*\(1 of 5 .*missing=drop"):
+    with pytest.raises(
+        UserError, match=r"1 of 5 segments lack rgb, such as segment x: nothing in .*rgb\.npz; .*missing=drop"
+    ):
         load_features(root)
     source = load_features(root, missing="drop")
-    assert source.notes == ("dropped 1 of 5 segments (x) that lack rgb",)
+    assert source.notes == ("segments.csv: dropped 1 of 5 segments (x) that lack rgb",)
     assert source.domain("B").test == ()
 
 
@@ -311,12 +313,16 @@ def test_challenge_with_parts_and_rows_missing(challenge: Path) -> None:
     short = {m: array[[3, 0]] for m, array in content["features"].items()}
     more = {"features": short, "narration_ids": [content["narration_ids"][3], "P99_01_0"]}
     (challenge / "target_val.pkl").write_bytes(pickle.dumps(more))
-    with pytest.raises(UserError, match=r"segment P04_01_0 lacks flow: nothing in .* \(3 of 12 .*missing=drop"):
+    with pytest.raises(
+        UserError, match=r"3 of 12 segments lack flow, such as segment P04_01_0: nothing in .*missing=drop"
+    ):
         load_features(challenge)
     source = load_features(challenge, missing="drop")
     assert source.notes[0] == f"no source_val.pkl in {challenge}: source has no test segments"
     assert source.notes[1].startswith(f"ignored 1 of 2 rows (P99_01_0) of {challenge / 'target_val.pkl'}")
-    assert source.notes[2] == "dropped 3 of 12 segments (P04_01_0, P04_01_1, P04_01_2) that lack flow"
+    assert (
+        source.notes[2] == "EPIC_100_uda_*.csv: dropped 3 of 12 segments (P04_01_0, P04_01_1, P04_01_2) that lack flow"
+    )
     assert (source.domain("source").test, len(source.domain("target").test)) == ((), 1)
     assert_challenge_samples(source)
 

@@ -30,10 +30,9 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from mmsada_lab.clips.segments import Frames, MultiDomainData, Reader, Segment
-from mmsada_lab.datasets.epic.annotations import CSV_NAME
 from mmsada_lab.datasets.flow import STRIDE
 from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
-from mmsada_lab.datasets.kitchens.store import SPLITS
+from mmsada_lab.datasets.tables import SEGMENTS_CSV, SPLITS
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_whole
 
@@ -185,7 +184,7 @@ def _write_annotations(destination: Path, data: MultiDomainData) -> None:
             write_whole(destination / f"{domain.name}_{split}.pkl", _pickled(table))
             tables.append(table.assign(domain=domain.name, split=split))
     text = pd.concat(tables, ignore_index=True).to_csv(index=False, lineterminator="\n")
-    write_whole(destination / CSV_NAME, text.encode())
+    write_whole(destination / SEGMENTS_CSV, text.encode())
 
 
 def _table(domain: str, segments: tuple[Segment, ...], classes: tuple[str, ...]) -> pd.DataFrame:

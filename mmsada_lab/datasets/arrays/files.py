@@ -1,8 +1,7 @@
 """Arrays in files, each known by its header and memory-mapped when first asked for; nothing is ever unpickled.
 
-An array may be a `.npy` file, a member of an `.npz`, or a value in a pickled dict. All three are checked against
-the size of their file before a byte of data is touched: a file that was cut, or whose header promises more than
-there is, is found out while loading and not hours into a run.
+An array may be a `.npy` file, a member of an `.npz`, or a value in a pickled dict. Each is compared with the size of
+its file before its data are read: a file that was cut is refused when the data set is loaded, not hours into a run.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from mmsada_lab.errors import UserError
 
 _MAX_HEADER = 10_000  # NumPy's own limit: its header is parsed as a Python literal
 _HEAD = 12 + _MAX_HEADER
-_READERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+_HEADER_READERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 _CHECKED = 2**26
-"""Members of an `.npz` that take no more bytes than this are read once, which holds them against their checksum."""
+"""Members of an `.npz` of up to this many bytes are read once when they are located, to verify their checksum."""
 _LOCAL_HEADER = 30  # bytes before the file name in a zip's local header
 
 
 class StoredArray(Protocol):
-    """The address of an array in a file; small, picklable, and checked against the file when it was made."""
+    """An array in a file: small, picklable, and checked against the file when it was located."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,7 +50,7 @@ class StoredArray(Protocol):
         """The array, memory-mapped where the file allows it.
 
         Raises:
-            UserError: the file is not what it was, or its content is damaged.
+            UserError: the file has changed, or its content is damaged.
         """
 
 
@@ -100,12 +99,12 @@ class CompressedArray:
         """The array, in memory."""
         try:
             with np.load(self.path, allow_pickle=False, max_header_size=_MAX_HEADER) as archive:
-                found: NDArray[Any] = archive[self.member]
+                array: NDArray[Any] = archive[self.member]
         except Exception as error:  # zipfile, zlib and NumPy each have errors of their own for damaged content
             raise _unreadable(self.path, error) from error
-        if found.shape != self.shape or found.dtype != self.dtype:
+        if array.shape != self.shape or array.dtype != self.dtype:
             raise UserError(f"{self.path} has changed since it was opened; start again")
-        return found
+        return array
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +123,16 @@ class PickledArray:
 
     def open(self) -> NDArray[Any]:
         """The array, memory-mapped unless the pickle is of protocol 2."""
-        found: Any = read_pickle_arrays(self.path)
+        value: Any = read_pickle_arrays(self.path)
         for key in self.keys:
-            found = found.get(key) if isinstance(found, dict) else None
-        if not isinstance(found, np.ndarray) or found.shape != self.shape or found.dtype != self.dtype:
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, np.ndarray) or value.shape != self.shape or value.dtype != self.dtype:
             raise UserError(f"{self.path} has changed since it was opened; start again")
-        return found
+        return value
 
 
-def find_npy(path: Path) -> MappedArray:
-    """Read the header of a `.npy` file and hold it against the size of the file.
+def locate_npy(path: Path) -> MappedArray:
+    """Read the header of a `.npy` file and compare it with the size of the file.
 
     Raises:
         UserError: not a `.npy` file, one of objects or records, or one whose size does not fit its header.
@@ -145,8 +144,8 @@ def find_npy(path: Path) -> MappedArray:
         raise _unreadable(path, error) from error
 
 
-def find_npz(path: Path, members: Sequence[str]) -> list[MappedArray | CompressedArray]:
-    """Find members of an `.npz`, by name and in this order.
+def locate_npz(path: Path, members: Sequence[str]) -> list[MappedArray | CompressedArray]:
+    """Read the headers of members of an `.npz`, by name and in this order.
 
     Raises:
         UserError: not an `.npz`, a member is missing, or one is damaged as far as its header tells.
@@ -160,7 +159,7 @@ def find_npz(path: Path, members: Sequence[str]) -> list[MappedArray | Compresse
             return [_member(path, archive, file, member=member) for member in members]
     except UserError:
         raise
-    except Exception as error:  # zipfile raises what it likes on a damaged directory
+    except Exception as error:  # zipfile raises errors of many kinds on a damaged directory
         raise _unreadable(path, error) from error
 
 
@@ -178,8 +177,8 @@ def _member(path: Path, archive: zipfile.ZipFile, file: BinaryIO, *, member: str
         if start + entry.file_size > path.stat().st_size:
             raise UserError(f"{path} ends within {member}; it was cut, so make it again")
         return _mapped(path, head, start=start, stop=start + entry.file_size)
-    shown = _mapped(path, head, stop=entry.file_size)
-    return CompressedArray(path, member, shown.shape, shown.dtype)
+    content_header = _mapped(path, head, stop=entry.file_size)
+    return CompressedArray(path, member, content_header.shape, content_header.dtype)
 
 
 def _mapped(path: Path, head: bytes, *, stop: int, start: int = 0) -> MappedArray:
@@ -191,27 +190,27 @@ def _mapped(path: Path, head: bytes, *, stop: int, start: int = 0) -> MappedArra
     if end > min(len(head), stop - start):
         raise UserError(f"{path} ends within its header, or that has more than {_MAX_HEADER:,} bytes")
     try:
-        shape, fortran, dtype = _parsed(head[:end])
+        shape, fortran, dtype = _parse(head[:end])
     except Exception as error:  # NumPy parses a Python literal, which can fail in many ways
         raise UserError(f"{path} has a damaged header ({type(error).__name__}); write it again with np.save") from error
     if dtype.hasobject or dtype.names or dtype.subdtype:
         raise UserError(f"{path} holds {dtype}, not plain numbers; np.save an array of one number type")
     if len(shape) > 32 or not all(0 <= size < 2**62 for size in shape):
         raise UserError(f"{path} has a damaged header: no array has the shape it claims; write it again with np.save")
-    expected, found = math.prod(shape) * dtype.itemsize, stop - start - end
-    if expected != found:
+    expected, actual = math.prod(shape) * dtype.itemsize, stop - start - end
+    if expected != actual:
         raise UserError(
-            f"{path} has {found:,} bytes of data where its header, shape {tuple(shape)} of {dtype}, promises "
+            f"{path} has {actual:,} bytes of data where its header, shape {tuple(shape)} of {dtype}, promises "
             f"{expected:,}; it was cut or damaged, so make it again"
         )
     return MappedArray(path, tuple(shape), dtype, fortran, start + end, stop)
 
 
 @lru_cache(maxsize=4096)
-def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _parse(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd literals warn before they fail
-        shape, fortran, dtype = _READERS[header[6]](io.BytesIO(header[8:]), max_header_size=_MAX_HEADER)
+        shape, fortran, dtype = _HEADER_READERS[header[6]](io.BytesIO(header[8:]), max_header_size=_MAX_HEADER)
     return shape, fortran, dtype
 
 
