@@ -22,14 +22,12 @@ class FoundModality:
 
     Attributes:
         reader: reads it.
-        lengths: T by uid; a segment that is not among them lacks the modality.
         files: what the digest covers of it, a line each.
         mapped: whether it is read from few memory-mapped files or from memory.
         notes: what the user should be told of it.
     """
 
     reader: ArrayReader
-    lengths: Mapping[str, int]
     files: tuple[str, ...]
     mapped: bool = True
     notes: tuple[str, ...] = ()
@@ -72,7 +70,7 @@ def assemble(
 
 def _find_incomplete(table: SegmentTable, modalities: Mapping[str, FoundModality]) -> Iterator[Incomplete]:
     for modality, found in modalities.items():
-        uids = [row.uid for row in table.rows if row.uid not in found.lengths]
+        uids = [row.uid for row in table.rows if row.uid not in found.reader.lengths]
         if uids:
             reason = found.reader.explain_absence(uids[0])
             yield Incomplete(Path(table.place).name, modality, uids, len(table.rows), reason)
@@ -80,11 +78,10 @@ def _find_incomplete(table: SegmentTable, modalities: Mapping[str, FoundModality
 
 def _domain(name: str, rows: Sequence[SegmentRow], readers: Mapping[str, ArrayReader], table: SegmentTable) -> Domain:
     labels = {label: index for index, label in enumerate(table.classes)}
-    lengths = [reader.lengths() for reader in readers.values()]
     segments: dict[str, list[Segment]] = {split: [] for split in SPLITS}
     for row in rows:
         if row.domain == name:
-            stop = max(by_uid[row.uid] for by_uid in lengths)
+            stop = max(reader.lengths[row.uid] for reader in readers.values())
             label = labels[row.label] if row.label else None
             segments[row.split].append(Segment(row.uid, row.uid, 1, stop, label=label, further=row.further))
     return Domain(name, dict(readers), train=tuple(segments["train"]), test=tuple(segments["test"]))

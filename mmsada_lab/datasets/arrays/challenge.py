@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmsada_lab.datasets.arrays.assembly import FoundModality
-from mmsada_lab.datasets.arrays.files import PickledArray
+from mmsada_lab.datasets.arrays.files import StoredArray, locate_pickled
 from mmsada_lab.datasets.arrays.loader import check_modality, row_numbers, stack, uid_text
 from mmsada_lab.datasets.arrays.table import SegmentRow, SegmentTable
 from mmsada_lab.datasets.epic100 import (
@@ -105,7 +105,7 @@ def _row(row: dict[Any, Any], classes: tuple[str, ...], splits: Mapping[str, str
 
 def _find_modalities(pickles: Pickles, table: SegmentTable) -> tuple[dict[str, FoundModality], list[str]]:
     """Every modality, an array for each pickle that has it; and notes."""
-    arrays: dict[str, list[PickledArray]] = {}
+    arrays: dict[str, list[StoredArray]] = {}
     rows: dict[str, dict[str, tuple[int, int]]] = {}
     keys, notes = {row.uid: (row.domain, row.split) for row in table.rows}, []
     for (domain, split), path in pickles.items():
@@ -125,7 +125,7 @@ def _find_modalities(pickles: Pickles, table: SegmentTable) -> tuple[dict[str, F
     return {m: stack(arrays[m], rows[m], sizes=sizes) for m in sorted(arrays)}, notes
 
 
-def _locate_arrays(path: Path) -> tuple[NDArray[np.str_], dict[str, PickledArray]]:
+def _locate_arrays(path: Path) -> tuple[NDArray[np.str_], dict[str, StoredArray]]:
     """Narration ids and arrays of a pickle, by modality."""
     content = read_pickle_arrays(path)
     if _IDS not in content:
@@ -133,13 +133,13 @@ def _locate_arrays(path: Path) -> tuple[NDArray[np.str_], dict[str, PickledArray
     ids = uid_text(content.pop(_IDS))
     nested = content.get("features")
     prefix, values = (("features",), nested) if isinstance(nested, dict) else ((), content)
-    arrays: dict[str, PickledArray] = {}
+    arrays: dict[str, StoredArray] = {}
     for key, value in values.items():
         name = check_modality(str(key).lower(), path)
         if not isinstance(value, np.ndarray) or value.shape[:1] != ids.shape or name in arrays:
             shown = f"an array {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
             raise UserError(f"{path}: {key} is {shown}; each modality must be one array with {len(ids)} rows")
-        arrays[name] = PickledArray(path, (*prefix, str(key)), value.shape, value.dtype)
+        arrays[name] = locate_pickled(path, (*prefix, str(key)), value)
     if not arrays:
         raise UserError(f"{path} has {_IDS} but no features; found {', '.join(map(str, content)) or 'nothing else'}")
     return ids, arrays

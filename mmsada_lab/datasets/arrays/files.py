@@ -11,11 +11,11 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,20 +31,23 @@ _CHECKED = 2**26
 _LOCAL_HEADER = 30  # bytes before the file name in a zip's local header
 
 
-class StoredArray(Protocol):
-    """An array in a file: small, picklable, and checked against the file when it was located."""
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """An array in a file: small, picklable, and checked against the file when it was located.
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape."""
+    Attributes:
+        path: the file.
+        place: where it is in it, for messages.
+        shape: its shape.
+        dtype: type of its numbers.
+        load: reads it, or maps it into memory.
+    """
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of its numbers."""
-
-    @property
-    def place(self) -> str:
-        """Where it is, for messages."""
+    path: Path
+    place: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    load: Callable[[], Any]
 
     def open(self) -> NDArray[Any]:
         """The array, memory-mapped where the file allows it.
@@ -52,86 +55,18 @@ class StoredArray(Protocol):
         Raises:
             UserError: the file has changed, or its content is damaged.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class MappedArray:
-    """An array that lies in a file byte by byte, from `start`: a `.npy` file or an uncompressed member."""
-
-    path: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    fortran: bool
-    start: int
-    stop: int
-
-    @property
-    def place(self) -> str:
-        """The file."""
-        return str(self.path)
-
-    def open(self) -> NDArray[Any]:
-        """The array, memory-mapped and read-only."""
         try:
-            if self.path.stat().st_size < self.stop:
-                raise UserError(f"{self.path} has become shorter since it was opened; start again")
-            order: Any = "F" if self.fortran else "C"
-            return np.memmap(self.path, self.dtype, "r", offset=self.start, shape=self.shape, order=order)
-        except (OSError, ValueError) as error:
-            raise _unreadable(self.path, error) from error
-
-
-@dataclass(frozen=True, slots=True)
-class CompressedArray:
-    """A compressed member of an `.npz`: it has to be read as a whole."""
-
-    path: Path
-    member: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def place(self) -> str:
-        """File and member."""
-        return f"{self.path} ({self.member})"
-
-    def open(self) -> NDArray[Any]:
-        """The array, in memory."""
-        try:
-            with np.load(self.path, allow_pickle=False, max_header_size=_MAX_HEADER) as archive:
-                array: NDArray[Any] = archive[self.member]
+            array = self.load()
+        except UserError:
+            raise
         except Exception as error:  # zipfile, zlib and NumPy each have errors of their own for damaged content
             raise _unreadable(self.path, error) from error
-        if array.shape != self.shape or array.dtype != self.dtype:
+        if not isinstance(array, np.ndarray) or array.shape != self.shape or array.dtype != self.dtype:
             raise UserError(f"{self.path} has changed since it was opened; start again")
         return array
 
 
-@dataclass(frozen=True, slots=True)
-class PickledArray:
-    """An array in a pickled dict, at the end of a path of keys."""
-
-    path: Path
-    keys: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def place(self) -> str:
-        """File and keys."""
-        return f"{self.path} ({', '.join(self.keys)})"
-
-    def open(self) -> NDArray[Any]:
-        """The array, memory-mapped unless the pickle is of protocol 2."""
-        value: Any = read_pickle_arrays(self.path)
-        for key in self.keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        if not isinstance(value, np.ndarray) or value.shape != self.shape or value.dtype != self.dtype:
-            raise UserError(f"{self.path} has changed since it was opened; start again")
-        return value
-
-
-def locate_npy(path: Path) -> MappedArray:
+def locate_npy(path: Path) -> StoredArray:
     """Read the header of a `.npy` file and compare it with the size of the file.
 
     Raises:
@@ -144,7 +79,7 @@ def locate_npy(path: Path) -> MappedArray:
         raise _unreadable(path, error) from error
 
 
-def locate_npz(path: Path, members: Sequence[str]) -> list[MappedArray | CompressedArray]:
+def locate_npz(path: Path, members: Sequence[str]) -> list[StoredArray]:
     """Read the headers of members of an `.npz`, by name and in this order.
 
     Raises:
@@ -156,14 +91,20 @@ def locate_npz(path: Path, members: Sequence[str]) -> list[MappedArray | Compres
             lacking = [member for member in members if member not in names]
             if lacking:
                 raise UserError(f"{path} lacks the arrays {', '.join(lacking)}; found {', '.join(names) or 'none'}")
-            return [_member(path, archive, file, member=member) for member in members]
+            return [_locate_member(path, archive, file, member=member) for member in members]
     except UserError:
         raise
     except Exception as error:  # zipfile raises errors of many kinds on a damaged directory
         raise _unreadable(path, error) from error
 
 
-def _member(path: Path, archive: zipfile.ZipFile, file: BinaryIO, *, member: str) -> MappedArray | CompressedArray:
+def locate_pickled(path: Path, keys: Sequence[str], array: NDArray[Any]) -> StoredArray:
+    """An array in a pickled dict, at the end of a path of keys; memory-mapped unless the pickle is of protocol 2."""
+    load = partial(_read_pickled, path, tuple(keys))
+    return StoredArray(path, f"{path} ({', '.join(keys)})", array.shape, array.dtype, load)
+
+
+def _locate_member(path: Path, archive: zipfile.ZipFile, file: BinaryIO, *, member: str) -> StoredArray:
     entry = archive.getinfo(f"{member}.npy")
     with archive.open(entry) as content:
         head = content.read(_HEAD)
@@ -177,11 +118,12 @@ def _member(path: Path, archive: zipfile.ZipFile, file: BinaryIO, *, member: str
         if start + entry.file_size > path.stat().st_size:
             raise UserError(f"{path} ends within {member}; it was cut, so make it again")
         return _mapped(path, head, start=start, stop=start + entry.file_size)
-    content_header = _mapped(path, head, stop=entry.file_size)
-    return CompressedArray(path, member, content_header.shape, content_header.dtype)
+    described = _mapped(path, head, stop=entry.file_size)
+    load = partial(_read_member, path, member)
+    return StoredArray(path, f"{path} ({member})", described.shape, described.dtype, load)
 
 
-def _mapped(path: Path, head: bytes, *, stop: int, start: int = 0) -> MappedArray:
+def _mapped(path: Path, head: bytes, *, stop: int, start: int = 0) -> StoredArray:
     """The array whose header begins at `start` and whose data must end at `stop`."""
     width = {1: 2, 2: 4}.get(head[6] if len(head) > 6 else 0)
     if head[:6] != b"\x93NUMPY" or width is None:
@@ -203,7 +145,8 @@ def _mapped(path: Path, head: bytes, *, stop: int, start: int = 0) -> MappedArra
             f"{path} has {actual:,} bytes of data where its header, shape {tuple(shape)} of {dtype}, promises "
             f"{expected:,}; it was cut or damaged, so make it again"
         )
-    return MappedArray(path, tuple(shape), dtype, fortran, start + end, stop)
+    load = partial(_map, path, dtype, tuple(shape), order="F" if fortran else "C", span=(start + end, stop))
+    return StoredArray(path, str(path), tuple(shape), dtype, load)
 
 
 @lru_cache(maxsize=4096)
@@ -212,6 +155,24 @@ def _parse(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         warnings.simplefilter("ignore")  # odd literals warn before they fail
         shape, fortran, dtype = _HEADER_READERS[header[6]](io.BytesIO(header[8:]), max_header_size=_MAX_HEADER)
     return shape, fortran, dtype
+
+
+def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], *, order: Any, span: tuple[int, int]) -> Any:
+    if path.stat().st_size < span[1]:
+        raise UserError(f"{path} has become shorter since it was opened; start again")
+    return np.memmap(path, dtype, "r", offset=span[0], shape=shape, order=order)
+
+
+def _read_member(path: Path, member: str) -> Any:
+    with np.load(path, allow_pickle=False, max_header_size=_MAX_HEADER) as archive:
+        return archive[member]
+
+
+def _read_pickled(path: Path, keys: tuple[str, ...]) -> Any:
+    value: Any = read_pickle_arrays(path)
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

@@ -104,12 +104,10 @@ def stack(
         nan_rows: whether a segment whose row is nothing but NaN lacks the modality.
     """
     spec = _common([(sample_spec(array.dtype, array.shape[1:], array.place), array.place) for array in arrays])
-    reader = StackedReader(arrays, rows, spec=spec)
-    blank = reader.blank_rows() if nan_rows else set()
-    lengths = {uid: length for uid, length in reader.lengths().items() if uid not in blank}
+    reader = StackedReader(arrays, rows, spec=spec, nan_rows=nan_rows)
     order = hashlib.sha256(json.dumps(list(rows.items())).encode()).hexdigest()
     shapes = [f"{array.dtype.str} {array.shape}" for array in arrays]
-    return FoundModality(reader, lengths, (*sizes, *shapes, order), notes=tuple(notes))
+    return FoundModality(reader, (*sizes, *shapes, order), notes=tuple(notes))
 
 
 def uid_text(uids: Any) -> NDArray[np.str_]:
@@ -181,7 +179,7 @@ def _folder(folder: Path, sizes: Mapping[str, int], *, table: SegmentTable, keep
     notes = (f"ignored {count(extra, 'file')} in {folder} that no row of {table.place} names",) if extra else ()
     files = tuple(f"{folder.name}/{uid} {sizes[uid]}" for uid in sorted(uids))
     reader = FolderReader(folder, lengths, spec=_common(specs), keep=keep)
-    return FoundModality(reader, lengths, files, mapped=keep, notes=notes)
+    return FoundModality(reader, files, mapped=keep, notes=notes)
 
 
 def _refuse_path(uid: str, folder: Path, table: SegmentTable) -> None:

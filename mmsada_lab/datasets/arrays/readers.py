@@ -64,12 +64,13 @@ class ArrayReader(ABC):
         kind: of the modality.
         channels: C of what it returns.
         mirror_negates: empty; what an array holds is not known.
+        lengths: T, the number of samples, by uid; 1 of a vector. A segment that is not there lacks the modality.
     """
 
     mirror_negates: tuple[int, ...] = ()
 
-    def __init__(self, spec: SampleSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: SampleSpec, lengths: Mapping[str, int]) -> None:
+        self._spec, self.lengths = spec, dict(lengths)
         self.kind: Kind = spec.kind
         self.channels = spec.channels
 
@@ -95,12 +96,8 @@ class ArrayReader(ABC):
         return 1, segment.stop
 
     def length(self, segment: Segment) -> int:
-        """T, the number of samples this modality has of a segment; 1 of a vector."""
-        return self.lengths()[segment.uid]
-
-    @abstractmethod
-    def lengths(self) -> Mapping[str, int]:
-        """T by uid, of all segments that have this modality."""
+        """The number of samples of a segment."""
+        return self.lengths[segment.uid]
 
     @abstractmethod
     def place(self, uid: str) -> str:
@@ -136,27 +133,27 @@ class StackedReader(ArrayReader):
         arrays: the arrays.
         rows: uid -> (index of its array, row in it).
         spec: what each row is.
+        nan_rows: whether a segment whose row is nothing but NaN lacks the modality.
     """
 
-    def __init__(self, arrays: Sequence[StoredArray], rows: Mapping[str, tuple[int, int]], *, spec: SampleSpec) -> None:
-        super().__init__(spec)
+    def __init__(
+        self,
+        arrays: Sequence[StoredArray],
+        rows: Mapping[str, tuple[int, int]],
+        *,
+        spec: SampleSpec,
+        nan_rows: bool = False,
+    ) -> None:
         self.arrays, self.rows = tuple(arrays), dict(rows)
         self._open: dict[int, NDArray[Any]] = {}
-
-    def lengths(self) -> Mapping[str, int]:
-        """T by uid."""
-        lengths = [1 if self.kind == "vector" else array.shape[1] for array in self.arrays]
-        return {uid: lengths[number] for uid, (number, _) in self.rows.items()}
-
-    def length(self, segment: Segment) -> int:
-        """T of a segment."""
-        number, _ = self.rows[segment.uid]
-        return 1 if self.kind == "vector" else self.arrays[number].shape[1]
+        lengths = [1 if spec.kind == "vector" else array.shape[1] for array in arrays]
+        blank = self._blank_rows() if nan_rows else set()
+        super().__init__(spec, {uid: lengths[index] for uid, (index, _) in rows.items() if uid not in blank})
 
     def place(self, uid: str) -> str:
         """File and row."""
-        number, row = self.rows[uid]
-        return f"{self.arrays[number].place}, row {row}"
+        index, row = self.rows[uid]
+        return f"{self.arrays[index].place}, row {row}"
 
     def explain_absence(self, uid: str) -> str:
         """A row of NaN, or no row at all."""
@@ -164,31 +161,28 @@ class StackedReader(ArrayReader):
             return f"{self.place(uid)} is all NaN"
         return f"nothing in {', '.join(array.place for array in self.arrays)}"
 
-    def blank_rows(self) -> set[str]:
-        """Uids whose row is nothing but NaN: how an array of equal rows leaves a segment out.
-
-        Only the first number of most rows is read.
-        """
+    def _blank_rows(self) -> set[str]:
+        """Uids whose row is nothing but NaN; only the first number of most rows is read."""
         blank = set()
-        for number, stored in enumerate(self.arrays):
+        for index, stored in enumerate(self.arrays):
             if stored.dtype.kind != "f":
                 continue
-            array = self._array(number)
+            array = self._array(index)
             first: Any = (slice(None), *[0] * (array.ndim - 1))
             candidates = np.isnan(array[first])  # (N,)
-            rows = {uid: row for uid, (index, row) in self.rows.items() if index == number and candidates[row]}
+            rows = {uid: row for uid, (number, row) in self.rows.items() if number == index and candidates[row]}
             blank |= {uid for uid, row in rows.items() if np.isnan(array[row]).all()}
         return blank
 
     def _samples(self, uid: str) -> NDArray[Any]:
-        number, row = self.rows[uid]
-        samples: NDArray[Any] = self._array(number)[row]
+        index, row = self.rows[uid]
+        samples: NDArray[Any] = self._array(index)[row]
         return samples
 
-    def _array(self, number: int) -> NDArray[Any]:
-        if number not in self._open:
-            self._open[number] = self.arrays[number].open()
-        return self._open[number]
+    def _array(self, index: int) -> NDArray[Any]:
+        if index not in self._open:
+            self._open[index] = self.arrays[index].open()
+        return self._open[index]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
@@ -205,13 +199,9 @@ class FolderReader(ArrayReader):
     """
 
     def __init__(self, folder: Path, lengths: Mapping[str, int], *, spec: SampleSpec, keep: bool) -> None:
-        super().__init__(spec)
-        self.folder, self._lengths, self._keep = folder, dict(lengths), keep
+        super().__init__(spec, lengths)
+        self.folder, self._keep = folder, keep
         self._kept: dict[str, NDArray[Any]] = {}
-
-    def lengths(self) -> Mapping[str, int]:
-        """T by uid."""
-        return self._lengths
 
     def place(self, uid: str) -> str:
         """The file."""
@@ -222,7 +212,7 @@ class FolderReader(ArrayReader):
             return self._kept[uid]
         stored = locate_npy(Path(self.place(uid)))
         spec = sample_spec(stored.dtype, stored.shape, stored.place)
-        if spec != self._spec or self._lengths[uid] != (1 if self.kind == "vector" else stored.shape[0]):
+        if spec != self._spec or self.lengths[uid] != (1 if self.kind == "vector" else stored.shape[0]):
             raise UserError(f"{stored.place} has changed since the data set was opened; start again")
         samples = stored.open()
         if self._keep:
