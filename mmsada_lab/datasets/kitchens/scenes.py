@@ -9,15 +9,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mmsada_lab.clips.segments import Frames
 from mmsada_lab.datasets.kitchens import sprites
-from mmsada_lab.datasets.kitchens.canvas import Floats, Generator, Picture, Scene, empty_scene, paste, shoot
+from mmsada_lab.datasets.kitchens.canvas import Floats, Generator, Scene, empty_scene, film, paste
 from mmsada_lab.datasets.kitchens.looks import Look
 from mmsada_lab.datasets.kitchens.motion import between, circle, phase, pointing, poses, swing
 from mmsada_lab.datasets.kitchens.sprites import Sprite
 from mmsada_lab.datasets.kitchens.surfaces import colour, shade, surface
 
 
-def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Picture:
+def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Frames:
     """Render a segment at twice the size of its frames, `(T, 72, 128, 3)` RGB.
 
     The same random stream gives `put` the frames of `take`, and `close` those of `open`, in reverse.
@@ -25,8 +26,8 @@ def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Pictur
     backwards = {"put": "take", "close": "open"}
     scene = empty_scene(look, rng, frames)
     ACTIONS[backwards.get(verb, verb)](scene)
-    pictures = shoot(scene)
-    return np.ascontiguousarray(pictures[::-1]) if verb in backwards else pictures
+    filmed = film(scene)
+    return np.ascontiguousarray(filmed[::-1]) if verb in backwards else filmed
 
 
 def _take(scene: Scene) -> None:
@@ -58,7 +59,7 @@ def _open_door(scene: Scene) -> None:
     left = -0.5 * wide
     _interior(scene, wide, high, (0.0, -2.0))
     panel = _panel(look, rng, wide, high)
-    door = Sprite(panel.picture, (0.0, high / 2))
+    door = Sprite(panel.image, (0.0, high / 2))
     reach, turn = phase(scene.frames, look.reach)
     angle = turn * rng.uniform(1.25, 1.45)
     slant = poses((left, -2.0), 0.0, scale=(np.cos(angle), 1.0))
@@ -178,9 +179,9 @@ def _follow(scene: Scene, handle: Floats, reach: Floats) -> None:
 
 def _panel(look: Look, rng: Generator, wide: float, high: float) -> Sprite:
     """A front with its handle: panelled, slatted or plain, in one of the three materials."""
-    picture = np.full((round(high), round(wide), 4), 255, np.uint8)
-    picture[..., :3] = surface(look.front, rng, (round(high), round(wide)))
-    panel, tint = Sprite(picture, (wide / 2, high / 2)), colour(rng, (0.0, 0.4), (0.1, 1.0))
+    image = np.full((round(high), round(wide), 4), 255, np.uint8)
+    image[..., :3] = surface(look.front, rng, (round(high), round(wide)))
+    panel, tint = Sprite(image, (wide / 2, high / 2)), colour(rng, (0.0, 0.4), (0.1, 1.0))
     sprites.patch(panel, (0, 0), (wide - 1, high - 1), shade(tint, 0.3), thickness=2)
     x, y = (wide - 7, high / 2) if high > 20 else (wide / 2, high / 2)
     if look.handle == 0:
@@ -219,9 +220,9 @@ def _swirl(rng: Generator, radius: float) -> Sprite:
 
 def _stamp(under: Sprite, sprite: Sprite, matrix: Floats) -> None:
     """Draw one sprite on the opaque part of another, in place."""
-    paste_on = np.ascontiguousarray(under.picture[..., :3])
+    paste_on = np.ascontiguousarray(under.image[..., :3])
     paste(paste_on, sprite, matrix)
-    under.picture[..., :3] = np.where(under.picture[..., 3:] > 0, paste_on, 0)
+    under.image[..., :3] = np.where(under.image[..., 3:] > 0, paste_on, 0)
 
 
 ACTIONS: dict[str, Callable[[Scene], None]] = {
