@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 from tiny_epic import FORMS, add_to_tar, colour, picture, video_files, write_folder, write_tar
 
 from mmsada_lab.clips.segments import Frames, Segment, read_frame_parts
 from mmsada_lab.clips.windows import WindowRule, window_at
-from mmsada_lab.datasets.epic import frame_files, jpeg_reader, tar_index
+from mmsada_lab.datasets.epic import frame_files, tar_index
 from mmsada_lab.datasets.epic.frame_files import FrameLocation, FramePattern
 from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
 from mmsada_lab.datasets.epic.kept_frames import KeptFrames
@@ -106,13 +107,13 @@ def test_frames_beyond_either_end_are_the_end(video: Path) -> None:
 
 def test_order_and_repeats_are_kept_and_decoded_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
-    plain = jpeg_reader._decode
+    decode = simplejpeg.decode_jpeg
 
-    def counted(data: bytes, colours: str, *, out: Frames) -> ValueError | None:
+    def counted(data: bytes, **options: Any) -> Frames:
         decoded.append(data)
-        return plain(data, colours, out=out)
+        return decode(data, **options)
 
-    monkeypatch.setattr(jpeg_reader, "_decode", counted)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", counted)
     clip = rgb_reader(video / "rgb").read(SEGMENT, np.array([9, 3, 9, 9, 5]))
     np.testing.assert_allclose(clip.mean((1, 2))[:, 0], [45, 15, 45, 45, 25], atol=2)
     assert decoded == [(video / "rgb" / f"frame_{number:010d}.jpg").read_bytes() for number in (3, 5, 9)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -126,57 +125,37 @@ def _decode_tracks(
     tracks: tuple[Track, ...], numbers: NDArray[np.int64], colours: str
 ) -> Iterator[tuple[int, int, Image]]:
     """Channel, number and pixels of frames `(T,)` of every track; all must have the first one's size."""
-    image: Image | None = None
+    image, first = None, ""
     for channel, track in enumerate(tracks):
         positions = track.locate(numbers)
         for number, position, data in zip(numbers.tolist(), positions.tolist(), track.payloads(positions), strict=True):
-            if image is None:
-                first = _FrameName(track, position)
-                image = np.empty((*_image_size(data, first), 3 if colours == "RGB" else 1), dtype=np.uint8)
-            failure = _decode(data, colours, out=image)
-            if failure is not None:
-                raise _explain(failure, data, _FrameName(track, position), first=first, shape=image.shape)
+            try:
+                if image is None:
+                    image = np.empty((*_image_size(data), 3 if colours == "RGB" else 1), dtype=np.uint8)
+                    first = track.label(position)
+                decoded = simplejpeg.decode_jpeg(data, colorspace=colours, buffer=image)
+                if decoded.shape != image.shape:
+                    raise ValueError(f"{decoded.shape} in place of {image.shape}")
+            except ValueError as error:
+                raise _explain(error, data, track.label(position), image=image, first=first) from error
             yield channel, number, image
 
 
-class _FrameName(NamedTuple):
-    """A frame of a track; its name is spelt only where an error needs it."""
-
-    track: Track
-    position: int
-
-    def __str__(self) -> str:
-        return self.track.label(self.position)
-
-
-def _image_size(data: bytes, name: _FrameName) -> tuple[int, int]:
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError as error:
-        raise _undecodable(name, error) from error
+def _image_size(data: bytes) -> tuple[int, int]:
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     if height * width > MOST_PIXELS_PER_BYTE * len(data):
-        raise _undecodable(name, ValueError(f"{width}x{height} pixels in {len(data):,} bytes"))
+        raise ValueError(f"{width}x{height} pixels in {len(data):,} bytes")
     return height, width
 
 
-def _decode(data: bytes, colours: str, *, out: Image) -> ValueError | None:
-    """Decode an image into an array; returns the error if it is not whole or of another size."""
+def _explain(error: ValueError, data: bytes, name: str, *, image: Image | None, first: str) -> UserError:
+    """Why a frame could not be decoded into the array that was made for the clip's first one."""
     try:
-        image = simplejpeg.decode_jpeg(data, colorspace=colours, buffer=out)
-    except ValueError as error:
-        return error
-    return None if image.shape == out.shape else ValueError(f"{image.shape} in place of {out.shape}")
-
-
-def _undecodable(name: _FrameName, error: ValueError) -> UserError:
+        height, width = _image_size(data)
+    except ValueError as cause:
+        error = cause
+    else:
+        if image is not None and (height, width) != image.shape[:2]:
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            return UserError(f"{name} is {width}x{height}, but the clip began with {size} frames, {first}")
     return UserError(f"{name} is not a whole JPEG picture ({error}); copy or extract this frame again")
-
-
-def _explain(
-    failure: ValueError, data: bytes, name: _FrameName, *, first: _FrameName, shape: tuple[int, ...]
-) -> UserError:
-    """Why a frame could not be decoded into an array that was made for the clip's first one."""
-    (height, width), (rows, columns, _) = _image_size(data, name), shape
-    if (height, width) != (rows, columns):
-        return UserError(f"{name} is {width}x{height}, but the clip began with {columns}x{rows} frames, {first}")
-    return _undecodable(name, failure)
