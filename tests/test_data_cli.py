@@ -520,7 +520,7 @@ def test_the_examples_of_the_help_work(
     if command == "check":
         import_videos(clips, tmp_path / "frames", algorithm="dis", height=16, jobs=1)
     real, asked = export.export_kitchens, list[ExperimentConfig]()
-    monkeypatch.setattr("mmsada_lab.datasets.kitchens.loader.open_kitchens", lambda _: load_kitchens(TINY))
+    monkeypatch.setattr("mmsada_lab.datasets.kitchens.loader.load_kitchens", lambda _: load_kitchens(TINY))
     monkeypatch.setattr(export, "export_kitchens", lambda to, *_, **__: real(to, TINY, tar=True))
     monkeypatch.setattr("mmsada_lab.experiment.run_experiment", lambda config, *_, **__: asked.append(config))
     for words in examples(command):

@@ -41,7 +41,7 @@ FORMATS: dict[str, Format] = {
     "kitchens": Format(
         syntax="kitchens",
         help="embedded, nothing to download; knobs: kitchens:appearance=0.5,motion=0",
-        opener="mmsada_lab.datasets.kitchens.loader:open_kitchens",
+        opener="mmsada_lab.datasets.kitchens.loader:load_kitchens",
     ),
     "epic": Format(
         syntax="epic:ROOT",
@@ -130,7 +130,10 @@ def complete_choice(data: str, preset: str | None, *, overrides: Mapping[str, An
 
 def describe_formats() -> str:
     """How each format is written, what it holds and its options, for the help of a command."""
-    formats = [f"{known.syntax} ({'; '.join([known.help, *_describe_options(known)])})" for known in FORMATS.values()]
+    formats = []
+    for known in FORMATS.values():
+        options = [f"{name}={v if isinstance(v, str) else '|'.join(v)}" for name, v in known.options.items()]
+        formats.append(f"{known.syntax} ({'; '.join([known.help, *options])})")
     return f"{', '.join(formats)}. Options follow a comma: epic:ROOT,missing=drop"
 
 
@@ -140,11 +143,6 @@ def describe_presets() -> str:
     for name, known in FORMATS.items():
         names.setdefault(known.preset, []).append(name)
     return "; ".join(f"{preset} for {', '.join(formats)}" for preset, formats in names.items())
-
-
-def _describe_options(data_format: Format) -> list[str]:
-    options = data_format.options.items()
-    return [f"{name}={values if isinstance(values, str) else '|'.join(values)}" for name, values in options]
 
 
 def _split_options(specification: str, data_format: Format) -> tuple[str, dict[str, str]]:

@@ -82,19 +82,14 @@ def _read_tables(root: Path, pickles: Pickles, splits: Mapping[str, str]) -> Seg
         raise UserError(f"no {EPIC100_TABLES} in {root} or {root / 'annotations'}; the labels are in these tables")
     listed = read_epic100_uda(folder)
     used = listed[[key in pickles for key in zip(listed.domain, listed.split, strict=True)]]
-    classes = _classes(listed, folder)
+    most = max([EPIC100_CLASSES, *(number + 1 for number in listed.verb_class.dropna().unique().tolist())])
+    if most > 10 * EPIC100_CLASSES:
+        raise UserError(f"{folder} has verb class {most - 1}; EPIC-100 has {EPIC100_CLASSES}, numbered from 0")
+    classes = name_classes(listed, range(most), known=verb_keys(folder / EPIC100_VERBS))
     rows = tuple(_row(row, classes, splits) for row in used.to_dict("records"))
     if not rows:
         raise UserError(f"{folder} lists no segment of {', '.join(path.name for path in pickles.values())}")
     return SegmentTable(rows, classes, str(folder / EPIC100_TABLES))
-
-
-def _classes(listed: pd.DataFrame, folder: Path) -> tuple[str, ...]:
-    """A name for each verb class: that of the challenge's own list if it is there, else its commonest verb."""
-    most = max([EPIC100_CLASSES, *(number + 1 for number in listed.verb_class.dropna().unique().tolist())])
-    if most > 10 * EPIC100_CLASSES:
-        raise UserError(f"{folder} has verb class {most - 1}; EPIC-100 has {EPIC100_CLASSES}, numbered from 0")
-    return name_classes(listed, range(most), known=verb_keys(folder / EPIC100_VERBS))
 
 
 def _row(row: dict[Any, Any], classes: tuple[str, ...], splits: Mapping[str, str]) -> SegmentRow:

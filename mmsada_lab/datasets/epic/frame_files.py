@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,12 +35,7 @@ class FramePattern(NamedTuple):
 
     def match(self, name: str) -> re.Match[str] | None:
         """Match a bare file name; group 1 is the frame number. Any number of leading zeros will do."""
-        return _compile(self.stem).fullmatch(name)
-
-
-@cache
-def _compile(stem: str) -> re.Pattern[str]:
-    return re.compile(rf"{stem}(\d{{1,18}})\.jpe?g", re.IGNORECASE)
+        return re.fullmatch(rf"{self.stem}(\d{{1,18}})\.jpe?g", name, re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +195,11 @@ def _tar_track(tar: Path, index: TarIndex, pattern: FramePattern) -> Track:
     numbers, digits = index.numbers[rows, 1], index.numbers[rows, 2]
     names = None
     usual = [(members[n][1], index.forms[n][1]) for n in forms] == [(pattern.stem, ".jpg")]
-    if not usual or not np.array_equal(digits, np.maximum(digits[0], _digits(numbers))):
+    if not usual or not np.array_equal(digits, np.maximum(digits[0], np.char.str_len(numbers.astype(str)))):
         entries = index.numbers[rows].tolist()
         spelt = [f"{members[n][1]}{number:0{width}d}{index.forms[n][1]}" for n, number, width in entries]
         names = np.array([os.fsencode(name) for name in spelt])
     return _refuse_twice(Track(tar, pattern, int(digits[0]), numbers, names, index.spans[rows]))
-
-
-def _digits(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many digits numbers have, `(N,)`."""
-    return np.searchsorted(10 ** np.arange(1, 18), numbers, side="right").astype(np.int64) + 1
 
 
 def _split_member(before: str, video: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ search expands the template and an error shows it, so the two cannot differ.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -153,16 +153,12 @@ def _fill(template: str, names: Mapping[str, str]) -> str:
     return re.sub(r"<(\w+)>", lambda word: names[word[1]], template)
 
 
-def _candidates(layout: Layout, names: Mapping[str, str]) -> Iterator[str]:
-    for template in expand(layout.template):
-        yield from expand(_fill(template, names))
-
-
 def _find(
     root: Path, layout: Layout, names: Mapping[str, str], is_folder: Callable[[Path], bool]
 ) -> FrameLocation | None:
     patterns = layout.patterns(names["modality"])
-    for candidate in _candidates(layout, names):
+    filled = [_fill(template, names) for template in expand(layout.template)]
+    for candidate in (path for template in filled for path in expand(template)):
         path = root / candidate
         if not is_folder(path.parent):
             continue
@@ -185,13 +181,11 @@ def _has_tracks(tar: FrameLocation) -> bool:
 
 
 def _explain_absence(root: Path, names: Mapping[str, str]) -> str:
-    paths = "; ".join(_describe(layout, names) for layout in LAYOUTS)
+    paths = [
+        f"{_fill(layout.template, names)} with {' and '.join(map(str, layout.patterns(names['modality'])))}"
+        for layout in LAYOUTS
+    ]
     return (
         f"video {names['video']!r} has no {names['modality']} frames. Looked in {root} for a folder or a tar (.tar) at "
-        f"{paths}. Put it at one of these places"
+        f"{'; '.join(paths)}. Put it at one of these places"
     )
-
-
-def _describe(layout: Layout, names: Mapping[str, str]) -> str:
-    files = " and ".join(map(str, layout.patterns(names["modality"])))
-    return f"{_fill(layout.template, names)} with {files}"

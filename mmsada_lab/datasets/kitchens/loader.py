@@ -126,11 +126,6 @@ class Planned:
         return f"{DOMAINS[self.domain]}_{SPLITS[self.split]}_{self.index:04d}"
 
 
-def open_kitchens(knobs: str) -> MultiDomainData:
-    """Open the kitchens with knobs as text, see `parse_knobs`."""
-    return load_kitchens(parse_knobs(knobs))
-
-
 def parse_knobs(text: str) -> Kitchens:
     """Read knobs as a specification has them: ``appearance=0.5,motion=0``, or nothing.
 
@@ -151,16 +146,16 @@ def parse_knobs(text: str) -> Kitchens:
 
 
 def load_kitchens(
-    kitchens: Kitchens | None = None, *, cache_dir: Path | None = None, workers: int | None = None
+    kitchens: Kitchens | str = "", *, cache_dir: Path | None = None, workers: int | None = None
 ) -> MultiDomainData:
     """Load the kitchens, generating them first unless they are in the cache.
 
     Args:
-        kitchens: the knobs; the calibrated defaults if None.
+        kitchens: the knobs, also as text (see `parse_knobs`); by default those that were calibrated.
         cache_dir: in place of the user's cache folder (or of the environment variable MMSADA_CACHE).
         workers: processes that generate; all processors if None, none but this one if 1. The pixels are the same.
     """
-    kitchens = kitchens or Kitchens()
+    kitchens = parse_knobs(kitchens) if isinstance(kitchens, str) else kitchens
     plan = plan_segments(kitchens)
     folder = cache_root(cache_dir) / f"kitchens-{kitchens.digest}"
     ensure_folder(folder, [_entry(p) for p in plan], partial(_render_all, kitchens, plan, workers or cpu_count()))
