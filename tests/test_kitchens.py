@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -266,6 +267,17 @@ def test_a_half_written_folder_is_made_anew(tmp_path: Path, damage: str) -> None
     assert stored(folder) == {2}
     assert kitchen_store.load_entries(folder) == [ENTRY]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_cache_with_line_ends_of_earlier_versions_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    kitchen_store.ensure_folder(folder, [ENTRY], lambda: pictures(1))
+    table = (folder / "segments.csv").read_bytes().replace(b"\n", b"\r\n")
+    (folder / "segments.csv").write_bytes(table)
+    sizes = json.loads((folder / "complete.json").read_text()) | {"segments.csv": len(table)}
+    (folder / "complete.json").write_text(json.dumps(sizes))
+    kitchen_store.ensure_folder(folder, [ENTRY], lambda: pictures(2))
+    assert (kitchen_store.load_entries(folder), stored(folder)) == ([ENTRY], {1})
 
 
 def test_a_failed_generation_leaves_nothing(tmp_path: Path) -> None:
