@@ -36,7 +36,7 @@ def large_kitchens(root: Path, *, videos: int) -> dict[str, Path]:
     """Make the same videos as folders and as tars below a folder, unless they are there already.
 
     Args:
-        root: where ``folder`` and ``tar`` lie, two data sets for the `epic` door with training segments alone.
+        root: where ``folder`` and ``tar`` lie, two data sets of the format `epic:` with training segments alone.
         videos: of each of two kitchens, one segment each.
     """
     made = {layout: root / f"{layout}-{videos}" for layout in ("folder", "tar")}
@@ -90,7 +90,7 @@ def _pack(folders: Path, tars: Path) -> None:
 
 @contextmanager
 def opened_as_large() -> Iterator[None]:
-    """Within the context the `epic` door keeps no frames in memory, however few there are."""
+    """Within the context the format `epic:` keeps no frames in memory, however few there are."""
     kept, source.KEEP_BYTES = source.KEEP_BYTES, 0
     try:
         yield

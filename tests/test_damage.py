@@ -1,4 +1,4 @@
-"""Two thousand damaged files, each read whole through its door: refused by name, or read as what it may well be.
+"""Two thousand damaged files, each read whole: refused by name, or read as what it may well be.
 
 Nothing else may come of them: no other error, no hang, no code run, no word on stderr. What is held against the sound
 file besides: no frame ever stands in for another, frames and rows whose bytes were not touched are as they were, and
@@ -366,9 +366,9 @@ def archive_subject(root: Path, *, compressed: bool) -> Subject:
     return Subject(path, lambda _: read_all(load_data(f"features:{root}")), (str(path),), covered=True)
 
 
-def table_subject(root: Path, door: str) -> Subject:
-    write_sensors(root) if door == "arrays" else write_epic(root, tars=False)
-    return Subject(root / "segments.csv", lambda _: read_all(load_data(f"{door}:{root}")), (str(root),))
+def table_subject(root: Path, name: str) -> Subject:
+    write_sensors(root) if name == "arrays" else write_epic(root, tars=False)
+    return Subject(root / "segments.csv", lambda _: read_all(load_data(f"{name}:{root}")), (str(root),))
 
 
 def pickled_table_subject(root: Path) -> Subject:

@@ -1,4 +1,4 @@
-"""The EPIC door: one source from annotations and frames, what is done where frames are missing, and real data."""
+"""The format `epic:`: a data set from annotations and frames, what is done where frames are missing, and real data."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def test_pickles_and_csv_give_the_same_source(shared_root: Path, tmp_path: Path)
 def test_segments_without_labels_and_a_domain_without_tests(tmp_path: Path) -> None:
     frame = edited("verb_class", None, rows=[4, 8, 9, 10, 11])
     frame = frame[(frame.domain == "X") | (frame.split == "train")].assign(verb=lambda t: t.verb.where(t.index < 4))
-    source = load_epic(write_root(tmp_path, annotations=frame))
-    assert [s.label for s in source.domain("Y").train] == [None] * 4
-    assert [s.label for s in source.domain("X").test] == [None, 1, 2, 1]
-    assert source.domain("Y").test == ()
-    assert read(source, "rgb", [3], domain="Y").shape == (1, 24, 32, 3)
+    data = load_epic(write_root(tmp_path, annotations=frame))
+    assert [s.label for s in data.domain("Y").train] == [None] * 4
+    assert [s.label for s in data.domain("X").test] == [None, 1, 2, 1]
+    assert data.domain("Y").test == ()
+    assert read(data, "rgb", [3], domain="Y").shape == (1, 24, 32, 3)
 
 
 def test_tar_root_equals_folder_root(tiny: MultiDomainData, tmp_path: Path) -> None:
@@ -111,13 +111,13 @@ def test_tar_root_equals_folder_root(tiny: MultiDomainData, tmp_path: Path) -> N
 def test_flow_index(name: str, kept: bool, shared_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kept:
         monkeypatch.setattr(epic, "KEEP_BYTES", 0)
-    source, frames = load_epic(shared_root, flow_index=name), [4, 5, 6, 7, 4]
-    assert source.in_memory == kept
+    data, frames = load_epic(shared_root, flow_index=name), [4, 5, 6, 7, 4]
+    assert data.in_memory == kept
     numbers = FLOW_INDEX[name].files(np.array(frames))
     for _ in range(2):
-        clip = read(source, "flow", frames)
+        clip = read(data, "flow", frames)
         np.testing.assert_allclose(clip.mean((1, 2)), np.stack([8 * numbers, 9 * numbers], 1), atol=1)
-    domain = source.domain("X")
+    domain = data.domain("X")
     assert domain.readers["flow"].extent(domain.train[0]) == FLOW_INDEX[name].frames(1, 20)
     assert domain.readers["rgb"].extent(domain.train[0]) == (1, 40)
 
@@ -135,9 +135,9 @@ def test_large_folders_are_not_listed_at_load(shared_root: Path, monkeypatch: py
     monkeypatch.setattr(epic, "KEEP_BYTES", 0)
     monkeypatch.setattr(epic, "_KEEP_FRAMES", 0)
     frame_files._index_folder.cache_clear()
-    source = load_epic(shared_root)
+    data = load_epic(shared_root)
     assert frame_files._index_folder.cache_info().misses == 0
-    read(source, "flow", [5])
+    read(data, "flow", [5])
     assert frame_files._index_folder.cache_info().misses == 2, "u and v of the one video"
 
 
@@ -165,12 +165,12 @@ def test_a_video_without_frames_is_an_error(tmp_path: Path) -> None:
 def test_a_domain_may_be_absent_until_it_is_read(tmp_path: Path) -> None:
     root = write_root(tmp_path)
     shutil.rmtree(root / "rgb" / "P02")
-    source = load_epic(root)
-    assert source.notes == ("domain Y has no rgb frames here and can only be used without them",)
-    assert len(source.domain("Y").train) == 4
-    assert read(source, "flow", [5], domain="Y").shape[0] == 1, "the other modality is there"
+    data = load_epic(root)
+    assert data.notes == ("domain Y has no rgb frames here and can only be used without them",)
+    assert len(data.domain("Y").train) == 4
+    assert read(data, "flow", [5], domain="Y").shape[0] == 1, "the other modality is there"
     with pytest.raises(UserError, match=r"segment 8: video 'P02_00' has no rgb frames\. Looked in"):
-        read(source, "rgb", [1], domain="Y")
+        read(data, "rgb", [1], domain="Y")
     (tmp_path / "bare").mkdir()
     table().to_csv(tmp_path / "bare" / "segments.csv", index=False)
     for policy in ("error", "drop"):
@@ -184,15 +184,15 @@ def test_segments_without_frames_are_dropped_on_request(tmp_path: Path) -> None:
     assert first.notes == ()
     shutil.rmtree(root / "flow" / "P02" / "P02_01")
     (root / "rgb" / "P01" / "P01_00").rename(root / "rgb" / "P01" / "gone")
-    source = load_epic(root, missing="drop")
-    assert source.notes == (
+    data = load_epic(root, missing="drop")
+    assert data.notes == (
         "domain X: dropped 4 of 8 segments (0, 1, 2, 3) that lack rgb",
         "domain Y: dropped 4 of 8 segments (12, 13, 14, 15) that lack flow",
     )
-    assert (source.domain("X").train, source.domain("Y").test) == ((), ())
-    assert (source.domain("X").test, source.domain("Y").train) == (first.domain("X").test, first.domain("Y").train)
-    assert source.classes == first.classes, "a label keeps its number"
-    assert source.digest != first.digest
+    assert (data.domain("X").train, data.domain("Y").test) == ((), ())
+    assert (data.domain("X").test, data.domain("Y").train) == (first.domain("X").test, first.domain("Y").train)
+    assert data.classes == first.classes, "a label keeps its number"
+    assert data.digest != first.digest
 
 
 def test_a_long_list_of_dropped_segments_is_cut(tmp_path: Path) -> None:
@@ -265,31 +265,31 @@ def test_authors_splits_load(real: Path, tmp_path: Path) -> None:
     rows = read_annotations(real / "mmsada_splits").table
     (tmp_path / "annotations").symlink_to(real / "mmsada_splits")
     with_one_frame_each(tmp_path, rows.drop_duplicates("video"), path="rgb/{person}/{video}")
-    source = load_epic(tmp_path)
-    assert source.classes == VERBS
-    assert {n: (len(d.train), len(d.test)) for n, d in source.domains.items()} == {
+    data = load_epic(tmp_path)
+    assert data.classes == VERBS
+    assert {n: (len(d.train), len(d.test)) for n, d in data.domains.items()} == {
         "D1": (1543, 435),
         "D2": (2495, 750),
         "D3": (3897, 974),
     }
-    assert source.notes == tuple(
+    assert data.notes == tuple(
         f"domain {name} has no flow frames here and can only be used without them" for name in ("D1", "D2", "D3")
     )
-    assert not source.in_memory
+    assert not data.in_memory
 
 
 def test_challenge_loads(real: Path, tmp_path: Path) -> None:
     (tmp_path / "annotations").symlink_to(real / "epic100_uda")
     videos = pd.DataFrame({"video": ["P01_01"], "participant": ["P01"]})
     with_one_frame_each(tmp_path, videos, path="{person}/rgb_frames/{video}")
-    source = load_epic(tmp_path, evaluate="test", missing="drop")
-    assert source.notes[0].startswith("domain source: dropped ")
-    assert [n.split(" has ")[0] for n in source.notes[1:]] == ["domain target", "domain source", "domain target"]
-    target = source.domain("target")
+    data = load_epic(tmp_path, evaluate="test", missing="drop")
+    assert data.notes[0].startswith("domain source: dropped ")
+    assert [n.split(" has ")[0] for n in data.notes[1:]] == ["domain target", "domain source", "domain target"]
+    target = data.domain("target")
     assert (len(target.train), len(target.test)) == (26115, 5909), "a domain that is absent altogether stays as it is"
-    assert {s.video for s in source.domain("source").train} == {"P01_01"}
+    assert {s.video for s in data.domain("source").train} == {"P01_01"}
     assert all(s.label is None for s in (*target.train, *target.test))
-    assert len(source.classes) == 97
+    assert len(data.classes) == 97
 
 
 def test_utd_video(utd: MultiDomainData) -> None:

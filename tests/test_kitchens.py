@@ -40,8 +40,8 @@ def rendered(verb: str, *, kitchen: int = 0, seed: int = 0) -> Frames:
     return render_segment(verb, look, rng, 26)
 
 
-def everything(source: MultiDomainData) -> Iterator[tuple[Segment, str, Frames]]:
-    for domain in source.domains.values():
+def everything(data: MultiDomainData) -> Iterator[tuple[Segment, str, Frames]]:
+    for domain in data.domains.values():
         for segment in domain.train + domain.test:
             for modality, reader in domain.readers.items():
                 yield segment, modality, reader.read(segment, np.arange(2, segment.stop + 1))

@@ -181,8 +181,8 @@ def test_a_raw_tar_without_flow_lacks_it(tmp_path: Path) -> None:
 # --- whole sources ----------------------------------------------------------------------------------------------
 
 
-def clips(source: MultiDomainData, modality: str) -> list[np.ndarray]:
-    parts = [(d, s) for d in source.domains.values() for s in (*d.train, *d.test)]
+def clips(data: MultiDomainData, modality: str) -> list[np.ndarray]:
+    parts = [(d, s) for d in data.domains.values() for s in (*d.train, *d.test)]
     return [d.readers[modality].read(s, np.array([s.start, 9, 38])) for d, s in parts]
 
 
@@ -230,12 +230,12 @@ def raw_root(root: Path, *, flow: int) -> Path:
 
 @pytest.mark.parametrize(("flow", "index"), [(40, "same"), (39, "same"), (20, "authors"), (19, "authors")])
 def test_raw_frames_choose_the_index_by_their_numbers(flow: int, index: str, tmp_path: Path) -> None:
-    source = load_epic(raw_root(tmp_path / "root", flow=flow))
-    (note,) = source.notes
+    data = load_epic(raw_root(tmp_path / "root", flow=flow))
+    (note,) = data.notes
     assert note.startswith(
         f"flow_index={index}: {4 * flow} flow frames (x_) for 160 RGB frames (img_) in 4 of 4 raw videos"
     )
-    reader = source.domain("X").readers["flow"]
+    reader = data.domain("X").readers["flow"]
     clip = reader.read(SEGMENT, np.array([4, 9, 12]))
     numbers = np.array([4, 9, 12]) // (1 if index == "same" else 2)
     np.testing.assert_allclose(clip.mean((1, 2)), np.stack([4 * numbers, 5 * numbers], 1), atol=1)
@@ -246,18 +246,18 @@ def test_raw_frames_whose_numbers_say_nothing_need_an_index(tmp_path: Path) -> N
     root = raw_root(tmp_path / "root", flow=13)
     with pytest.raises(UserError, match=r"found 52 flow frames .* for 160 RGB frames .*flow_index=authors or same"):
         load_epic(root)
-    source = load_epic(root, flow_index="ceil")
-    assert not source.notes
-    assert source.domain("X").readers["flow"].extent(SEGMENT) == (1, 26)
+    data = load_epic(root, flow_index="ceil")
+    assert not data.notes
+    assert data.domain("X").readers["flow"].extent(SEGMENT) == (1, 26)
 
 
 def test_real_raw_frames(real: Path, tmp_path: Path) -> None:
     frame = edited("video_id", "rawframes", rows=[*range(16)]).assign(participant_id="P", start_frame=1, stop_frame=10)
     frame.to_csv(tmp_path / "segments.csv", index=False)
     (tmp_path / "rawframes").symlink_to(real / "clips" / "mmaction2" / "rawframes")
-    source = load_epic(tmp_path)
-    assert source.notes[0].startswith("flow_index=authors: 5 flow frames (x_) for 10 RGB frames (img_)")
-    domain = source.domain("X")
+    data = load_epic(tmp_path)
+    assert data.notes[0].startswith("flow_index=authors: 5 flow frames (x_) for 10 RGB frames (img_)")
+    domain = data.domain("X")
     window = window_at(5, WindowRule(length=4))
     assert window.tolist() == [1, 3, 5, 7]
     rgb, flow = (domain.readers[m].read(domain.train[0], window) for m in ("rgb", "flow"))
