@@ -7,7 +7,7 @@ For each number of segments, half of them of each domain, every way is run once 
 
 - `joint_embedding`, t-SNE and UMAP, of all segments, and t-SNE of 400 of each domain, as notebooks draw it;
 - the obvious alternatives: scikit-learn's TSNE and umap-learn as they come, and two principal components;
-- `embedding_summary`: neighbour overlap, trustworthiness and separation, which cost a matrix of all distances.
+- `embedding_summary`: neighbour overlap, trustworthiness and separation, from all distances in blocks.
 
 A way that takes more than `--patience` seconds is not tried with more segments. Quality is of a sample of 2,000.
 
@@ -32,7 +32,8 @@ from measure import parser, progress, resident_bytes, rounded, run, save, table,
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from mmsada_lab.analysis.embedding import embedding_summary, joint_embedding, neighbour_overlap
+from mmsada_lab.analysis.embedding import joint_embedding
+from mmsada_lab.analysis.neighbours import embedding_summary, nearest, neighbour_overlap
 
 SIZES = (500, 2000, 8000, 32_000)
 WIDTH, CLASSES, SAMPLE, LATENT = 1024, 8, 2000, 24
@@ -120,7 +121,8 @@ def quality_of(values: NDArray[Any], picture: NDArray[Any]) -> dict[str, float]:
     rows = np.random.default_rng(0).permutation(len(values))[:SAMPLE]
     near, shown = values[rows].astype(np.float64), picture[rows].astype(np.float64)
     trusted = float(trustworthiness(near, shown, n_neighbors=10))
-    return {"overlap": rounded(neighbour_overlap(near, shown)), "trustworthiness": rounded(trusted)}
+    overlap = neighbour_overlap(nearest(near, 10), nearest(shown, 10))
+    return {"overlap": rounded(overlap), "trustworthiness": rounded(trusted)}
 
 
 def _limit_memory() -> None:

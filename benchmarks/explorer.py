@@ -1,7 +1,7 @@
 """What looking costs: a results table over many runs, the main figures, the page of a segment.
 
-    python benchmarks/explorer.py                          # runs from assets/reference_runs, segments from the kitchens
-    python benchmarks/explorer.py --data epic:ROOT         # the page of a segment of these data as well
+    python benchmarks/explorer.py                     # runs of assets/reference_runs.zip, segments of the kitchens
+    python benchmarks/explorer.py --data epic:ROOT    # the page of a segment of these data as well
 
 - *tables*: `load_runs` over 30, 300 and 3,000 run folders, against reading the bytes of their manifests, and against
   reading and parsing them; and the whole command `mmsada results`.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,13 +29,13 @@ import plotly.graph_objects as go
 from measure import compared, interleaved, parser, progress, ratio, rounded, run, save, table
 
 from mmsada_lab.analysis import figures
-from mmsada_lab.analysis.paper_figures import draw_target_curves, target_curves
 from mmsada_lab.analysis.tables import results_table
 from mmsada_lab.datasets.open import load_data
+from mmsada_lab.files import locate, read_file
 from mmsada_lab.prepare.show.segment import show_segment
 from mmsada_lab.runs import find_runs, load_history, load_predictions, load_runs, read_manifest
 
-REFERENCE = Path(__file__).parents[1] / "assets" / "reference_runs"
+REFERENCE = Path(__file__).parents[1] / "assets" / "reference_runs.zip"
 COUNTS = (30, 300, 3000)
 
 Table = dict[str, Any]
@@ -66,7 +65,8 @@ def copied(folder: Path, count: int) -> Iterator[Path]:
     for number, source in enumerate(islice(cycle(sources), count)):
         place = folder / f"part{number}" / source.name
         place.mkdir(parents=True)
-        yield Path(shutil.copy(source / "manifest.json", place))
+        (place / "manifest.json").write_bytes(read_file(source / "manifest.json"))
+        yield place / "manifest.json"
 
 
 def usual_runs() -> pd.DataFrame:
@@ -81,7 +81,7 @@ def usual_runs() -> pd.DataFrame:
 def drawn(rounds: int) -> Table:
     """The main figures: milliseconds of their data, of drawing and of JSON, and its size."""
     runs = usual_runs()
-    example = next(path for path in find_runs(REFERENCE) if (path / "predictions.npz").exists())
+    example = next(path for path in find_runs(REFERENCE) if locate(path / "predictions.npz").exists())
     classes = read_manifest(example / "manifest.json")["classes"]
     digests = dict.fromkeys(runs["digest"].unique(), "all runs")
     parts: dict[str, tuple[Callable[[], pd.DataFrame], Callable[[pd.DataFrame], go.Figure]]] = {
@@ -94,7 +94,10 @@ def drawn(rounds: int) -> Table:
             lambda: figures.confusion_counts(load_predictions(example), classes=classes),
             figures.draw_confusion,
         ),
-        f"target curves of {runs['path'].nunique()} runs": (lambda: target_curves(runs, digests), draw_target_curves),
+        f"target curves of {runs['path'].nunique()} runs": (
+            lambda: figures.target_curves(runs, digests),
+            figures.draw_target_curves,
+        ),
     }
     rows = [[name, *figure_cost(*part, rounds=rounds)] for name, part in progress(list(parts.items()), "figures")]
     rows.append(

@@ -28,13 +28,14 @@ import pandas as pd
 from scipy.stats import kstest
 from tqdm.auto import tqdm
 
-from mmsada_lab.analysis.gap.table import run_gap
+from mmsada_lab.analysis.gap.table import gap_table, run_features
 from mmsada_lab.analysis.tables import pair_matrix, paired_difference
-from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import load_runs
 from mmsada_lab.sweeps.batch import run_grid
-from mmsada_lab.sweeps.grid import pairs_for
+from mmsada_lab.sweeps.grid import build_grid
 
 EQUAL = "source_only, half the batch"
 ALIKE = "kitchens:appearance=0,viewpoint=0,motion=0,label_shift=0"
@@ -55,7 +56,9 @@ def gaps(runs_dir: Path, *, draws: int, jobs: int) -> pd.DataFrame:
     seed_of = {config.digest: config.seed for config in configs}
     runs = load_runs(runs_dir).drop_duplicates("path")
     found = [
-        run_gap(Path(run.path), permutations=PERMUTATIONS, at_least=AT_LEAST, seed=run.seed).assign(seed=run.seed)
+        gap_table(*run_features(run.path), permutations=PERMUTATIONS, at_least=AT_LEAST, seed=run.seed).assign(
+            seed=run.seed
+        )
         for run in tqdm([run for run in runs.itertuples() if run.digest in seed_of], desc="gaps", unit="data set")
     ]
     return pd.concat(found, ignore_index=True)
@@ -94,12 +97,8 @@ def methods(runs_dir: Path, *, seeds: int, jobs: int) -> pd.DataFrame:
 
 def _configs(methods: Iterable[str], *, seeds: int, **overrides: object) -> list[ExperimentConfig]:
     """Each method on each pair with each seed."""
-    return [
-        build_config("quick", source=source, target=target, method=method, data=ALIKE, seed=seed, overrides=overrides)
-        for seed in range(seeds)
-        for method in methods
-        for source, target in pairs_for(method, CIRCLE)
-    ]
+    shared = {"data": ALIKE, "preset": "quick", "pairs": CIRCLE, "overrides": overrides}
+    return build_grid((), methods=methods, seeds=range(seeds), **shared)
 
 
 def _train(configs: list[ExperimentConfig], runs_dir: Path, *, jobs: int) -> None:

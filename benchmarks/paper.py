@@ -40,7 +40,7 @@ from noise import noise
 from peaks import known_peak, measured_peak
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmsada_lab.cli.main import parse_overrides
+from mmsada_lab.cli.options import parse_overrides
 from mmsada_lab.clips.batches import TrainingBatch
 from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.config import ExperimentConfig, Stage
@@ -50,7 +50,7 @@ from mmsada_lab.experiment import Experiment, check_fit
 from mmsada_lab.models.i3d import I3D
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import RunFolder
-from mmsada_lab.runtime.device import accelerator_of, build_optimiser, next_accumulation
+from mmsada_lab.runtime.device import open_accelerator
 from mmsada_lab.train import train_steps
 
 GPU_SETTINGS: dict[str, dict[str, Any]] = {
@@ -106,8 +106,8 @@ def speed_of(setting: str, config: ExperimentConfig, data: MultiDomainData, opti
 
 def easier_on_memory(config: ExperimentConfig) -> ExperimentConfig | None:
     """The same step in less memory: in more parts, then with checkpointing, then with smaller groups; else None."""
-    if more := next_accumulation(config, 1):
-        return replace(config, accumulation=more)
+    if more := [parts for parts in config.batch.divisors() if parts > config.accumulation]:
+        return replace(config, accumulation=more[0])
     if not config.checkpointing:
         return replace(config, checkpointing=True, accumulation=1)
     if config.norm_group > 2:
@@ -127,7 +127,10 @@ def measure(
         read: whether clips are read and cut while training, or wait in memory.
     """
     cpu = options.device.type == "cpu"
-    with accelerator_of(config, "cpu" if cpu else "auto") as accelerator, tempfile.TemporaryDirectory() as runs:
+    device = open_accelerator(
+        "cpu" if cpu else "auto", precision=config.precision, compiled=config.compile, batch=config.batch
+    )
+    with device as accelerator, tempfile.TemporaryDirectory() as runs:
         folder = RunFolder(Path(runs), config, data_name=data.name)
         experiment = Experiment(config, data, folder, accelerator=accelerator, workers=options.workers)
         if not cpu:
@@ -156,7 +159,7 @@ def warmed_up(steps: Iterator[object], options: argparse.Namespace, *, counting:
 
 def batches_of(experiment: Experiment, stage: Stage, number: int, *, read: bool) -> Iterator[TrainingBatch]:
     """Parts of batches as the experiment reads them, or a few of them again and again."""
-    loader = experiment._batches(stage, seed=(0, number))
+    loader = experiment.load_batches(stage, seed=(0, number))
     if read:
         return iter(loader)
     count = experiment.config.accumulation * IN_MEMORY
@@ -167,9 +170,7 @@ def steps_of(
     experiment: Experiment, stage: Stage, batches: Iterator[TrainingBatch], options: argparse.Namespace
 ) -> Iterator[object]:
     """The training loop of one stage, waiting to be driven."""
-    experiment.method.select_terms(stage.weights)
-    optimiser = build_optimiser(experiment.config, stage, experiment.method.parameters(), device=options.device)
-    method, optimiser = experiment.accelerator.prepare(experiment.method, optimiser)
+    method, optimiser = experiment.prepare_stage(stage)
     return train_steps(
         method,
         optimiser,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -112,6 +113,7 @@ def main() -> None:
         folders[name] = arguments.work.resolve() / name
         if name == "this" or not folders[name].exists():
             print(f"{name}: {checkout}", flush=True)
+            shutil.rmtree(folders[name], ignore_errors=True)
             make(checkout, folders[name])
     before, after = digests(folders["other"]), digests(folders["this"])
     for path in sorted(before.keys() | after.keys()):

@@ -85,7 +85,6 @@ def train(end: Connection, root: Path, runs: Path, workers: int, clips: int) -> 
     from mmsada_lab.experiment import Experiment
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import RunFolder
-    from mmsada_lab.runtime.device import build_optimiser
     from mmsada_lab.train import train_steps
 
     start = time.perf_counter()
@@ -96,13 +95,12 @@ def train(end: Connection, root: Path, runs: Path, workers: int, clips: int) -> 
     accelerator = Accelerator(cpu=True)
     experiment = Experiment(config, data, RunFolder(runs, config, data_name="scale"), accelerator=accelerator)
     experiment.workers = workers
-    experiment.method.select_terms(config.adapt.weights)
-    optimiser = build_optimiser(config, config.adapt, experiment.method.parameters(), device=accelerator.device)
+    method, optimiser = experiment.prepare_stage(config.adapt)
     start = time.perf_counter()
     steps = train_steps(
-        experiment.method,
+        method,
         optimiser,
-        experiment._batches(config.adapt, seed=(0, 1)),
+        experiment.load_batches(config.adapt, seed=(0, 1)),
         stage=config.adapt,
         accelerator=accelerator,
         first_step=0,

@@ -20,7 +20,8 @@ import pandas as pd
 
 from mmsada_lab.analysis.tables import pair_matrix, paired_difference
 from mmsada_lab.runs import load_runs
-from mmsada_lab.sweeps.batch import grid, run_grid
+from mmsada_lab.sweeps.batch import run_grid
+from mmsada_lab.sweeps.grid import build_grid
 
 METHODS = ("source_only", "adversarial_only", "self_supervised_only", "mmsada", "supervised_target")
 LENGTH, HOP, PURITY = 100, 50, 80
@@ -106,7 +107,7 @@ def main() -> None:
             prepare(arguments.data / name, draft)
             draft.rename(folder)
         shared = {"data": f"arrays:{folder}", "preset": "sensors", "overrides": {"modalities": modalities}}
-        configs = grid(domains, methods=arguments.methods.split(","), seeds=range(arguments.seeds), **shared)
+        configs = build_grid(domains, methods=arguments.methods.split(","), seeds=range(arguments.seeds), **shared)
         for config, message in run_grid(configs, runs, jobs=arguments.jobs, device="cpu"):
             print(f"failed: {config.method} {config.pair} seed {config.seed}: {message}")
         report(name, load_runs(runs), modalities.split(","), arguments.out)

@@ -40,7 +40,7 @@ from mmsada_lab.losses import total_loss
 from mmsada_lab.methods import MMSADA
 from mmsada_lab.models.batchnorm import GroupedBatchNorm3d
 from mmsada_lab.models.i3d import I3D
-from mmsada_lab.models.network import build_network
+from mmsada_lab.models.network import build_network, network_spec
 from mmsada_lab.presets import build_config
 
 BARE, METHOD, READING = "bare backbones", "MM-SADA", "reading the clips"
@@ -87,7 +87,7 @@ def random_batch(clips: int, side: int, device: torch.device, *, frames: int = 1
 def method_of(config: ExperimentConfig, inputs: Mapping[str, tuple[Any, int]], device: torch.device) -> MMSADA:
     """MM-SADA in its second stage, ready to train."""
     torch.manual_seed(0)
-    method = MMSADA(build_network(config, inputs, num_classes=CLASSES), config, num_classes=CLASSES)
+    method = MMSADA(build_network(network_spec(config), inputs, num_classes=CLASSES), config, num_classes=CLASSES)
     method.select_terms(config.adapt.weights)
     return method.to(device).train()
 
@@ -123,7 +123,7 @@ def quick_step(options: argparse.Namespace) -> tuple[Table, dict[str, Any]]:
     order = iter(range(rounds + 2))
     contenders = steps_of(method, batches[0]) | {READING: lambda: batches[next(order)]}
     timings = interleaved(contenders, rounds=rounds, title="quick", clock=options.clock)
-    title = f"MM-SADA, preset quick, {config.source_batch} + {config.target_batch} clips of 8 x 32 x 32, CPU"
+    title = f"MM-SADA, preset quick, {config.batch.source} + {config.batch.target} clips of 8 x 32 x 32, CPU"
     ratios = {"mmsada_quick": ratio(timings[METHOD], timings[BARE]), "reading": ratio(timings[READING], timings[BARE])}
     return compared(title, timings, BARE), ratios
 
@@ -135,8 +135,8 @@ def batches_of(config: ExperimentConfig, data: MultiDomainData, *, steps: int) -
         data.domain(config.target),
         rule=ClipRule(WindowRule(config.window_length, config.window_stride), config.input_size),
         modalities=config.modalities,
-        source_batch=config.source_batch,
-        target_batch=config.target_batch,
+        source_batch=config.batch.source,
+        target_batch=config.batch.target,
         steps=steps,
         seed=(0, 1),
     )

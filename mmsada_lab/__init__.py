@@ -15,9 +15,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmsada_lab.config import METHODS
     from mmsada_lab.datasets.open import load_data
     from mmsada_lab.experiment import run_experiment
+    from mmsada_lab.facts import METHODS
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import load_runs
     from mmsada_lab.trained import load_trained
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 __all__ = ["METHODS", "__version__", "build_config", "load_data", "load_runs", "load_trained", "run_experiment"]
 
 _HOMES = {
-    "METHODS": "config",
+    "METHODS": "facts",
     "build_config": "presets",
     "load_data": "datasets.open",
     "load_runs": "runs",

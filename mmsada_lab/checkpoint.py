@@ -25,6 +25,9 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_atomic
 from mmsada_lab.runs import Record
 
+KeptEvaluation = tuple[int, dict[str, NDArray[np.float32]]]
+"""Steps done, and probabilities `(N, K)` by stream."""
+
 
 @dataclass
 class Progress:
@@ -34,14 +37,14 @@ class Progress:
         stage: number of the current stage.
         step: optimiser steps done in it.
         history: records so far.
-        kept: evaluations whose mean will be reported: (step, probabilities by stream).
+        kept: evaluations whose mean will be reported.
         seconds: training time so far, over all sittings.
     """
 
     stage: int = 0
     step: int = 0
     history: list[Record] = field(default_factory=list)
-    kept: list[tuple[int, dict[str, NDArray[np.float32]]]] = field(default_factory=list)
+    kept: list[KeptEvaluation] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -50,6 +53,7 @@ def save_checkpoint(path: Path, progress: Progress, *, method: nn.Module, optimi
 
     Random numbers need no state: those of a step depend on the run's seed and the step's number alone.
     """
+    # Tensors and JSON text only, so that `weights_only=True` can read it: nothing is unpickled.
     kept = [(step, {name: torch.from_numpy(p) for name, p in streams.items()}) for step, streams in progress.kept]
     state = {
         "method": method.state_dict(),
@@ -81,14 +85,15 @@ def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> t
 
 
 FIRST_STAGES = ".first_stages"
-WITHOUT_EFFECT = ("adapt", "reversal_coefficient", "reversal_schedule", "averaged_evaluations", "preset")
-"""Fields of a configuration that change nothing before the second stage."""
 
 
 def first_stage_path(runs_dir: Path, config: ExperimentConfig, *, data_digest: str) -> Path:
     """Where the first stage of a run is kept, for all runs of this folder that have the same one."""
-    decides = {name: value for name, value in config.to_dict().items() if name not in WITHOUT_EFFECT}
-    facts = {"config": decides, "data": data_digest, "versions": [__version__, torch.__version__]}
+    facts = {
+        "config": config.digested(first_stage=True),
+        "data": data_digest,
+        "versions": [__version__, torch.__version__],
+    }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return Path(runs_dir) / FIRST_STAGES / f"{key}.pt"
 
@@ -105,6 +110,7 @@ def publish_first_stage(checkpoint: Path, path: Path) -> None:
     """Give the checkpoint that ended a first stage to all; the same file under a second name where that is possible."""
     draft = path.with_suffix(f".{os.getpid()}")
     draft.unlink(missing_ok=True)
+    # Under another name first: whoever looks at `path` sees a whole file.
     try:
         os.link(checkpoint, draft)
     except OSError:  # a file system without links

@@ -5,22 +5,26 @@ Legend: `N` segments, `K` outputs, `F` feature width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmsada_lab.clips.clips import ClipRule
-from mmsada_lab.clips.segments import Segment
-from mmsada_lab.clips.test_clips import TestClipLoader
-from mmsada_lab.clips.windows import WindowRule
+from mmsada_lab.checkpoint import KeptEvaluation
+from mmsada_lab.clips.clips import ClipRule, clip_rule, labels_of
+from mmsada_lab.clips.segments import Domain, Segment
+from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork, fuse
+from mmsada_lab.runtime.processes import gather_objects
+from mmsada_lab.validators import domain_closeness, score_target
 
 FUSED = "fused"
 """Name of the late-fused prediction beside the streams' own."""
@@ -28,7 +32,7 @@ FUSED = "fused"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says of some segments.
+    """Class probabilities and features of N segments.
 
     Attributes:
         probabilities: `(N, K)` by stream (``fused`` and each modality): mean over windows of the softmax.
@@ -39,29 +43,103 @@ class Predictions:
     features: Mapping[str, NDArray[np.float32]]
 
 
-def joined(parts: Iterable[Predictions]) -> Predictions:
-    """Predictions of several parts of some segments, in their order; a part may be empty."""
-    some = [part for part in parts if part.probabilities]
-    probabilities, features = [part.probabilities for part in some], [part.features for part in some]
+def concatenate_predictions(shards: Iterable[Predictions]) -> Predictions:
+    """Predictions of several shards of some segments, in their order; a shard may be empty."""
+    filled = [shard for shard in shards if shard.probabilities]
     return Predictions(
-        {stream: np.concatenate([part[stream] for part in probabilities]) for stream in probabilities[0]},
-        {modality: np.concatenate([part[modality] for part in features]) for modality in features[0]},
+        {s: np.concatenate([shard.probabilities[s] for shard in filled]) for s in filled[0].probabilities},
+        {m: np.concatenate([shard.features[m] for shard in filled]) for m in filled[0].features},
     )
 
 
-def clip_rule(config: ExperimentConfig) -> ClipRule:
-    """How a configuration has clips cut."""
-    return ClipRule(
-        WindowRule(config.window_length, config.window_stride, whole=config.window_span == "segment"),
-        config.input_size,
-        offsets=config.crops,
-        synchronous=config.positives == "synchronous",
+@dataclass(frozen=True)
+class Predictor:
+    """A network and how segments are shown to it: the same in training, in ``mmsada predict`` and in ``extract``.
+
+    Attributes:
+        network: F and G of every modality.
+        rule: how clips are cut.
+        windows: per segment.
+        average: what is averaged over windows, see `predict`.
+        target_statistics: whether batch statistics are re-estimated on a domain's training clips (AdaBN).
+        compiled: whether backbones are compiled.
+        batch_size: segments at once. Batch statistics, of one window each, always take 16.
+        device: where to compute.
+        workers: processes that read clips.
+        show_progress: draw a bar while clips are read for more than two seconds.
+    """
+
+    network: LateFusionNetwork
+    rule: ClipRule
+    windows: int
+    average: str
+    target_statistics: bool
+    compiled: bool
+    batch_size: int
+    device: torch.device
+    workers: int = 0
+    show_progress: bool = False
+
+    def clips(self, domain: Domain, segments: Sequence[Segment], *, shard: tuple[int, int] = (0, 1)) -> TestClipLoader:
+        """All windows of some segments."""
+        return self._loader(domain, segments, self.windows, self.batch_size, shard)
+
+    def single_windows(self, domain: Domain, segments: Sequence[Segment]) -> TestClipLoader:
+        """One window of each segment: what batch statistics and standardisation are estimated on."""
+        return self._loader(domain, segments, 1, _BATCH, (0, 1))
+
+    def _loader(
+        self, domain: Domain, segments: Sequence[Segment], windows: int, batch_size: int, shard: tuple[int, int]
+    ) -> TestClipLoader:
+        modalities = tuple(self.network.backbones)
+        clips = TestClips(domain, segments, rule=self.rule, modalities=modalities, windows=windows)
+        title = f"{len(segments)} segments of {domain.name}" if self.show_progress else ""
+        return TestClipLoader(clips, batch_size=batch_size, workers=self.workers, shard=shard, title=title)
+
+    @contextmanager
+    def statistics_of(self, training: TestClipLoader) -> Iterator[None]:
+        """Within the context, batch statistics are those of training clips, if that is how the run is evaluated."""
+        if not self.target_statistics:
+            yield
+            return
+        with estimated_statistics(self.network, training, device=self.device):
+            yield
+
+    def predict(self, clips: TestClipLoader, training: TestClipLoader) -> Predictions:
+        """Predictions of segments; `training` serves only batch statistics that are those of a domain."""
+        # Evaluation has batches of many sizes: a compiled backbone would be compiled again for each.
+        eager = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
+        with eager, self.statistics_of(training):
+            return predict(self.network, clips, device=self.device, average=self.average)
+
+
+_BATCH = 16
+
+
+def build_predictor(
+    network: LateFusionNetwork,
+    config: ExperimentConfig,
+    *,
+    device: torch.device,
+    workers: int,
+    show_progress: bool = False,
+) -> Predictor:
+    """How a configuration has a network evaluated.
+
+    A step in parts is a sign of little memory, so evaluation takes fewer segments at once too.
+    """
+    return Predictor(
+        network,
+        clip_rule(config),
+        config.test_windows,
+        config.window_average,
+        config.test_statistics == "target",
+        config.compile,
+        max(1, _BATCH // config.accumulation),
+        device,
+        workers,
+        show_progress,
     )
-
-
-def labels_of(segments: Iterable[Segment]) -> NDArray[np.int64]:
-    """Labels of segments, `(N,)`; -1 where one has none."""
-    return np.array([-1 if segment.label is None else segment.label for segment in segments], dtype=np.int64)
 
 
 @torch.no_grad()
@@ -83,32 +161,34 @@ def predict(
     features: dict[str, list[Tensor]] = {}
     for batch in clips.on(device):
         windows = next(iter(batch.values())).shape[1]
-        found = network.features({m: clip.flatten(0, 1) for m, clip in batch.items()})
-        streams = network.stream_logits(found)
+        # All windows of some segments pass at once: in evaluation clips do not see each other.
+        flat = {m: clip.flatten(0, 1) for m, clip in batch.items()}  # (N windows, C, ...)
+        window_features = network.features(flat)
+        streams = network.stream_logits(window_features)
         for name, logits in {FUSED: fuse(streams), **streams}.items():
             probabilities.setdefault(name, []).append(_window_probabilities(logits, windows, average))
-        for modality, feature in found.items():
+        for modality, feature in window_features.items():
             features.setdefault(modality, []).append(_window_mean(feature, windows))
-    return Predictions(_joined(probabilities), _joined(features))
+    return Predictions(_concatenate(probabilities), _concatenate(features))
 
 
 def _window_probabilities(logits: Tensor, windows: int, average: str) -> Tensor:
-    if average == "logits":
+    if average == "logits":  # the code averages probabilities; a single sure window counts less then
         return _window_mean(logits, windows).softmax(dim=1)
     return _window_mean(logits.softmax(dim=1), windows)
 
 
 def _window_mean(values: Tensor, windows: int) -> Tensor:
-    mean: Tensor = values.float().unflatten(0, (-1, windows)).mean(dim=1)
+    mean: Tensor = values.float().unflatten(0, (-1, windows)).mean(dim=1)  # (N, windows, ...) to (N, ...)
     return mean.cpu()
 
 
-def _joined(parts: Mapping[str, Iterable[Tensor]]) -> dict[str, NDArray[np.float32]]:
-    return {name: torch.cat(list(tensors)).numpy() for name, tensors in parts.items()}
+def _concatenate(batches: Mapping[str, Iterable[Tensor]]) -> dict[str, NDArray[np.float32]]:
+    return {name: torch.cat(list(tensors)).numpy() for name, tensors in batches.items()}
 
 
 @contextmanager
-def statistics_of(network: LateFusionNetwork, clips: TestClipLoader, *, device: torch.device) -> Iterator[None]:
+def estimated_statistics(network: LateFusionNetwork, clips: TestClipLoader, *, device: torch.device) -> Iterator[None]:
     """Within the context, batch statistics are those of the given clips (AdaBN); afterwards as before.
 
     Args:
@@ -134,9 +214,12 @@ def extract_features(
     features: dict[str, list[Tensor]] = {}
     for batch in clips.on(device):
         windows = next(iter(batch.values())).shape[1]
-        for modality, found in network.features({m: clip.flatten(0, 1) for m, clip in batch.items()}).items():
-            features.setdefault(modality, []).append(found.float().unflatten(0, (-1, windows)).cpu())
-    return _joined(features)
+        flat = {m: clip.flatten(0, 1) for m, clip in batch.items()}  # (N windows, C, ...)
+        for modality, feature in network.features(flat).items():
+            features.setdefault(modality, []).append(
+                feature.float().unflatten(0, (-1, windows)).cpu()
+            )  # (N, windows, F)
+    return _concatenate(features)
 
 
 def top1(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -152,6 +235,7 @@ def top1(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float
 def mean_class_accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Mean over the classes that occur of each one's accuracy, in percent; arguments as for `top1`."""
     correct = probabilities.argmax(axis=1) == labels
+    # Classes without a segment have no accuracy; counting them as 0 would punish small domains.
     return 100 * float(np.mean([correct[labels == label].mean() for label in np.unique(labels)]))
 
 
@@ -162,7 +246,7 @@ def accuracies(predictions: Predictions, labels: NDArray[np.int64]) -> dict[str,
         predictions: of `N` segments.
         labels: `(N,)`, -1 where unknown.
     """
-    known = labels >= 0
+    known = labels >= 0  # practitioners have targets of which little or nothing is labelled
     if not known.any():
         return {}
     return {
@@ -171,98 +255,72 @@ def accuracies(predictions: Predictions, labels: NDArray[np.int64]) -> dict[str,
     }
 
 
-Array = NDArray[np.floating]
-_TINY = 1e-12
-_SND_TEMPERATURE = 0.05
-
-
-def score_target(probabilities: Array) -> dict[str, float]:
-    """Every score that looks at the target's predictions alone, by name.
+class Evaluation:
+    """The segments of both domains that a run is evaluated on, and what is computed of their predictions.
 
     Args:
-        probabilities: `(N, K)` of target segments.
+        predictor: the network, and how segments are shown to it.
+        source: labelled domain.
+        target: unlabelled domain; one without test segments is predicted where it is trained on.
+        accelerator: several processes share the segments.
     """
-    return {score.__name__: score(probabilities) for score in TARGET_SCORES}
 
+    def __init__(self, predictor: Predictor, source: Domain, target: Domain, *, accelerator: Accelerator) -> None:
+        self.predictor, self.accelerator = predictor, accelerator
+        # Labels that training segments of the target may have stay unseen.
+        self.target_segments = target.test or target.unlabelled().train
+        self.source_segments = source.test or source.train
+        self.labels = labels_of(self.target_segments)  # for reporting alone; no training batch can hold them
+        self.source_is_test = bool(source.test)
+        shard = (accelerator.process_index, accelerator.num_processes)
+        self.target_clips = predictor.clips(target, self.target_segments, shard=shard)
+        self.source_clips = predictor.clips(source, self.source_segments, shard=shard)
+        self.target_training = predictor.single_windows(target, target.unlabelled().train)
 
-def negative_entropy(probabilities: Array) -> float:
-    """Minus the mean entropy of the predictions: sure is good.
+    def predict_target(self) -> Predictions:
+        """Predictions of all target segments, of which every process computes a shard."""
+        return self._predict(self.target_clips)
 
-    Args:
-        probabilities: `(N, K)` of target segments.
-    """
-    return float(-_entropy(probabilities).mean())
+    def predict_source(self) -> Predictions:
+        """Predictions of all source segments."""
+        return self._predict(self.source_clips)
 
+    def _predict(self, clips: TestClipLoader) -> Predictions:
+        shard = self.predictor.predict(clips, self.target_training)
+        return concatenate_predictions(gather_objects(self.accelerator, shard))
 
-def information_maximisation(probabilities: Array) -> float:
-    """Entropy of the mean prediction minus mean entropy: sure of each, and not of the same class for all.
+    def source_accuracies(self, source: Predictions) -> dict[str, dict[str, float]]:
+        """Accuracies on the source's test segments; empty where it has none."""
+        return accuracies(source, labels_of(self.source_segments)) if self.source_is_test else {}
 
-    Source: Shi and Sha 2012; as a validator Musgrave et al. 2022.
+    def label_free_scores(self, target: Predictions) -> dict[str, float]:
+        """Scores of this checkpoint that need no target label, see `score_target`."""
+        source = self.predict_source()
+        # Some need the source as well, none the target's labels.
+        scores = score_target(target.probabilities[FUSED])
+        scores["domain_closeness"] = domain_closeness(source.features, target.features)
+        if measured := self.source_accuracies(source):
+            scores["source_accuracy"] = measured[FUSED]["top1"]
+        return scores
 
-    Args:
-        probabilities: `(N, K)` of target segments.
-    """
-    return float(_entropy(probabilities.mean(axis=0)) - _entropy(probabilities).mean())
+    def mean_accuracies(self, kept: Sequence[KeptEvaluation]) -> dict[str, dict[str, float]]:
+        """Mean over evaluations of each stream's accuracies."""
+        measured = [accuracies(Predictions(streams, {}), self.labels) for _, streams in kept]
+        return {
+            stream: {name: float(np.mean([m[stream][name] for m in measured])) for name in measures}
+            for stream, measures in measured[0].items()
+        }
 
+    def prediction_arrays(self, kept: Sequence[KeptEvaluation]) -> dict[str, NDArray[Any]]:
+        """Probabilities `(evaluations, N, K)` of every stream, with uids, labels and steps."""
+        arrays = {f"p_{stream}": np.stack([streams[stream] for _, streams in kept]) for stream in kept[0][1]}
+        uids = np.array([segment.uid for segment in self.target_segments])
+        return {"uid": uids, "label": self.labels, "steps": np.array([step for step, _ in kept]), **arrays}
 
-def nuclear_norm(probabilities: Array) -> float:
-    """Batch nuclear-norm (BNM): the sum of singular values of the predictions over N; sure and diverse is large.
-
-    Source: Cui et al. 2020.
-
-    Args:
-        probabilities: `(N, K)` of target segments.
-    """
-    return float(np.linalg.norm(probabilities, ord="nuc") / len(probabilities))
-
-
-def neighbourhood_density(probabilities: Array) -> float:
-    """Soft neighbourhood density (SND): mean entropy of each segment's similarities to all others.
-
-    Source: Saito et al. 2021; similarities are cosines of predictions at a temperature of 0.05.
-
-    Args:
-        probabilities: `(N, K)` of target segments; of a single one the density is 0.
-    """
-    if len(probabilities) < 2:
-        return 0.0
-    unit = probabilities / np.maximum(np.linalg.norm(probabilities, axis=1, keepdims=True), _TINY)
-    similarity = unit @ unit.T / _SND_TEMPERATURE
-    np.fill_diagonal(similarity, -np.inf)
-    powers = np.exp(similarity - similarity.max(axis=1, keepdims=True))
-    return float(_entropy(powers / powers.sum(axis=1, keepdims=True)).mean())
-
-
-def domain_closeness(source: Mapping[str, Array], target: Mapping[str, Array]) -> float:
-    """Minus the MMD^2 of source and target features, a mean over modalities: domains alike are good.
-
-    One Gaussian kernel whose width is the median distance, so that the scale of the features does not count; biased.
-
-    Args:
-        source: `(N, F)` by modality.
-        target: `(M, F)` by modality.
-    """
-    return -float(np.mean([_mmd(source[m], target[m]) for m in source]))
-
-
-def _mmd(source: Array, target: Array) -> float:
-    joined = np.concatenate([source, target]).astype(np.float64)
-    squares = (joined**2).sum(axis=1)
-    squared = np.maximum(squares[:, None] + squares[None] - 2 * joined @ joined.T, 0)
-    width = np.median(squared[~np.eye(len(squared), dtype=bool)]) or 1.0
-    kernel, n = np.exp(-squared / width), len(source)
-    return float(kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean())
-
-
-def _entropy(probabilities: Array) -> Array:
-    """Entropy in nats along the last axis."""
-    found: Array = -(probabilities * np.log(np.maximum(probabilities, _TINY))).sum(axis=-1)
-    return found
-
-
-TARGET_SCORES: tuple[Callable[[Array], float], ...] = (
-    negative_entropy,
-    information_maximisation,
-    neighbourhood_density,
-    nuclear_norm,
-)
+    def feature_arrays(self, source: Predictions, target: Predictions) -> dict[str, NDArray[Any]]:
+        """Features `(N, F)` of every modality, of the source's segments and then the target's."""
+        segments = [*self.source_segments, *self.target_segments]
+        sides = ["source"] * len(self.source_segments) + ["target"] * len(self.target_segments)
+        arrays = {f"f_{m}": np.concatenate([f, target.features[m]]) for m, f in source.features.items()}
+        uids = np.array([segment.uid for segment in segments])
+        return {"uid": uids, "label": labels_of(segments), "side": np.array(sides), **arrays}

@@ -1,13 +1,16 @@
-"""Files and folders that a reader sees whole or not at all, and the cache folder."""
+"""Files and folders that a reader sees whole or not at all; files read from folders and zip files; the cache folder."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -106,3 +109,54 @@ def remove_drafts(folder: Path, *, depth: int) -> None:
 def cache_root(cache_dir: Path | None) -> Path:
     """The cache folder: the one given, else MMSADA_CACHE, else the user's."""
     return Path(cache_dir or os.environ.get("MMSADA_CACHE") or user_cache_dir("mmsada_lab"))
+
+
+def locate(path: Path | str) -> Path | zipfile.Path:
+    """What a path of runs leads to: itself, or a member of a zip file, as ``runs.zip/kitchens/mmsada`` does.
+
+    Either can be asked `exists`, `is_file`, `is_dir` and `read_bytes`, and joined with ``/``.
+
+    Raises:
+        UserError: the zip file is damaged, or a name in it leads out of it.
+    """
+    path = Path(path)
+    for archive in (path, *path.parents):
+        if archive.suffix == ".zip" and archive.is_file():
+            state = archive.stat()
+            root = _open_archive(archive, (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size))
+            return root if path == archive else root / path.relative_to(archive).as_posix()
+    return path
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file, or a member of a zip file.
+
+    Raises:
+        UserError: there is none, or the zip file is damaged.
+    """
+    file = locate(path)
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path.parent} holds no {path.name}; name the folder of a finished run (seed...)") from error
+    except Exception as error:  # damaged zip files fail in many ways
+        if isinstance(file, Path):
+            raise
+        raise UserError(f"{path} is damaged ({error}); {_RENEW}") from error
+
+
+_RENEW = "fetch the zip file again, or make it again with mmsada keep"
+
+
+@lru_cache(maxsize=4)
+def _open_archive(archive: Path, state: tuple[int, ...]) -> zipfile.Path:
+    """Open a zip file once for all that is read from it; another `state` is another file."""
+    try:
+        root = zipfile.Path(zipfile.ZipFile(archive))
+        names = root.root.namelist()
+    except Exception as error:  # damaged zip files fail in many ways
+        raise UserError(f"{archive} is not a whole zip file of runs ({error}); {_RENEW}") from error
+    for name in names:
+        if name.startswith("/") or ".." in re.split(r"[/\\]", name):
+            raise UserError(f"{archive} holds the name {name!r}, which leads out of it; {_RENEW}")
+    return root

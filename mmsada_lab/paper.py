@@ -5,6 +5,7 @@ Munro & Damen, "Multi-Modal Domain Adaptation for Fine-Grained Action Recognitio
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 VERBS = ("take", "put", "open", "close", "wash", "cut", "mix", "pour")
@@ -19,6 +20,10 @@ TRAINING_SEGMENTS = {
     "D3": (919, 1121, 450, 367, 808, 110, 53, 69),
 }
 """Training segments per domain and class id (Fig. 4): 1543, 2495 and 3897 in all."""
+
+
+MMD_BANDWIDTHS = tuple(9.7 * 2 ** (-8 + math.sqrt(2) * step) for step in range(12))
+"""The 12 kernels of MK-MMD in the released code: exp(-|x - y|^2 / g) for g from 0.038 to 1826."""
 
 
 class DomainPair(NamedTuple):

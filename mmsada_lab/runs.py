@@ -7,6 +7,8 @@
 - ``predictions.npz``: window-averaged probabilities per stream of every averaged evaluation;
 - ``features.npz``: features per modality of the source's and the target's test segments;
 - ``model.safetensors``: the final weights; ``checkpoint.pt`` while the run is unfinished.
+
+``RUNS`` may also be a zip file of such folders, as `mmsada keep` writes them: it is read in place, never unpacked.
 """
 
 from __future__ import annotations
@@ -31,27 +33,31 @@ from numpy.typing import NDArray
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.files import write_atomic
+from mmsada_lab.files import locate, read_file, write_atomic
 
 Record = dict[str, Any]
 
 
+def to_json(value: object) -> bytes:
+    """JSON as manifests are written."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically."""
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
+    write_atomic(path, lambda file: file.write(to_json(value)))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write an ``.npz`` atomically; arrays of objects are refused, so that reading never unpickles."""
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # numpy would append .npz to a temporary file's name
     np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
     write_atomic(path, lambda file: file.write(buffer.getvalue()))
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read an ``.npz`` without unpickling anything."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(read_file(path)), allow_pickle=False) as arrays:
         return dict(arrays)
 
 
@@ -79,25 +85,34 @@ class RunFolder:
         """Where an unfinished run's checkpoint is."""
         return self.path / "checkpoint.pt"
 
-    def manifest(self) -> dict[str, Any] | None:
-        """The manifest, or None where nothing has run yet.
+    def manifest(self, *, data_digest: str | None = None) -> dict[str, Any] | None:
+        """Read the manifest; None where nothing has run yet.
+
+        Args:
+            data_digest: of the data as they are now, to be compared with those of the run.
 
         Raises:
-            UserError: if it cannot be read, or belongs to another configuration.
+            UserError: the manifest cannot be read, or belongs to another configuration or to other data.
         """
         if not self.manifest_path.exists():
             return None
         manifest = read_manifest(self.manifest_path)
+        elsewhere = "give another runs folder or move that run away"
         if ExperimentConfig(**manifest["config"]).digest != self.config.digest:
             raise UserError(
                 f"{self.path} holds a run of another configuration (digest {manifest['digest']}, expected "
-                f"{self.config.digest}); give another runs folder or move that run away"
+                f"{self.config.digest}); {elsewhere}"
+            )
+        if data_digest not in (None, manifest.get("data_digest")):
+            raise UserError(
+                f"the data of {self.path} have changed (digest {manifest.get('data_digest')}, now {data_digest}); "
+                f"{elsewhere}"
             )
         return manifest
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one process; the lock goes with the process, however it ends."""
+        """Lock the folder for one process; the lock ends with the process, however it ends."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock", timeout=0)
@@ -107,8 +122,8 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"cannot write to the runs folder {self.path}: {error}; choose another") from error
         with lock:
-            for stray in self.path.glob(".*.*"):  # what a process that was killed while writing left behind
-                stray.unlink()
+            for leftover in self.path.glob(".*.*"):  # drafts of a process that was killed while writing
+                leftover.unlink()
             yield
 
     def write_history(self, history: Iterable[Record]) -> None:
@@ -124,28 +139,34 @@ def read_manifest(path: Path) -> dict[str, Any]:
         UserError: if it is not one.
     """
     try:
-        manifest = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(read_file(path))
         ExperimentConfig(**manifest["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a readable manifest ({error}); move its folder away and run again") from error
-    return manifest  # type: ignore[no-any-return]
+    return manifest
 
 
 _RUN_NAME = re.compile(r"seed\d+-[0-9a-f]{10}$")
 
 
 def find_runs(runs_dir: Path) -> list[Path]:
-    """Folders of all runs below a folder, finished or not, in order.
+    """Folders of all runs below a folder or in a zip file, finished or not, in order.
 
     Raises:
         UserError: if the folder does not exist or holds no run.
     """
-    if not Path(runs_dir).is_dir():
+    folder = locate(runs_dir)
+    if not folder.is_dir():
         raise UserError(f"no runs folder {runs_dir}; train something first: mmsada train --help")
-    found = [p.parent for p in sorted(Path(runs_dir).rglob("manifest.json")) if _RUN_NAME.search(p.parent.name)]
-    if not found:
+    if isinstance(folder, Path):
+        manifests = list(folder.rglob("manifest.json"))
+    else:
+        names = [name.removeprefix(folder.at) for name in folder.root.namelist() if name.startswith(folder.at)]
+        manifests = [Path(runs_dir, name) for name in names if f"/{name}".endswith("/manifest.json")]
+    runs = sorted(path.parent for path in manifests if _RUN_NAME.search(path.parent.name))
+    if not runs:
         raise UserError(f"{runs_dir} holds no run; train something first: mmsada train --help")
-    return found
+    return runs
 
 
 def load_runs(runs_dir: Path) -> pd.DataFrame:
@@ -167,23 +188,22 @@ def _result_rows(path: Path) -> list[Record]:
     if manifest["status"] != "finished":
         return []
     config, result = manifest["config"], manifest["result"]
-    shared = {name: config[name] for name in ("data", "method", "source", "target", "seed", "preset")}
-    setting = replace(ExperimentConfig(**config), seed=0).digest
-    shared |= {
+    shared = {
+        **{name: config[name] for name in ("data", "method", "source", "target", "seed", "preset")},
         "digest": manifest["digest"],
-        "setting": setting,
-        "evaluations": result["evaluations"],
-        "selection": result["selection"],
+        "setting": replace(ExperimentConfig(**config), seed=0).digest,
+        **{name: result[name] for name in ("evaluations", "selection")},
+        **{name: manifest[name] for name in ("training_seconds", "device")},
+        "version": manifest.get("versions", {}).get("mmsada_lab", "unknown"),
+        "path": str(path),
     }
-    shared |= {"training_seconds": manifest["training_seconds"], "device": manifest["device"]}
-    shared |= {"version": manifest.get("versions", {}).get("mmsada_lab", "unknown"), "path": str(path)}
     return [{**shared, "stream": stream, **values} for stream, values in result["target"].items()]
 
 
 def load_history(path: Path) -> pd.DataFrame:
     """History of one run as a tidy frame: kind, stage, step, name, value (loss terms; ``stream/measure``)."""
     rows = []
-    for line in (Path(path) / "history.jsonl").read_text().splitlines():
+    for line in read_file(Path(path) / "history.jsonl").splitlines():
         record = json.loads(line)
         shared = {name: record[name] for name in ("kind", "stage", "step", "total_step")}
         rows += [{**shared, "name": name, "value": value} for name, value in record["values"].items()]
@@ -197,14 +217,15 @@ def load_predictions(path: Path) -> pd.DataFrame:
         Columns step, stream, uid, label, predicted and p0, p1, ... (window-averaged probabilities).
     """
     arrays = read_arrays(Path(path) / "predictions.npz")
-    streams = [name.removeprefix("p_") for name in arrays if name.startswith("p_")]
-    parts = []
-    for stream in streams:
-        for step, probabilities in zip(arrays["steps"], arrays[f"p_{stream}"], strict=True):
-            part = pd.DataFrame(probabilities, columns=[f"p{k}" for k in range(probabilities.shape[1])])
-            head = {"uid": arrays["uid"], "label": arrays["label"], "predicted": probabilities.argmax(axis=1)}
-            parts.append(pd.concat([pd.DataFrame(head), part], axis=1).assign(step=int(step), stream=stream))
-    return pd.concat(parts, ignore_index=True)
+    frames = []
+    for name in arrays:
+        if name.startswith("p_"):
+            for step, probabilities in zip(arrays["steps"], arrays[name], strict=True):
+                frame = pd.DataFrame(probabilities).add_prefix("p")  # (N, K)
+                facts = {"uid": arrays["uid"], "label": arrays["label"], "predicted": probabilities.argmax(axis=1)}
+                frame = pd.concat([pd.DataFrame(facts), frame], axis=1)
+                frames.append(frame.assign(step=int(step), stream=name.removeprefix("p_")))
+    return pd.concat(frames, ignore_index=True)
 
 
 def provenance() -> dict[str, Any]:
@@ -233,9 +254,8 @@ def _git_state() -> dict[str, Any]:
     """Commit of the package's checkout and whether it was changed; empty outside a checkout."""
     here = Path(__file__).parent
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10)
-        return done.stdout.strip()
+    def git(*words: str) -> str:
+        return subprocess.check_output(["git", *words], cwd=here, stderr=subprocess.PIPE, text=True, timeout=10).strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--", "."))}

@@ -41,28 +41,30 @@ def train_steps(
     Args:
         method: a `Method`, as `accelerator.prepare` returned it.
         optimiser: likewise.
-        batches: from `first_step` on, `accumulation` equal parts for every step.
+        batches: from `first_step` on, `accumulation` equal micro-batches for every step.
         stage: steps and weights of Eq. 4.
         accelerator: device, precision and data parallelism.
         first_step: steps of this stage that are already done.
         seed: integers that name the run and the stage. Dropout at step k depends on them and on k alone, so that
             a resumed run is the same run.
-        accumulation: parts of a step, computed one after the other; their mean gradient is that of the whole batch.
+        accumulation: micro-batches of a step, computed one after the other; their mean gradient is the batch's.
     """
     method.train()
     batches = iter(batches)
     for step, first in enumerate(batches, start=first_step):
-        parts = []
-        for part, batch in enumerate(chain([first], islice(batches, accumulation - 1))):
-            torch.manual_seed(step_seed(*seed, step, accelerator.process_index * accumulation + part))
-            with nullcontext() if part == accumulation - 1 else accelerator.no_sync(method):
+        logged = []
+        for micro, batch in enumerate(chain([first], islice(batches, accumulation - 1))):
+            # Dropout is a function of the step, not of what was drawn before: a resumed run is the same run.
+            torch.manual_seed(step_seed(*seed, step, accelerator.process_index * accumulation + micro))
+            # Processes exchange gradients once a step, with the last micro-batch.
+            with nullcontext() if micro == accumulation - 1 else accelerator.no_sync(method):
                 terms = method(batch.to(accelerator.device), step / stage.steps)
                 loss = total_loss(terms, stage.weights)  # Eq. 4
                 accelerator.backward(loss / accumulation)
-            parts.append({name: term.detach() for name, term in terms.items()})
+            logged.append({name: term.detach() for name, term in terms.items()})
         optimiser.step()
         optimiser.zero_grad()
-        yield step + 1, {name: torch.stack([terms[name] for terms in parts]).mean() for name in parts[0]}
+        yield step + 1, {name: torch.stack([terms[name] for terms in logged]).mean() for name in logged[0]}
 
 
 def mean_terms(
@@ -82,8 +84,10 @@ def mean_terms(
         UserError: if a term is not finite, naming it and the step.
     """
     steps, names = list(terms), list(next(iter(terms.values())))
+    # (terms, steps): one copy to the host for all of them, so that training waits for the device once
     local = torch.stack([torch.stack([terms[step][name].float() for step in steps]) for name in names])
     values = accelerator.reduce(local, reduction="mean").cpu()
+    # The earliest step with a value that is not finite, and the first such term in it.
     for column in torch.nonzero(~values.isfinite().all(dim=0))[:1, 0].tolist():
         row = int(torch.nonzero(~values[:, column].isfinite())[0])
         raise UserError(

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mmsada_lab.clips.batches import default_workers
-from mmsada_lab.clips.clips import inputs_of
+from mmsada_lab.clips.clips import inputs_of, labels_of
 from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
-from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
+from mmsada_lab.clips.test_clips import TestClipLoader
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets.arrays.features import write_features
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.evaluate import FUSED, Predictions, clip_rule, extract_features, labels_of, predict, statistics_of
-from mmsada_lab.models.network import LateFusionNetwork, build_network
+from mmsada_lab.evaluate import FUSED, Predictions, Predictor, build_predictor, extract_features
+from mmsada_lab.models.network import build_network, network_spec
 from mmsada_lab.runs import read_manifest
+from mmsada_lab.runtime.device import choose_device
 
 SPLITS = ("all", "train", "test")
 
@@ -35,50 +34,22 @@ class Trained:
     Attributes:
         config: of the run.
         classes: what its outputs mean.
-        network: with the weights of the last step, on its device.
         inputs: kind and channels of each modality.
-        device: where it computes.
-        workers: processes that read clips.
-        show_progress: draw a bar while clips are read for more than two seconds.
+        predictor: the network with the weights of the last step, on its device, and how segments are shown to it.
     """
 
     config: ExperimentConfig
     classes: tuple[str, ...]
-    network: LateFusionNetwork
     inputs: Mapping[str, tuple[str, int]]
-    device: torch.device
-    workers: int = 0
-    show_progress: bool = False
+    predictor: Predictor
 
-    def clips(self, domain: Domain, segments: Sequence[Segment], *, windows: int | None = None) -> TestClipLoader:
-        """Test clips of segments, cut as the run's configuration says."""
-        return TestClipLoader(
-            TestClips(
-                domain,
-                segments,
-                rule=clip_rule(self.config),
-                modalities=self.config.modalities,
-                windows=windows or self.config.test_windows,
-            ),
-            workers=self.workers,
-            title=f"{len(segments)} segments of {domain.name}" if self.show_progress else "",
-        )
-
-    @contextmanager
-    def statistics_of(self, domain: Domain) -> Iterator[None]:
-        """Within the context, a run of AdaBN has batch statistics of this domain's training clips, without labels."""
-        if self.config.test_statistics == "running":
-            yield
-            return
-        clips = self.clips(domain, domain.unlabelled().train or domain.test, windows=1)
-        with statistics_of(self.network, clips, device=self.device):
-            yield
+    def training_clips(self, domain: Domain) -> TestClipLoader:
+        """What a run of AdaBN estimates a domain's batch statistics on: its training clips, without labels."""
+        return self.predictor.single_windows(domain, domain.unlabelled().train or domain.test)
 
     def predict(self, domain: Domain, segments: Sequence[Segment]) -> Predictions:
         """Predictions of segments of a domain."""
-        with self.statistics_of(domain):
-            clips, average = self.clips(domain, segments), self.config.window_average
-            return predict(self.network, clips, device=self.device, average=average)
+        return self.predictor.predict(self.predictor.clips(domain, segments), self.training_clips(domain))
 
 
 def load_trained(run: Path, *, device: str = "auto") -> Trained:
@@ -91,23 +62,21 @@ def load_trained(run: Path, *, device: str = "auto") -> Trained:
     Raises:
         UserError: if the run is not finished, or its weights do not fit its manifest.
     """
-    if device not in ("auto", "cpu"):
-        raise unknown("device", device, ("auto", "cpu"), hint="To pick a GPU, set CUDA_VISIBLE_DEVICES.")
+    place = choose_device(device)
     manifest = read_manifest(run / "manifest.json")
     if manifest["status"] != "finished":
         raise UserError(f"the run in {run} is not finished; give its `mmsada train` command again and it continues")
     config, classes = ExperimentConfig(**manifest["config"]), tuple(manifest["classes"])
-    if "inputs" not in manifest:
+    if "inputs" not in manifest:  # kind and channels of each modality decide the shape of the first layers
         raise UserError(f"the run in {run} was made by a version that did not record its inputs; train it again")
     inputs = {m: (str(kind), int(channels)) for m, (kind, channels) in manifest["inputs"].items()}
-    network = build_network(config, inputs, num_classes=len(classes))
+    network = build_network(network_spec(config), inputs, num_classes=len(classes))
     try:
         network.load_state_dict(load_file(run / "model.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UserError(f"{run / 'model.safetensors'} does not hold the weights of this run: {error}") from error
-    found = torch.accelerator.current_accelerator() if device == "auto" and torch.accelerator.is_available() else None
-    place = found or torch.device("cpu")
-    return Trained(config, classes, network.to(place).eval(), inputs, place)
+    predictor = build_predictor(network.to(place).eval(), config, device=place, workers=0)
+    return Trained(config, classes, inputs, predictor)
 
 
 def predict_table(
@@ -139,34 +108,33 @@ def predict_table(
         raise unknown("split", split, SPLITS)
     trained, opened = _opened(run, data, device, workers=workers, show_progress=show_progress)
     where = _fitting_domain(trained, opened, domain or trained.config.target)
-    parts = {
-        name: segments for name, segments in (("train", where.train), ("test", where.test)) if split in ("all", name)
-    }
-    segments = [segment for part in parts.values() for segment in part]
+    splits = {"train": where.train, "test": where.test}
+    chosen = [(name, segment) for name in splits if split in ("all", name) for segment in splits[name]]
+    segments = [segment for _, segment in chosen]
     if not segments:
         raise UserError(f"domain {where.name} of {data or trained.config.data} has no segments in split {split}")
-    found = trained.predict(where, segments)
+    predictions = trained.predict(where, segments)
     table = pd.DataFrame(
         {
             "uid": [s.uid for s in segments],
             "domain": where.name,
-            "split": [name for name, part in parts.items() for _ in part],
+            "split": [name for name, _ in chosen],
             "video": [s.video for s in segments],
             "start": [s.start for s in segments],
             "stop": [s.stop for s in segments],
             "label": [opened.classes[k] if k >= 0 else "" for k in labels_of(segments)],
         }
     )
+    # Whatever else the segments' table says, so that people can join predictions to their own tables.
     further = pd.DataFrame([dict(s.further) for s in segments])
-    return pd.concat([table, _predicted(found, trained), further], axis=1)
+    return pd.concat([table, _prediction_columns(predictions, trained.classes), further], axis=1)
 
 
-def _predicted(found: Predictions, trained: Trained) -> pd.DataFrame:
-    fused = found.probabilities[FUSED]
-    spare = [f"(spare output {k})" for k in range(len(trained.classes), fused.shape[1])]
-    names = [*trained.classes, *spare]
+def _prediction_columns(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
+    fused = predictions.probabilities[FUSED]
+    names = [*classes, *(f"(spare output {k})" for k in range(len(classes), fused.shape[1]))]
     columns = {"predicted": [names[k] for k in fused.argmax(axis=1)], "confidence": fused.max(axis=1)}
-    for stream, probabilities in found.probabilities.items():
+    for stream, probabilities in predictions.probabilities.items():
         if stream != FUSED:
             columns[f"predicted ({stream})"] = [names[k] for k in probabilities.argmax(axis=1)]
     return pd.DataFrame(columns | {f"p({name})": fused[:, k] for k, name in enumerate(names)})
@@ -194,17 +162,17 @@ def write_run_features(
         show_progress: draw a bar if it takes more than two seconds.
     """
     trained, opened = _opened(run, data, device, workers=workers, show_progress=show_progress)
-    rows, features = [], []
+    predictor, rows, features = trained.predictor, [], []
     for name in domains or opened.domains:
         domain = _fitting_domain(trained, opened, name)
-        with trained.statistics_of(domain):
+        # A domain at a time, so that a run of AdaBN is read with that domain's statistics.
+        with predictor.statistics_of(trained.training_clips(domain)):
             for split, segments in (("train", domain.train), ("test", domain.test)):
                 if segments:
                     rows += [_row(segment, name, split, opened.classes) for segment in segments]
-                    features.append(
-                        extract_features(trained.network, trained.clips(domain, segments), device=trained.device)
-                    )
-    joined = {m: np.concatenate([part[m] for part in features]) for m in trained.config.modalities}
+                    clips = predictor.clips(domain, segments)
+                    features.append(extract_features(predictor.network, clips, device=predictor.device))
+    joined = {m: np.concatenate([split[m] for split in features]) for m in trained.config.modalities}
     write_features(destination, pd.DataFrame(rows), joined, classes=opened.classes)
     return destination
 
@@ -220,7 +188,8 @@ def _opened(
     trained = load_trained(run, device=device)
     opened = load_data(data or trained.config.data)
     workers = default_workers(opened) if workers is None else workers
-    return replace(trained, workers=workers, show_progress=show_progress), opened
+    predictor = replace(trained.predictor, workers=workers, show_progress=show_progress)
+    return replace(trained, predictor=predictor), opened
 
 
 def _fitting_domain(trained: Trained, data: MultiDomainData, name: str) -> Domain:

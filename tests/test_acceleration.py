@@ -20,14 +20,15 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import SMALL, Mmsada, toy_config, toy_data
 
-from mmsada_lab import methods
+from mmsada_lab import methods, pretexts
 from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch
-from mmsada_lab.config import METHODS as METHOD_FACTS, ExperimentConfig, Stage
+from mmsada_lab.config import ExperimentConfig, Stage
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
-from mmsada_lab.methods import METHODS, Method
+from mmsada_lab.facts import METHODS
+from mmsada_lab.methods import Method, build_method
 from mmsada_lab.models.backbones import MLP, Small3D
-from mmsada_lab.models.network import LateFusionNetwork, build_network
+from mmsada_lab.models.network import LateFusionNetwork, build_network, network_spec
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import RunFolder, load_history, read_arrays, read_manifest
 from mmsada_lab.runtime import device as acceleration
@@ -88,21 +89,21 @@ def test_what_is_no_mean_over_clips_is_the_mean_over_the_parts(tmp_path: Path) -
 
 def test_parts_must_be_equal_in_every_process() -> None:
     config = grouped("mmsada", correspondence_batch="half", accumulation=2)
-    acceleration.check_parts(config, processes=1)
+    acceleration.check_parts(config.batch, processes=1)
     with pytest.raises(UserError, match=r"accumulation is 2 in 2 processes: .* choose 1$"):
-        acceleration.check_parts(config, processes=2)
+        acceleration.check_parts(config.batch, processes=2)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------
 
 
 def test_checkpointing_is_asked_of_the_backbones_that_know_it() -> None:
-    network = build_network(toy_config(backbone="i3d", checkpointing=True), INPUTS, num_classes=3)
+    network = build_network(network_spec(toy_config(backbone="i3d", checkpointing=True)), INPUTS, num_classes=3)
     assert all(backbone.checkpointing for backbone in network.backbones.values())
-    mixed = build_network(toy_config(backbone="rgb:i3d", checkpointing=True), INPUTS, num_classes=3)
+    mixed = build_network(network_spec(toy_config(backbone="rgb:i3d", checkpointing=True)), INPUTS, num_classes=3)
     assert mixed.backbones["rgb"].checkpointing
     with pytest.raises(UserError, match=r"checkpointing=true, but no backbone .*\(auto, auto\); only i3d does"):
-        build_network(toy_config(checkpointing=True), INPUTS, num_classes=3)
+        build_network(network_spec(toy_config(checkpointing=True)), INPUTS, num_classes=3)
 
 
 class Small:
@@ -158,11 +159,11 @@ def test_a_device_too_small_says_what_was_asked_and_what_to_give(
 )
 def test_advice_for_a_small_device_is_a_configuration(overrides: dict[str, Any], processes: int, advice: str) -> None:
     config = build_config("paper", source="A", target="B", overrides=overrides)
-    found = acceleration._advice(config, processes)
-    assert found.startswith(advice)
-    more = {key: int(value) if value.isdecimal() else True for key, value in re.findall(r"-o (\w+)=(\d+|true)", found)}
+    text = acceleration._advice(acceleration.step_memory(config), processes)
+    assert text.startswith(advice)
+    more = {key: int(value) if value.isdecimal() else True for key, value in re.findall(r"-o (\w+)=(\d+|true)", text)}
     acceleration.check_parts(
-        build_config("paper", source="A", target="B", overrides=overrides | more), processes=processes
+        build_config("paper", source="A", target="B", overrides=overrides | more).batch, processes=processes
     )
 
 
@@ -242,7 +243,7 @@ def test_features_come_out_in_float32_whatever_a_backbone_ends_with() -> None:
 
 def built(config: ExperimentConfig) -> Method:
     torch.manual_seed(0)
-    method = METHODS[config.method](build_network(config, INPUTS, num_classes=3), config, num_classes=3)
+    method = build_method(build_network(network_spec(config), INPUTS, num_classes=3), config, num_classes=3)
     method.select_terms(config.adapt.weights)
     return method.train()
 
@@ -253,7 +254,7 @@ def batch_of(config: ExperimentConfig) -> TrainingBatch:
         return {m: torch.randint(0, 256, (count, c, *size), dtype=torch.uint8) for m, (_, c) in INPUTS.items()}
 
     torch.manual_seed(1)
-    source, target = config.source_batch, config.target_batch
+    source, target = config.batch.source, config.batch.target
     labels, corresponds = torch.arange(source) % 3, torch.arange(source) < source // 2
     unlabelled = TargetBatch(clips(target), torch.arange(target) < target // 2) if target else None
     return TrainingBatch(SourceBatch(clips(source), corresponds, labels), unlabelled)
@@ -261,13 +262,13 @@ def batch_of(config: ExperimentConfig) -> TrainingBatch:
 
 def test_a_loss_that_is_not_finite_in_bf16_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    loss = methods.correspondence_loss
+    loss = pretexts.correspondence_loss
 
     def failing(*arguments: Any, **options: Any) -> Tensor:
         calls.append(1)
         return loss(*arguments, **options) * (math.inf if len(calls) == 3 else 1)
 
-    monkeypatch.setattr(methods, "correspondence_loss", failing)
+    monkeypatch.setattr(pretexts, "correspondence_loss", failing)
     with pytest.raises(UserError, match=r"the correspondence loss became inf at step 3; .* or use precision=no"):
         run(toy_config(precision="bf16", evaluate_every=5), tmp_path)
 
@@ -315,7 +316,7 @@ def test_a_gpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_channels_last_is_the_same_network(backbone: str) -> None:
     config = toy_config(backbone=backbone, window_length=8, input_size=40, batch_size=8, norm_group=2)
     plain, laid_out = built(config), built(config)
-    acceleration.lay_out(laid_out.network, build(config, channels_last=True))
+    acceleration.prepare_backbones(laid_out.network, channels_last=True, compiled=False)
     kernels = [parameter for parameter in laid_out.parameters() if parameter.ndim == 5]
     assert kernels
     assert all(kernel.is_contiguous(memory_format=torch.channels_last_3d) for kernel in kernels)
@@ -328,13 +329,12 @@ def test_channels_last_is_the_same_network(backbone: str) -> None:
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 def test_fused_updates_are_the_same_updates(optimiser: str) -> None:
-    config = toy_config(optimiser=optimiser, weight_decay=0.01)
-    stage = Stage(1, 0.1, {"classification": 1.0})
+    rates = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01}
     found = []
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)
         parameters = [nn.Parameter(torch.randn(7, 13)), nn.Parameter(torch.randn(5), requires_grad=False)]
-        built = acceleration.build_optimiser(config, stage, parameters, device=torch.device(device))
+        built = acceleration.build_optimiser(optimiser, parameters, **rates, device=torch.device(device))
         assert built.defaults["fused"] is (True if device == "cuda" else None)
         for _ in range(5):
             parameters[0].grad = torch.randn(7, 13)
@@ -400,7 +400,7 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_step_waits_for_nothing(name: str, backbone: str) -> None:
     """Terms and gradients, where tensors have shapes and no values: a number read off the device would be an error."""
-    more = {"correspondence_batch": "half"} if "correspondence" in METHOD_FACTS[name].terms else {}
+    more = {"correspondence_batch": "half"} if METHODS[name].self_supervised else {}
     config = toy_config(name, backbone=backbone, input_size=16, norm_group=3, **more)
     batch = batch_of(config).to(torch.device("meta"))
     with torch.device("meta"):
@@ -449,7 +449,7 @@ def test_one_process_talks(rank: str | None, talks: bool, monkeypatch: pytest.Mo
     monkeypatch.delenv("RANK", raising=False)
     if rank is not None:
         monkeypatch.setenv("RANK", rank)
-    assert acceleration.leads() == talks
+    assert acceleration.is_main_process() == talks
 
 
 def test_only_one_process_prints_the_result(mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 import pytest
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.agreement import BOTH, EVERY, NEITHER, draw_agreement, stream_agreement
-from mmsada_lab.analysis.results import several
+from mmsada_lab.analysis.agreement import ALL_CLASSES, BOTH, NEITHER, draw_agreement, stream_agreement
+from mmsada_lab.analysis.tables import stack_runs
 from mmsada_lab.errors import UserError
 
 CLASSES = ("take", "put", "open")
@@ -40,17 +40,17 @@ def cells(agreement: pd.DataFrame, name: str, column: str) -> list[float]:
 
 def test_every_segment_is_in_the_cell_it_belongs_to() -> None:
     found = stream_agreement(predictions(), classes=CLASSES)
-    assert list(found["class"].unique()) == [EVERY, *CLASSES]
+    assert list(found["class"].unique()) == [ALL_CLASSES, *CLASSES]
     assert list(found["right"]) == CELLS * 4
     assert cells(found, "take", "segments") == [1, 1, 1, 0]
     assert cells(found, "put", "segments") == [0, 1, 0, 1]
-    assert cells(found, EVERY, "segments") == [1, 2, 1, 1]
-    assert cells(found, EVERY, "percent") == [20, 40, 20, 20]
+    assert cells(found, ALL_CLASSES, "segments") == [1, 2, 1, 1]
+    assert cells(found, ALL_CLASSES, "percent") == [20, 40, 20, 20]
 
 
 def test_fused_says_how_many_of_a_cell_fusion_gets_right() -> None:
     found = stream_agreement(predictions(), classes=CLASSES)
-    assert cells(found, EVERY, "fused") == [100, 100, 0, 100]
+    assert cells(found, ALL_CLASSES, "fused") == [100, 100, 0, 100]
     np.testing.assert_array_equal(cells(found, "take", "fused"), [100, 100, 0, np.nan])
 
 
@@ -59,15 +59,15 @@ def test_the_cells_add_up_to_the_streams_accuracies() -> None:
     labels = rng.integers(3, size=200).tolist()
     streams = {stream: rng.integers(3, size=200).tolist() for stream in ("fused", "rgb", "flow")}
     found = stream_agreement(predictions(streams, labels), classes=CLASSES)
-    both, rgb, flow, neither = cells(found, EVERY, "percent")
+    both, rgb, flow, neither = cells(found, ALL_CLASSES, "percent")
     assert both + rgb == pytest.approx(100 * np.mean(np.equal(streams["rgb"], labels)))
     assert both + flow == pytest.approx(100 * np.mean(np.equal(streams["flow"], labels)))
     assert both + rgb + flow + neither == pytest.approx(100)
-    whole = found[found["class"] == EVERY]
+    whole = found[found["class"] == ALL_CLASSES]
     fused = (whole["segments"] * whole["fused"]).sum() / 200
     assert fused == pytest.approx(100 * np.mean(np.equal(streams["fused"], labels)))
-    by_class = found[found["class"] != EVERY].groupby("right", sort=False)["segments"].sum()
-    assert list(by_class) == cells(found, EVERY, "segments")
+    by_class = found[found["class"] != ALL_CLASSES].groupby("right", sort=False)["segments"].sum()
+    assert list(by_class) == cells(found, ALL_CLASSES, "segments")
 
 
 def test_a_class_without_segments_has_no_percentage() -> None:
@@ -79,17 +79,17 @@ def test_a_class_without_segments_has_no_percentage() -> None:
 def test_counts_are_means_over_evaluations_and_runs() -> None:
     once = stream_agreement(predictions(), classes=CLASSES)
     pd.testing.assert_frame_equal(stream_agreement(predictions(steps=(10, 20, 30)), classes=CLASSES), once)
-    runs = several({"a": predictions(steps=(10, 20)), "b": predictions(steps=(10, 20))})
+    runs = stack_runs({"a": predictions(steps=(10, 20)), "b": predictions(steps=(10, 20))})
     pd.testing.assert_frame_equal(stream_agreement(runs, classes=CLASSES), once)
     other = predictions({"fused": FUSED, "rgb": FLOW, "flow": RGB})
-    mixed = stream_agreement(several({"a": predictions(), "b": other}), classes=CLASSES)
-    assert cells(mixed, EVERY, "segments") == [1, 1.5, 1.5, 1]
+    mixed = stream_agreement(stack_runs({"a": predictions(), "b": other}), classes=CLASSES)
+    assert cells(mixed, ALL_CLASSES, "segments") == [1, 1.5, 1.5, 1]
 
 
 def test_segments_without_a_label_are_left_out() -> None:
     labels = [0, -1, -1, 1, 1]
     found = stream_agreement(predictions(labels=labels), classes=CLASSES)
-    assert sum(cells(found, EVERY, "segments")) == 3
+    assert sum(cells(found, ALL_CLASSES, "segments")) == 3
     with pytest.raises(UserError, match="no labelled test segment"):
         stream_agreement(predictions(labels=[-1] * 5), classes=CLASSES)
 
@@ -99,7 +99,7 @@ def test_two_of_three_streams_have_to_be_named() -> None:
     with pytest.raises(UserError, match=r"have \['rgb', 'flow', 'audio'\]; name two"):
         stream_agreement(three, classes=CLASSES)
     found = stream_agreement(three, classes=CLASSES, streams=("audio", "rgb"))
-    assert cells(found, EVERY, "segments") == [3, 0, 0, 2]
+    assert cells(found, ALL_CLASSES, "segments") == [3, 0, 0, 2]
 
 
 @pytest.mark.parametrize("streams", [{"fused": FUSED, "rgb": RGB}, {"fused": FUSED}])

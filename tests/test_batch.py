@@ -1,4 +1,4 @@
-"""Batches without a scheduler: what would run and in which order, damaged folders, claims, what a worker does."""
+"""Batches without a scheduler: what would run and in which order, damaged folders, what a worker does."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from toy import SMALL, TOY, open_toy, run_toy, toy_config
 
-from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.errors import UserError
+from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import find_runs, write_json
 from mmsada_lab.sweeps import batch, clusters, jobs
-from mmsada_lab.sweeps.batch import Busy, Failure, grid, run_grid
-from mmsada_lab.sweeps.claims import claimed
-from mmsada_lab.sweeps.damage import damage_of, quarantine_damaged
-from mmsada_lab.sweeps.jobs import Job, attend, notebook_parameters, read_notebook
-from mmsada_lab.sweeps.plans import plan, tasks_of, total_seconds
+from mmsada_lab.sweeps.batch import run_grid
+from mmsada_lab.sweeps.grid import build_grid
+from mmsada_lab.sweeps.jobs import Busy, Failure, TrainingJob, notebook_parameters, read_notebook, run_job
+from mmsada_lab.sweeps.plans import estimate_seconds, find_damage, plan_batch, plan_runs, rename_damaged
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 
 
 def toy_grid(*domains: str, methods: tuple[str, ...] = ("source_only",), seeds: int = 1, **overrides: object) -> list:
-    return grid(domains, methods=methods, seeds=range(seeds), data="toy", preset="quick", overrides=SMALL | overrides)
+    shared = {"data": "toy", "preset": "quick", "overrides": SMALL | overrides}
+    return build_grid(domains, methods=methods, seeds=range(seeds), **shared)
 
 
 class TestGrid:
@@ -62,7 +65,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run_toy(toy_config(seed=seed), runs, "cpu")
         from mmsada_lab import experiment
 
-        evaluate = experiment.Experiment._evaluate
+        evaluate = experiment.Experiment.evaluate
         seen = []
 
         def stop(self: experiment.Experiment, **kwargs: object) -> dict[str, float]:
@@ -71,7 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 raise KeyboardInterrupt
             return evaluate(self, **kwargs)
 
-        patch.setattr(experiment.Experiment, "_evaluate", stop)
+        patch.setattr(experiment.Experiment, "evaluate", stop)
         with pytest.raises(KeyboardInterrupt):
             run_toy(toy_config(seed=2), runs, "cpu")
     return runs
@@ -84,8 +87,8 @@ def runs(trained: Path, tmp_path: Path) -> Path:
 
 
 def folder_of(runs: Path, config: ExperimentConfig) -> Path:
-    (task,) = tasks_of([config], runs)
-    return task.folder
+    (run,) = plan_runs([config], runs)
+    return run.folder
 
 
 class TestPlan:
@@ -93,7 +96,7 @@ class TestPlan:
 
     def test_states_shares_and_times(self, runs: Path) -> None:
         swept = [toy_config(seed=3, reversal_coefficient=c) for c in (0.1, 0.5)]
-        table = plan([*self.configs, *swept], runs, device="cpu").set_index("digest")
+        table = plan_batch([*self.configs, *swept], runs, device="cpu").set_index("digest")
         state = dict(zip(table["seed"], table["state"], strict=True))
         assert state == {0: "finished", 1: "finished", 2: "to continue", 3: "to do"}
         assert dict(zip(table["seed"], table["done"].round(), strict=True)) == {0: 100, 1: 100, 2: 92, 3: 0}
@@ -105,31 +108,31 @@ class TestPlan:
         assert list(third["seconds"]) == pytest.approx([12 * pace, 7 * pace, 7 * pace])
         left = table[table["seed"] == 2]["seconds"].item()
         assert left == pytest.approx(pace)
-        assert total_seconds(table, jobs=2) == pytest.approx((27 * pace) / 2)
-        assert total_seconds(table, jobs=100) == pytest.approx(12 * pace)
+        assert estimate_seconds(table, jobs=2) == pytest.approx((27 * pace) / 2)
+        assert estimate_seconds(table, jobs=100) == pytest.approx(12 * pace)
 
     def test_nothing_has_run_and_nothing_is_known(self, tmp_path: Path) -> None:
-        table = plan(self.configs, tmp_path / "none")
+        table = plan_batch(self.configs, tmp_path / "none")
         assert set(table["state"]) == {"to do"}
         assert table["seconds"].isna().all()
-        assert np.isnan(total_seconds(table, jobs=2))
+        assert np.isnan(estimate_seconds(table, jobs=2))
         assert not (tmp_path / "none").exists()
 
     def test_all_is_finished(self, runs: Path) -> None:
-        table = plan(self.configs[:2], runs)
-        assert total_seconds(table, jobs=2) == 0
-        assert set(plan(self.configs[:2], runs, notebooks=True)["state"]) == {"notebook to do"}
+        table = plan_batch(self.configs[:2], runs)
+        assert estimate_seconds(table, jobs=2) == 0
+        assert set(plan_batch(self.configs[:2], runs, notebooks=True)["state"]) == {"notebook to do"}
 
     def test_of_runs_that_share_a_first_stage_one_goes_ahead(self, tmp_path: Path) -> None:
         sweep = [toy_config(seed=s, reversal_coefficient=c) for s in (0, 1) for c in (0.1, 0.2, 0.3)]
-        table = plan(sweep, tmp_path)
+        table = plan_batch(sweep, tmp_path)
         assert list(table["seed"]) == [0, 1, 0, 0, 1, 1]
         assert list(table["first_stage"]) == ["trained"] * 2 + ["shared"] * 4
 
     def test_other_data_are_no_finished_run(self, runs: Path, behind_the_door: Callable[..., None]) -> None:
         behind_the_door(replace(open_toy(""), digest="other"))
         with pytest.raises(UserError, match=r"the data of .* have changed"):
-            plan(self.configs[:1], runs)
+            plan_batch(self.configs[:1], runs)
 
 
 def cut(path: Path) -> None:
@@ -142,7 +145,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-class TestQuarantine:
+class TestDamage:
     @pytest.mark.parametrize(
         ("name", "damage"),
         [
@@ -158,47 +161,51 @@ class TestQuarantine:
             ("model.safetensors", lambda path: path.write_bytes(b"\xff" * 100)),
         ],
     )
-    def test_a_damaged_run_is_put_aside(self, runs: Path, name: str, damage: Callable[[Path], object]) -> None:
+    def test_a_damaged_run_is_renamed(self, runs: Path, name: str, damage: Callable[[Path], object]) -> None:
         config = toy_config(seed=0)
         folder = folder_of(runs, config)
-        assert quarantine_damaged(runs, [config]) == []
+        assert rename_damaged([folder]) == []
         damage(folder / name)
-        assert (damage_of(folder) or "").startswith(name)
-        assert set(plan([config], runs)["state"]) == {"damaged"}
-        aside = folder.with_name(f"{folder.name}.damaged-1")
-        assert quarantine_damaged(runs, [config, toy_config(seed=1)]) == [aside]
+        assert (find_damage(folder) or "").startswith(name)
+        assert set(plan_batch([config], runs)["state"]) == {"damaged"}
+        renamed = folder.with_name(f"{folder.name}.damaged-1")
+        assert rename_damaged([folder, folder_of(runs, toy_config(seed=1)), runs / "none"]) == [renamed]
         assert not folder.exists()
-        assert aside not in find_runs(runs)
-        assert set(plan([config], runs)["state"]) == {"to do"}
+        assert renamed not in find_runs(runs)
+        assert set(plan_batch([config], runs)["state"]) == {"to do"}
 
     def test_numbers_go_on(self, runs: Path) -> None:
-        config = toy_config(seed=0)
-        folder = folder_of(runs, config)
+        folder = folder_of(runs, toy_config(seed=0))
         for number in (1, 2):
             folder.mkdir(exist_ok=True)
             (folder / "manifest.json").write_text("none")
-            assert quarantine_damaged(runs, [config]) == [folder.with_name(f"{folder.name}.damaged-{number}")]
+            assert rename_damaged([folder]) == [folder.with_name(f"{folder.name}.damaged-{number}")]
 
     def test_a_result_without_its_numbers(self, runs: Path) -> None:
         folder = folder_of(runs, toy_config(seed=0))
         manifest = json.loads((folder / "manifest.json").read_text())
         write_json(folder / "manifest.json", {k: v for k, v in manifest.items() if k != "result"})
-        assert damage_of(folder) == "manifest.json: 'result'"
+        assert find_damage(folder) == "manifest.json: 'result'"
 
     def test_a_checkpoint_that_cannot_be_read(self, runs: Path) -> None:
-        config = toy_config(seed=2)
-        folder = folder_of(runs, config)
-        assert quarantine_damaged(runs, [config]) == []
+        folder = folder_of(runs, toy_config(seed=2))
+        assert rename_damaged([folder]) == []
         flip(folder / "checkpoint.pt")
-        assert len(quarantine_damaged(runs, [config])) == 1
+        assert len(rename_damaged([folder])) == 1
 
     def test_a_run_that_is_being_trained_is_left_alone(self, runs: Path) -> None:
-        config = toy_config(seed=0)
-        folder = folder_of(runs, config)
+        folder = folder_of(runs, toy_config(seed=0))
         (folder / "manifest.json").write_text("half")
         with FileLock(folder / ".lock"):
-            assert quarantine_damaged(runs, [config]) == []
+            assert rename_damaged([folder]) == []
         assert folder.exists()
+
+    def test_one_that_cannot_be_renamed(self, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = folder_of(runs, toy_config(seed=0))
+        cut(folder / "predictions.npz")
+        monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(PermissionError("read-only")))
+        with pytest.raises(UserError, match=r"cannot rename the damaged run .*read-only; move it away"):
+            rename_damaged([folder])
 
     def test_a_batch_says_so_and_runs_it_anew(
         self, runs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -206,80 +213,53 @@ class TestQuarantine:
         config = toy_config(seed=0)
         cut(folder_of(runs, config) / "predictions.npz")
         asked = []
-        monkeypatch.setattr(batch, "_workers", lambda *_, **__: claimed(runs / "elsewhere", []))
+        monkeypatch.setattr(batch, "local_workers", lambda _: nullcontext())
         monkeypatch.setattr(batch._Batch, "run", lambda self, _: asked.extend(job.config for job in self.waiting) or [])
         assert run_grid([config, toy_config(seed=1)], runs, jobs=1, device="cpu") == []
         assert asked == [config]
-        assert "damaged, put aside and run again: " in capfd.readouterr().err
+        assert "damaged, renamed and run again: " in capfd.readouterr().err
 
 
-class TestClaims:
-    def test_two_batches_want_one_run(self, tmp_path: Path) -> None:
-        with (
-            claimed(tmp_path, ["a", "b"]) as claim,
-            pytest.raises(UserError, match=r"another batch \(process \d+ on .* is at 1 of these runs"),
-            claimed(tmp_path, ["b", "c"]),
-        ):
-            pass
-        assert not claim.exists()
-
-    def test_the_claim_of_a_batch_that_died_is_void(self, tmp_path: Path) -> None:
-        dead = tmp_path / ".batches" / "elsewhere-1.json"
-        dead.parent.mkdir()
-        write_json(dead, {"digests": ["a"]})
-        dead.with_suffix(".held").touch()
-        with claimed(tmp_path, ["a"]) as claim:
-            assert json.loads(claim.read_text())["digests"] == ["a"]
-        assert not dead.exists()
-
-    def test_other_runs_are_free(self, tmp_path: Path) -> None:
-        other = tmp_path / ".batches" / "elsewhere-1.json"
-        with claimed(tmp_path, ["z"]):
-            write_json(other, {"digests": ["a"]})
-            with FileLock(other.with_suffix(".held")), claimed(tmp_path / "further", ["a"]):
-                assert other.exists()
-
-    def test_a_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        with pytest.raises(UserError, match="cannot write to the runs folder"):
-            run_grid([toy_config()], tmp_path / "file" / "runs", jobs=1)
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write to the runs folder"):
+        run_grid([toy_config()], tmp_path / "file" / "runs", jobs=1)
 
 
 @pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """A job whose start nobody is told of."""
-    monkeypatch.setattr(jobs, "_announce", lambda _: "1")
-    config, claim = toy_config(), tmp_path / "claim.json"
-    claim.touch()
-    return Job(config, tmp_path, tmp_path / "run", "cpu", claim, patience=0.1)
+def job(tmp_path: Path) -> TrainingJob:
+    marker = tmp_path / ".batch-1"
+    marker.mkdir()
+    return TrainingJob(toy_config(), tmp_path, tmp_path / "run", "cpu", marker, patience=0.1)
 
 
 class TestJob:
-    def test_another_process_is_training(self, job: Job) -> None:
+    def test_another_process_is_training(self, job: TrainingJob) -> None:
         job.folder.mkdir()
         with FileLock(job.folder / ".lock"):
-            outcome = attend(job, run_toy)
-        assert outcome == ("busy", f"another process is training {job.folder}; it is left to that one")
+            outcome = run_job(job, run_toy)
+        assert outcome == Busy(job.config, f"{job.folder} is being trained by another process; skipped")
 
-    def test_a_worker_with_another_disk(self, job: Job) -> None:
-        job.claim.unlink()
-        state, message = attend(job, run_toy)
-        assert state == "failed"
-        assert "the runs folder must lie on a file system that all workers and this machine share" in message
+    def test_a_worker_with_another_disk(self, job: TrainingJob) -> None:
+        job.marker.rmdir()
+        failure = run_job(job, run_toy)
+        assert isinstance(failure, Failure)
+        assert "the runs folder must lie on a file system that all workers and this machine share" in failure.message
 
-    def test_the_traceback_is_kept_until_the_run_finishes(self, job: Job) -> None:
+    def test_the_traceback_is_kept_until_the_run_finishes(self, job: TrainingJob) -> None:
         def fall(*_: object) -> None:
             raise OSError("the disk is full")
 
         with pytest.raises(OSError, match="the disk is full"):
-            attend(job, fall)
+            run_job(job, fall)
         assert "fall" in (job.folder / jobs.ERROR_FILE).read_text()
-        assert attend(job, lambda *_: None) == ("finished", "")
+        assert run_job(job, lambda *_: None) is None
         assert not (job.folder / jobs.ERROR_FILE).exists()
 
-    def test_a_gpu_for_each_worker(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_gpu_for_each_worker(self, job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        attend(replace(job, gpus=("GPU-a", "GPU-b")), lambda *_: None)
+        monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(name="1"))
+        run_job(replace(job, gpus=("GPU-a", "GPU-b")), lambda *_: None)
         assert jobs.os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-b"
 
     def test_gpus_by_number_or_as_they_were_named(self, monkeypatch: pytest.MonkeyPatch) -> None:

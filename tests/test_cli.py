@@ -6,6 +6,8 @@ import errno
 import io
 import json
 import os
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -14,16 +16,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from toy import SMALL, TOY, Mmsada, Said, run_toy
+from typer.main import get_command
 
 from mmsada_lab import __version__
 from mmsada_lab.analysis.tables import results_table
 from mmsada_lab.cli import main as cli
-from mmsada_lab.cli.main import parse_overrides
+from mmsada_lab.cli.options import parse_overrides
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.errors import UserError
+from mmsada_lab.facts import METHODS
+from mmsada_lab.files import locate
+from mmsada_lab.presets import has_effect, override_keys
 from mmsada_lab.runs import find_runs, load_runs, read_manifest
 from mmsada_lab.sweeps import batch
+from mmsada_lab.sweeps.grid import build_grid, load_grid
+from mmsada_lab.sweeps.jobs import Busy, Failure
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 SMALL_OPTIONS = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
@@ -42,14 +50,14 @@ def in_turn(
     device: str,
     scheduler: str | None = None,
     notebook: object = None,
-) -> list[batch.Failure]:
+) -> list[Failure]:
     """`run_grid` without processes."""
     failures = []
     for config in configs:
         try:
             run_toy(config, runs, device)
         except UserError as error:
-            failures.append(batch.Failure(config, str(error)))
+            failures.append(Failure(config, str(error)))
     return failures
 
 
@@ -60,7 +68,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FORMATS, "toy", TOY)
         methods = ["source_only", "adabn"]
-        configs = batch.grid(["A", "B"], methods=methods, seeds=range(2), data="toy", preset="quick", overrides=SMALL)
+        configs = build_grid(["A", "B"], methods=methods, seeds=range(2), data="toy", preset="quick", overrides=SMALL)
         assert in_turn(configs, folder, jobs=1, device="cpu") == []
     return folder
 
@@ -171,7 +179,7 @@ class TestCompare:
         monkeypatch.setattr(
             batch,
             "run_grid",
-            lambda configs, *_, **__: asked.extend(configs) or [batch.Failure(c, "no") for c in configs],
+            lambda configs, *_, **__: asked.extend(configs) or [Failure(c, "no") for c in configs],
         )
         assert mmsada(*self.options, "--runs", tmp_path, *SMALL_OPTIONS).code == 1
         assert {str(config.pair) for config in asked} == {"A→B", "B→A", "A→C", "C→A", "B→C", "C→B", "A→A", "B→B", "C→C"}
@@ -183,7 +191,7 @@ class TestCompare:
             batch,
             "run_grid",
             lambda configs, *args, **kwargs: [
-                batch.Failure(configs[0], "the disk is full"),
+                Failure(configs[0], "the disk is full"),
                 *in_turn(configs[1:], *args, **kwargs),
             ],
         )
@@ -221,7 +229,7 @@ class TestBatch:
     def test_failures_decide_the_exit_status(
         self, mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        kinds = (batch.Busy, batch.Failure)
+        kinds = (Busy, Failure)
         monkeypatch.setattr(
             batch,
             "run_grid",
@@ -230,7 +238,7 @@ class TestBatch:
         (tmp_path / "GRID.yaml").write_text(self.GRID)
         said = mmsada("batch", tmp_path / "GRID.yaml", "--runs", tmp_path / "runs")
         assert said.code == 1
-        assert "left alone: source_only A→B seed 0: why" in said.err
+        assert "skipped: source_only A→B seed 0: why" in said.err
         assert "failed: " in said.err
 
     def test_an_unknown_key(self, mmsada: Mmsada, tmp_path: Path) -> None:
@@ -258,7 +266,7 @@ class TestReproduce:
 
         def refuse(configs, *_, notebook, **__):
             asked.append(notebook)
-            return [batch.Failure(config, "not today") for config in configs]
+            return [Failure(config, "not today") for config in configs]
 
         monkeypatch.setattr("mmsada_lab.sweeps.batch.run_grid", refuse)
         monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", refuse)
@@ -289,18 +297,23 @@ class TestReproduce:
 
 class TestKeep:
     def test_runs_are_kept_small_and_read_as_before(self, mmsada: Mmsada, compared: Path, tmp_path: Path) -> None:
-        said = mmsada("keep", compared, tmp_path / "kept", "--arrays", "A,B,0")
+        kept = tmp_path / "kept.zip"
+        said = mmsada("keep", compared, kept, "--arrays", "A,B,0")
         assert said.code == 0, said.err
-        assert mmsada("results", tmp_path / "kept", "--matrix").out == mmsada("results", compared, "--matrix").out
-        with_arrays = {path.parent.parent.name for path in (tmp_path / "kept").rglob("features.npz")}
-        assert with_arrays == {"A-B"}
+        assert mmsada("results", kept, "--matrix").out == mmsada("results", compared, "--matrix").out
+        with_arrays = [path for path in find_runs(kept) if locate(path / "features.npz").is_file()]
+        assert {path.parent.name for path in with_arrays} == {"A-B"}
+        words = ("--permutations", "19", "--at-least", "5")
+        assert "a_distance" in mmsada("gap", with_arrays[0], *words).out
+        without = next(path for path in find_runs(kept) if path not in with_arrays)
+        assert f"{without} holds no features.npz" in mmsada("gap", without, *words).err
 
     @pytest.mark.parametrize("words", ["A,B", "A,B,x", "A,B,0,1"])
     def test_what_is_no_run(self, words: str, mmsada: Mmsada, compared: Path, tmp_path: Path) -> None:
-        said = mmsada("keep", compared, tmp_path / "kept", "--arrays", words)
+        said = mmsada("keep", compared, tmp_path / "kept.zip", "--arrays", words)
         assert said.code == 2
         assert "give source, target and seed, e.g. D1,D3,0" in said.err
-        assert not (tmp_path / "kept").exists()
+        assert not (tmp_path / "kept.zip").exists()
 
 
 class TestWeights:
@@ -420,12 +433,32 @@ def test_version(mmsada: Mmsada) -> None:
     assert mmsada("--version") == Said(0, f"mmsada_lab {__version__}\n", "")
 
 
-@pytest.mark.parametrize("verb", ["train", "compare", "results"])
-def test_help_has_an_example_and_is_listed(mmsada: Mmsada, verb: str) -> None:
+COMMANDS = {name: command for name, command in get_command(cli.app).commands.items() if name not in ("data", "weights")}
+
+
+def test_the_commands() -> None:
+    single = {"train", "predict", "extract", "gap", "demo", "gallery", "options"}
+    assert COMMANDS.keys() == single | {"compare", "batch", "results", "reproduce", "keep"}
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_help_has_an_example_that_the_command_takes(mmsada: Mmsada, verb: str) -> None:
     said = mmsada(verb, "--help")
     assert said.code == 0
     assert f"Example: mmsada {verb}" in " ".join(said.out.split())
     assert verb in mmsada("--help").out
+    for example in re.findall(r"Example: mmsada (.*)", COMMANDS[verb].help):
+        name, *words = shlex.split(example)
+        assert name == verb
+        assert COMMANDS[verb].make_context(verb, words).args == []
+
+
+def test_the_grid_in_the_help_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"GRID\.yaml: (\{.*\})", COMMANDS["batch"].help)
+    (tmp_path / "GRID.yaml").write_text(text)
+    configs = load_grid(tmp_path / "GRID.yaml").configs(["A", "B"])
+    assert {config.method for config in configs} == METHODS.keys()
+    assert {config.reversal_coefficient for config in configs if config.method == "mmsada"} == {0.1, 0.2}
 
 
 def test_the_examples_in_the_help_are_valid(mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,3 +487,35 @@ def test_overrides_are_json_where_they_can_be() -> None:
         "data": "epic:/a=b",
         "x": "",
     }
+
+
+class TestOptions:
+    def test_every_override_of_a_method_is_listed_once(self, mmsada: Mmsada) -> None:
+        said = mmsada("options")
+        listed = [line.split()[0] for line in said.lines if line.startswith("  ") and not line.startswith("   ")]
+        assert sorted(listed) == sorted(key for key in override_keys() if _of_mmsada(key))
+
+    def test_groups_defaults_presets_and_where_paper_and_code_differ(self, mmsada: Mmsada) -> None:
+        text = mmsada("options").out
+        assert "\nadversary\n  reversal_coefficient = 0.2\n" in text
+        assert "quick: 135; sensors: 400; paper: 6000; released: 6000" in text
+        assert "as printed: constant, released code: ramp" in text
+        assert "modalities = rgb,flow\n      streams, in order; any number\n\n" in text, "presets that do not differ"
+
+    def test_of_a_method_that_has_less(self, mmsada: Mmsada) -> None:
+        text = mmsada("options", "--method", "source_only").out
+        assert "reversal" not in text
+        assert "adapt.weights.classification" in text
+
+    def test_search(self, mmsada: Mmsada) -> None:
+        assert [line for line in mmsada("options", "--search", "momentum").lines if line.startswith("  momentum")]
+        assert "crops" not in mmsada("options", "--search", "momentum").out
+
+    def test_an_unknown_method(self, mmsada: Mmsada) -> None:
+        said = mmsada("options", "--method", "mmsda")
+        assert (said.code, "Did you mean 'mmsada'?" in said.err) == (2, True)
+
+
+def _of_mmsada(key: str) -> bool:
+    """Whether a run of MM-SADA can have an option; terms that only other stages have are left out."""
+    return has_effect(key, "mmsada") and key != "pretrain.weights.adversarial"

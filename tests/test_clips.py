@@ -10,13 +10,13 @@ import pytest
 from PIL import Image, ImageSequence
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.lessons.clip_grid import Clip, clip_grid, to_picture
+from mmsada_lab.analysis.lessons.clip_grid import Frames, clip_grid, to_animated_png
 from mmsada_lab.errors import UserError
 
 CAPTION, GAP = 18, 8
 
 
-def clip(*, frames: int = 3, height: int = 6, width: int = 10, seed: int = 0) -> Clip:
+def clip(*, frames: int = 3, height: int = 6, width: int = 10, seed: int = 0) -> Frames:
     return np.random.default_rng(seed).integers(256, size=(frames, height, width, 3), dtype=np.uint8)
 
 
@@ -79,7 +79,7 @@ def test_captions_are_source_blue_and_target_red() -> None:
 
 
 @pytest.mark.parametrize("rows", [{}, {"source": {}}])
-def test_no_clip(rows: dict[str, dict[str, Clip]]) -> None:
+def test_no_clip(rows: dict[str, dict[str, Frames]]) -> None:
     with pytest.raises(UserError, match="no clip to show"):
         clip_grid(rows)
 
@@ -98,12 +98,12 @@ def test_what_is_no_clip_is_named_with_its_shape(broken: np.ndarray) -> None:
     with pytest.raises(UserError, match=re.escape(f"clip 'flow' is {broken.dtype} of shape {broken.shape}")):
         clip_grid({"source": {"rgb": clip(), "flow": broken}})
     with pytest.raises(UserError, match="clip 'grid'"):
-        to_picture(broken)
+        to_animated_png(broken)
 
 
 def test_one_picture_is_kept_to_the_last_bit() -> None:
     grid = clip(frames=1, height=40, width=30)
-    drawn = to_picture(grid)
+    drawn = to_animated_png(grid)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(drawn.png))), grid[0])
     assert (drawn.size, drawn.frames) == ((30, 40), 1)
 
@@ -111,7 +111,7 @@ def test_one_picture_is_kept_to_the_last_bit() -> None:
 def test_pictures_play_for_ever_in_their_order() -> None:
     levels = np.array([0, 90, 180, 250], dtype=np.uint8)
     grid = np.broadcast_to(levels[:, None, None, None], (4, 12, 16, 3)).copy()
-    drawn = to_picture(grid, milliseconds=80)
+    drawn = to_animated_png(grid, milliseconds=80)
     file = Image.open(io.BytesIO(drawn.png))
     assert (file.format, file.n_frames, file.info["loop"], file.info["duration"]) == ("PNG", 4, 0, 80)
     shown = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(file)]
@@ -119,14 +119,14 @@ def test_pictures_play_for_ever_in_their_order() -> None:
 
 
 def test_a_notebook_gets_the_png_and_a_text_without_pixels() -> None:
-    drawn = to_picture(clip(frames=3, height=40, width=30))
+    drawn = to_animated_png(clip(frames=3, height=40, width=30))
     assert drawn._repr_png_().startswith(b"\x89PNG")
-    assert repr(drawn) == "Picture of 30 x 40 pixels, 3 frames"
-    assert repr(to_picture(clip(frames=1))) == "Picture of 10 x 6 pixels, 1 frame"
+    assert repr(drawn) == "PNG of 30 x 40 pixels, 3 frames"
+    assert repr(to_animated_png(clip(frames=1))) == "PNG of 10 x 6 pixels, 1 frame"
 
 
 def test_drawing_changes_nothing() -> None:
     one = clip()
     before = one.copy()
-    to_picture(clip_grid({"source": {"rgb": one}}))
+    to_animated_png(clip_grid({"source": {"rgb": one}}))
     np.testing.assert_array_equal(one, before)

@@ -104,7 +104,7 @@ def test_a_worker_the_client_and_the_scheduler_die(tmp_path: Path, monkeypatch: 
         assert "the Dask scheduler went away; start the batch again: finished runs are kept" in said
     done = ended(runs)
     assert 1 <= len(done) < len(troubled_runs.configs())
-    monkeypatch.setattr(batch, "_run_one", troubled_runs.slowly)
+    monkeypatch.setattr(batch, "train_quietly", troubled_runs.slowly)
     with cluster(port):
         assert run_grid(troubled_runs.configs(), runs, jobs=1, scheduler=client[-1], device="cpu") == []
     assert set(load_runs(runs)["seed"]) == {config.seed for config in troubled_runs.configs()}

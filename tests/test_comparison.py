@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.comparison import (
-    DIFFERENCE_SCALE,
+from mmsada_lab.analysis.confusion import (
+    SPARE_OUTPUT,
+    confusion_counts,
     confusion_difference,
     draw_confusion_difference,
-    draw_mean_gains,
-    mean_gains,
 )
-from mmsada_lab.analysis.results import SPARE_OUTPUT, confusion_counts
+from mmsada_lab.analysis.paper_figures import draw_mean_gains, mean_gains
 from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.errors import UserError
 
@@ -77,7 +76,7 @@ class TestDrawing:
         heat = self.FIGURE.data[0]
         assert (heat.zmin, heat.zmid, heat.zmax) == (-50, 0, 50)
         assert heat.colorscale[1] == (0.5, "#FFFFFF")
-        assert {colour for _, colour in DIFFERENCE_SCALE}.isdisjoint(style.DOMAIN_COLOURS.values())
+        assert {colour for _, colour in style.DIFFERENCE_SCALE}.isdisjoint(style.DOMAIN_COLOURS.values())
 
     def test_cells_say_points_and_counts(self) -> None:
         assert self.FIGURE.data[0].text[0][1] == "-50<br>-2.0"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from mmsada_lab.config import METHODS, ExperimentConfig, Stage
+from mmsada_lab.config import OPTIONS, ExperimentConfig, Stage
 from mmsada_lab.errors import UserError
+from mmsada_lab.facts import METHODS, PRETEXTS, PretextFacts
 from mmsada_lab.paper import PAIRS, TRAINING_SEGMENTS, DomainPair
 from mmsada_lab.presets import PRESETS, build_config, override_keys
 
@@ -55,6 +56,7 @@ OTHER: dict[str, Any] = {
     "accumulation": 2,
     "compile": True,
     "channels_last": True,
+    "pretext": "other",
     "steps": 17,
     "learning_rate": 0.3,
     "weights.classification": 0.9,
@@ -68,6 +70,12 @@ OTHER: dict[str, Any] = {
 
 GOES_WITH: dict[str, dict[str, Any]] = {"accumulation": {"norm_group": 16}}
 """Overrides that another one needs."""
+
+
+@pytest.fixture(autouse=True)
+def other_pretext(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second self-supervised task, to choose."""
+    monkeypatch.setitem(PRETEXTS, "other", PretextFacts("Other", "nowhere:Other"))
 
 
 def config_of(preset: str = "quick", *, method: str = "mmsada", **overrides: Any) -> ExperimentConfig:
@@ -88,7 +96,7 @@ class TestPresets:
         assert (config.pretrain.steps, config.adapt.steps) == (3000, 6000)
         assert config.pretrain.learning_rate == 0.01
         assert (config.optimiser, config.momentum, config.weight_decay) == ("sgd", 0.9, 1e-7)
-        assert (config.batch_size, config.source_batch, config.target_batch) == (128, 64, 64)
+        assert (config.batch_size, config.batch.source, config.batch.target) == (128, 64, 64)
         assert (config.window_length, config.window_stride, config.input_size, config.test_windows) == (16, 2, 224, 5)
         assert (config.dropout, config.dropout_on) == (0.5, "classifier")
         assert (config.norm_group, config.norm_momentum, config.test_statistics) == (16, 0.001, "running")
@@ -120,7 +128,7 @@ class TestPresets:
 
     @EVERY_METHOD
     def test_a_missing_term_has_no_lambda(self, method: str) -> None:
-        config, terms = config_of("paper", method=method), METHODS[method].terms
+        config, terms = config_of("paper", method=method), METHODS[method].terms()
         assert (config.lambda_d > 0) == ("adversarial" in terms)
         assert (config.lambda_c > 0) == ("correspondence" in terms)
 
@@ -128,21 +136,21 @@ class TestPresets:
     @pytest.mark.parametrize("method", ["source_only", "supervised_target"])
     def test_without_target_clips_the_source_fills_the_batch(self, preset: str, method: str) -> None:
         config = config_of(preset, method=method)
-        assert (config.source_batch, config.target_batch) == (128, 0)
-        assert config_of(preset, method=method, source_only_batch="half").source_batch == 64
+        assert (config.batch.source, config.batch.target) == (128, 0)
+        assert config_of(preset, method=method, source_only_batch="half").batch.source == 64
 
     def test_adabn_re_estimates_except_as_released(self) -> None:
         assert config_of("paper", method="adabn").test_statistics == "target"
-        assert not config_of("paper", method="adabn").target_batches
+        assert not config_of("paper", method="adabn").batch.target
         released = config_of("released", method="adabn")
-        assert (released.test_statistics, released.source_batch, released.target_batch) == ("running", 64, 64)
+        assert (released.test_statistics, released.batch.source, released.batch.target) == ("running", 64, 64)
 
     @pytest.mark.parametrize("preset", PRESETS)
     @EVERY_METHOD
     @pytest.mark.parametrize("modalities", [("rgb",), ("flow", "rgb"), ("rgb", "flow", "audio")], ids=len)
     def test_every_method_has_every_preset(self, preset: str, method: str, modalities: tuple[str, ...]) -> None:
         config = config_of(preset, method=method, modalities=modalities)
-        expected = set(METHODS[method].terms) - ({"correspondence"} if len(modalities) == 1 else set())
+        expected = METHODS[method].terms().keys() - ({"correspondence"} if len(modalities) == 1 else set())
         assert set(config.adapt.weights) == expected
         assert set(config.pretrain.weights) == expected - {"adversarial", "mmd", "discrepancy"}
 
@@ -159,7 +167,7 @@ class TestIdentity:
     @pytest.mark.parametrize("key", override_keys())
     def test_every_override_changes_the_configuration_and_its_digest(self, key: str) -> None:
         term = key.rpartition(".")[2]
-        owner = next((method for method, facts in METHODS.items() if term in facts.terms), "mmsada")
+        owner = next((method for method, facts in METHODS.items() if term in facts.terms()), "mmsada")
         more = GOES_WITH.get(key, {})
         plain, changed = config_of(method=owner, **more), config_of(method=owner, **more, **{key: other_value(key)})
         assert changed != plain
@@ -201,7 +209,7 @@ class TestIdentity:
 
     def test_the_digest_is_short_and_the_same_everywhere(self) -> None:
         stage = Stage(1, 0.5, {"classification": 1.0})
-        config = ExperimentConfig("A", "B", stage, stage, method="source_only")
+        config = ExperimentConfig(source="A", target="B", pretrain=stage, adapt=stage, method="source_only")
         shuffled = ExperimentConfig(**dict(reversed(config.to_dict().items())))
         assert config.digest == shuffled.digest
         assert len(config.digest) == 10
@@ -211,7 +219,7 @@ class TestIdentity:
         """The reference runs are found by it; a new field counts only where it is not at its default."""
         config = build_config("quick", source="D1", target="D2", method="mmsada")
         assert config.digest == "9611d57c75"
-        younger = {"pretrained", "resize_on", "checkpointing", "accumulation", "compile", "channels_last"}
+        younger = {name for name, option in OPTIONS.items() if option.added_later}
         older = {name: value for name, value in config.to_dict().items() if name not in younger}
         assert ExperimentConfig(**older).digest == "9611d57c75"
 
@@ -355,7 +363,7 @@ class TestBadInput:
     )
     def test_a_batch_too_small_to_form_non_corresponding_clips(self, how: str, modalities: str, enough: int) -> None:
         """Each domain has half of a batch; each modality of a negative comes from another clip of the same domain."""
-        assert config_of(batch_size=enough, correspondence_batch=how, modalities=modalities).source_batch == enough // 2
+        assert config_of(batch_size=enough, correspondence_batch=how, modalities=modalities).batch.source == enough // 2
         for batch_size in range(1, enough):
             with pytest.raises(UserError, match="batch_size"):
                 config_of(batch_size=batch_size, correspondence_batch=how, modalities=modalities)

@@ -25,7 +25,8 @@ from troubled_runs import DIES_ALWAYS, DIES_ONCE, RAISES, attempts
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import find_runs, load_runs, read_manifest
 from mmsada_lab.sweeps import batch, clusters, jobs
-from mmsada_lab.sweeps.batch import Failure, run_grid
+from mmsada_lab.sweeps.batch import run_grid
+from mmsada_lab.sweeps.jobs import Failure
 
 pytestmark = pytest.mark.usefixtures("toy_door")
 LAUNCH_SECONDS = 60
@@ -55,11 +56,11 @@ def threads_of_torch(count: int) -> Iterator[None]:
 
 def test_a_batch_in_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Two runs finish, one dies once and goes on, one always raises, one always dies, one is a user's mistake."""
-    monkeypatch.setattr(batch, "_run_one", troubled_runs.run)
+    monkeypatch.setattr(batch, "train_quietly", troubled_runs.run)
     listening = []
-    hand_over = batch._Batch._hand_over
+    submit = batch._Batch._submit
     monkeypatch.setattr(
-        batch._Batch, "_hand_over", lambda self, client: (listening.extend(listeners()), hand_over(self, client))
+        batch._Batch, "_submit", lambda self, client: (listening.extend(listeners()), submit(self, client))
     )
     threads = os.environ["OMP_NUM_THREADS"]
     seeds = (DIES_ALWAYS, DIES_ONCE, RAISES, 0, 1)
@@ -67,7 +68,7 @@ def test_a_batch_in_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     failures = run_grid([*configs, configs[-1]], tmp_path, jobs=2, device="cpu")
     said = {failure.config.seed: failure.message for failure in failures}
     assert len(failures) == len(said) == 3
-    assert said[DIES_ALWAYS].startswith("the worker process died under it")
+    assert said[DIES_ALWAYS].startswith("its worker process died")
     assert said[RAISES].startswith("RuntimeError: the lamp fell over (see ")
     assert said[5].startswith("unknown domain 'X'")
     tried = Counter(seed for seed, _ in attempts(tmp_path))
@@ -75,17 +76,17 @@ def test_a_batch_in_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert [found for seed, found in attempts(tmp_path) if seed == DIES_ONCE] == [False, True]
     assert set(load_runs(tmp_path)["seed"]) == {DIES_ONCE, 0, 1}
     undisturbed = tmp_path / "undisturbed"
-    with threads_of_torch(clusters.threads_of(2)):  # the last bits of a sum depend on them
+    with threads_of_torch(clusters.threads_per_job(2)):  # the last bits of a sum depend on them
         toy.run_toy(toy_config("source_only", seed=DIES_ONCE), undisturbed, "cpu")
     assert history_of(tmp_path / "toy", DIES_ONCE) == history_of(undisturbed, DIES_ONCE)
     (traceback,) = tmp_path.rglob(jobs.ERROR_FILE)
     assert 'raise RuntimeError("the lamp fell over")' in traceback.read_text()
     assert "3 failed" in (shown := capfd.readouterr().err)
-    assert shown.count("the worker process died under it; out of memory?; tried again") == 2
+    assert shown.count("its worker process died; out of memory?; tried again") == 2
     assert {host for host, _ in listening} == {clusters.LOCALHOST}
     assert os.environ["OMP_NUM_THREADS"] == threads
     assert "MKL_NUM_THREADS" not in os.environ
-    assert not list((tmp_path / ".batches").glob("*.json"))
+    assert not list(tmp_path.glob(".batch-*"))
 
 
 def listeners() -> list[tuple[str, int]]:
@@ -97,18 +98,39 @@ def listeners() -> list[tuple[str, int]]:
     return found
 
 
+def batch_of_its_own(runs: Path) -> subprocess.Popen[str]:
+    """A process that runs `troubled_runs.configs` with two workers and prints what failed."""
+    command = [sys.executable, troubled_runs.__file__, str(runs)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(batch.__file__).parents[1])}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_batches_share_the_same_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str) -> None:
+    """Both finish without a failure, and no run is trained twice."""
+    monkeypatch.setattr(batch, "train_quietly", troubled_runs.slowly)
+    with batch_of_its_own(tmp_path) as other:
+        until = time.monotonic() + LAUNCH_SECONDS
+        while not list(tmp_path.glob("toy/*/*/seed*/checkpoint.pt")) and time.monotonic() < until:
+            assert other.poll() is None
+            time.sleep(0.02)
+        assert run_grid(troubled_runs.configs(), tmp_path, jobs=1, device="cpu", scheduler=scheduler) == []
+        ended = {seed: manifest["ended"] for seed, manifest in finished(tmp_path).items()}
+        assert ended.keys() == {0, 1, 2}
+        assert other.communicate(timeout=LAUNCH_SECONDS)[0] == "[]\n"
+    assert {seed: manifest["ended"] for seed, manifest in finished(tmp_path).items()} == ended
+    steps = {seed: history_of(tmp_path, seed).count('"kind": "train"') for seed in ended}
+    assert steps == dict.fromkeys(ended, 12)
+    assert not list(tmp_path.rglob("error.txt"))
+
+
 def test_workers_end_with_a_killed_batch_and_nothing_runs_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
 ) -> None:
-    command = [sys.executable, troubled_runs.__file__, tmp_path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (Path(batch.__file__).parents[1],)))}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as driver:
+    with batch_of_its_own(tmp_path) as driver:
         until = time.monotonic() + LAUNCH_SECONDS
         while not finished(tmp_path) and time.monotonic() < until:
             assert driver.poll() is None
             time.sleep(0.02)
-        with pytest.raises(UserError, match=rf"another batch \(process {driver.pid} on .* is at [12] of these runs"):
-            run_grid(troubled_runs.configs(), tmp_path, jobs=1, device="cpu")
         workers = psutil.Process(driver.pid).children(recursive=True)
         os.kill(driver.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=10)
@@ -116,11 +138,11 @@ def test_workers_end_with_a_killed_batch_and_nothing_runs_twice(
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     done = finished(tmp_path)
     assert 1 <= len(done) < 3
-    monkeypatch.setattr(batch, "_run_one", troubled_runs.run)
+    monkeypatch.setattr(batch, "train_quietly", troubled_runs.run)
     assert run_grid(troubled_runs.configs(), tmp_path, jobs=1, device="cpu", scheduler=scheduler) == []
     assert finished(tmp_path).keys() == {0, 1, 2}
     assert {seed: finished(tmp_path)[seed] for seed in done} == done
-    assert {m["threads"] for seed, m in finished(tmp_path).items() if seed not in done} == {clusters.threads_of(1)}
+    assert {m["threads"] for seed, m in finished(tmp_path).items() if seed not in done} == {clusters.threads_per_job(1)}
     tried = Counter(seed for seed, _ in attempts(tmp_path))
     assert {tried[seed] for seed in done} == {1}
     monkeypatch.setattr(batch, "local_workers", None)
@@ -183,4 +205,4 @@ def test_a_scheduler_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Mo
     for address in ("tcp://127.0.0.1:9", "nonsense://here", "tcp://127.0.0.1:many"):
         with pytest.raises(UserError, match=f"no Dask scheduler answers at '{address}'.*leave --scheduler out"):
             run_grid([toy_config()], tmp_path, jobs=1, device="cpu", scheduler=address)
-    assert not list((tmp_path / ".batches").glob("*.json"))
+    assert not list(tmp_path.glob(".batch-*"))

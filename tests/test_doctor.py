@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,9 +22,9 @@ from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
 from mmsada_lab.datasets.open import FORMATS, Format, load_data
 from mmsada_lab.datasets.pickles import read_pickle_frame
 from mmsada_lab.errors import UserError
-from mmsada_lab.prepare.doctor import examination as doctor
-from mmsada_lab.prepare.doctor.examination import check_data, examine
-from mmsada_lab.prepare.doctor.report import Finding, Report
+from mmsada_lab.prepare.doctor import check as doctor
+from mmsada_lab.prepare.doctor.check import check_data, check_domains
+from mmsada_lab.prepare.doctor.report import DoctorReport, Finding
 from mmsada_lab.prepare.export_kitchens import export_kitchens
 
 TINY = Kitchens(scale=0.001)
@@ -100,7 +101,7 @@ def added(data: MultiDomainData, *new: Segment, split: str = "train") -> MultiDo
     return with_segments(data, (*getattr(data.domain("A"), split), *new), split)
 
 
-def told(report: Report) -> list[tuple[str, str, str]]:
+def told(report: DoctorReport) -> list[tuple[str, str, str]]:
     """Level, topic and place of every finding."""
     return [(f.level, f.topic, f.place) for f in report.findings]
 
@@ -178,9 +179,9 @@ PLANTED: dict[str, tuple[MultiDomainData, list[tuple[str, str, str]]]] = {
         clean(a=Recording(usual=200), b=Recording(usual=50, lengths={"A-test-1": 39, "B-test-1": 45})),
         [("warning", "modalities of different length", "A test b segment A-test-1")],
     ),
-    "tiny pictures": (
+    "tiny frames": (
         clean(rgb=Signal(size=(31, 300)), flow=Signal()),
-        [("note", "tiny pictures", f"{d} rgb") for d in "AB"],
+        [("note", "tiny frames", f"{d} rgb") for d in "AB"],
     ),
     "a very short segment": (edited(clean(), stop=25), [("note", "very short segments", "A train segment A-train-0")]),
     "sixteen frames": (edited(clean(), stop=26), []),
@@ -243,14 +244,14 @@ PLANTED: dict[str, tuple[MultiDomainData, list[tuple[str, str, str]]]] = {
 @pytest.mark.parametrize("name", PLANTED)
 def test_what_was_planted_is_found_and_nothing_else(name: str) -> None:
     data, expected = PLANTED[name]
-    report = examine(data)
+    report = check_domains(data)
     assert Counter(told(report)) == Counter(expected)
     assert report.ok == all(level != "error" for level, _, _ in expected)
 
 
 def test_messages_say_what_and_by_how_much() -> None:
     def only(name: str) -> Finding:
-        return examine(PLANTED[name][0]).findings[0]
+        return check_domains(PLANTED[name][0]).findings[0]
 
     assert "frames 11 to 50 of V-A-train-0, labelled open, close" in only("the same frames with another label").message
     assert "segments A-train-0, again are all" in only("a segment twice").message
@@ -271,7 +272,7 @@ def test_a_modality_that_a_domain_lacks_is_one_finding() -> None:
 
     data = clean()
     lacking = replace(data.domain("B"), readers={"rgb": Signal(), "flow": Absent()})
-    report = examine(replace(data, domains={"A": data.domain("A"), "B": lacking}))
+    report = check_domains(replace(data, domains={"A": data.domain("A"), "B": lacking}))
     assert told(report) == [("error", "modalities that a domain lacks", "B flow")]
     assert report.findings[0].message == "none of 12 segments has any; the first: no flow for V-B-train-0"
     assert report.findings[0].fix == "get it"
@@ -290,7 +291,7 @@ def test_what_to_do_stands_after_the_last_semicolon(problem: str, message: str, 
     def refuse(_: np.ndarray) -> np.ndarray:
         raise UserError(problem)
 
-    assert [(f.message, f.fix) for f in examine(broken(refuse)).findings] == [(message, fix)]
+    assert [(f.message, f.fix) for f in check_domains(broken(refuse)).findings] == [(message, fix)]
 
 
 # --- what is read -----------------------------------------------------------------------------------------------
@@ -299,7 +300,7 @@ def test_what_to_do_stands_after_the_last_semicolon(problem: str, message: str, 
 def test_every_frame_is_read_once() -> None:
     reader = Signal()
     long = edited(clean(rgb=reader), stop=99)
-    examine(long)
+    check_domains(long)
     counts = Counter(reader.asked)
     assert set(counts.values()) == {1}
     for domain in long.domains.values():
@@ -309,7 +310,7 @@ def test_every_frame_is_read_once() -> None:
 
 def test_frames_that_windows_of_a_short_segment_take_in_are_read_too() -> None:
     reader = Signal()
-    examine(edited(clean(rgb=reader), start=40, stop=59))
+    check_domains(edited(clean(rgb=reader), start=40, stop=59))
     assert sorted(n for uid, n in reader.asked if uid == "A-train-0") == list(range(40 - 16, 59 + 16))
 
 
@@ -319,13 +320,13 @@ def test_a_fast_check_reads_the_ends_of_at_most_fifty_segments() -> None:
     for name in "AB":
         for split in ("train", "test"):
             data = with_segments(data, segments(name, split, count=60), split, domain=name)
-    report = examine(data, fast=True)
+    report = check_domains(data, fast=True)
     assert report.findings == (), "two black frames do not make a dead signal"
     assert set(Counter(reader.asked).values()) == {1}
     assert {n for _, n in reader.asked} == {11, 50}
     assert len(reader.asked) == 2 * 4 * doctor.SAMPLED
     first = list(reader.asked)
-    examine(data, fast=True)
+    check_domains(data, fast=True)
     assert reader.asked[len(first) :] == first
     assert report.table.segments.sum() == 240
     assert "a sample" in report.as_text()
@@ -333,7 +334,7 @@ def test_a_fast_check_reads_the_ends_of_at_most_fifty_segments() -> None:
 
 def test_the_table_counts_and_measures() -> None:
     data = edited(clean(rgb=Signal(), imu=Recording(lengths={"A-train-0": 10, "A-train-2": 15})), stop=60)
-    table = examine(edited(data, "test", label=None)).table.set_index(["domain", "split", "class", "modality"])
+    table = check_domains(edited(data, "test", label=None)).table.set_index(["domain", "split", "class", "modality"])
     assert table.loc[("A", "train", "open", "rgb")].tolist() == [3, 3, 40, 40, 50]
     assert table.loc[("A", "train", "open", "imu")].tolist() == [3, 3, 10, 15, 40]
     assert table.loc[("A", "test", "(unlabelled)", "rgb")].tolist() == [1, 1, 40, 40, 40]
@@ -343,14 +344,14 @@ def test_the_table_counts_and_measures() -> None:
 
 def test_bad_jobs_are_refused() -> None:
     with pytest.raises(UserError, match="jobs = 0; choose 1 or more"):
-        examine(clean(), jobs=0)
+        check_domains(clean(), jobs=0)
 
 
 # --- the report -------------------------------------------------------------------------------------------------
 
 
 def test_the_report_is_plain_and_written_whole(tmp_path: Path) -> None:
-    report = examine(broken(boom, **SERIES))
+    report = check_domains(broken(boom, **SERIES))
     path = report.write_json(tmp_path / "new" / "report.json")
     read = json.loads(path.read_text())
     assert read == report.to_json()
@@ -358,7 +359,7 @@ def test_the_report_is_plain_and_written_whole(tmp_path: Path) -> None:
     assert read["findings"][0]["segment"] == "A-train-1"
     assert read["table"][0]["segments"] == 3
     assert [p.name for p in path.parent.iterdir()] == ["report.json"]
-    unmeasured = examine(clean(a=Recording(broken={}), b=Signal()), fast=True).to_json()
+    unmeasured = check_domains(clean(a=Recording(broken={}), b=Signal()), fast=True).to_json()
     json.dumps(unmeasured, allow_nan=False)
 
 
@@ -367,7 +368,7 @@ def test_lengths_that_nobody_told_are_none() -> None:
         def length(self, segment: Segment) -> int:
             raise UserError("gone")
 
-    rows = examine(clean(a=Silent())).to_json()["table"]
+    rows = check_domains(clean(a=Silent())).to_json()["table"]
     assert {row["measured"] for row in rows} == {0}
     assert {row["median"] for row in rows} == {None}
 
@@ -375,7 +376,7 @@ def test_lengths_that_nobody_told_are_none() -> None:
 def test_the_text_shows_ten_of_a_topic() -> None:
     findings = [Finding("note", "few", "m", "do", segment=str(n)) for n in range(3)]
     findings += [Finding("error", "many", f"message {n}", "do this", domain="A", segment=str(n)) for n in range(25)]
-    text = Report("set", findings=tuple(findings)).as_text()
+    text = DoctorReport("set", findings=tuple(findings)).as_text()
     assert "ERROR many (25)" in text
     assert "A segment 9: message 9\n" in text
     assert "message 10" not in text
@@ -385,7 +386,7 @@ def test_the_text_shows_ten_of_a_topic() -> None:
 
 
 def test_errors_come_first() -> None:
-    levels = [f.level for f in examine(replace(PLANTED["a uid twice"][0], notes=("n",))).findings]
+    levels = [f.level for f in check_domains(replace(PLANTED["a uid twice"][0], notes=("n",))).findings]
     assert levels == ["error", "note"]
 
 
@@ -496,8 +497,18 @@ def test_a_missing_flow_video_does_not_hide_the_rest(trees: Path, tmp_path: Path
 def test_several_processes_find_the_same(trees: Path) -> None:
     data = load_data(f"epic:{trees / 'tars'}")
     few = {name: replace(d, train=d.train[:3], test=d.test[:3]) for name, d in data.domains.items()}
-    once, twice = (examine(replace(data, domains=few), jobs=jobs).to_json() for jobs in (1, 2))
+    once, twice = (check_domains(replace(data, domains=few), jobs=jobs).to_json() for jobs in (1, 2))
     assert once == twice
+
+
+def test_a_killed_process_is_told() -> None:
+    class Killer(Signal):
+        def extent(self, segment: Segment) -> tuple[int, int]:
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError("still alive")
+
+    with pytest.raises(UserError, match=r"was killed, perhaps for lack of memory; use fewer with jobs"):
+        check_domains(clean(x=Killer()), jobs=2)
 
 
 def test_duplicates_of_the_real_splits() -> None:
@@ -514,7 +525,7 @@ def test_duplicates_of_the_real_splits() -> None:
             )
         domains[name] = Domain(name, {"rgb": Signal(last=10**6)}, **parts)
     data = MultiDomainData("real", tuple("abcdefgh"), domains, "digest", in_memory=True)
-    report = examine(data, fast=True)
+    report = check_domains(data, fast=True)
     same = [f for f in report.findings if "same frames" in f.topic or "duplicate" in f.topic]
     assert sorted((f.domain, f.split, f.topic) for f in same) == [
         ("D3", "train", "conflicting labels of the same frames"),

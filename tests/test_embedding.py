@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
+from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.embedding import (
-    METHODS,
-    domain_separation,
-    draw_embedding,
-    embedding_summary,
-    joint_embedding,
-    nearest,
-    neighbour_overlap,
-)
-from mmsada_lab.analysis.results import several
+from mmsada_lab.analysis.embedding import PROJECTIONS, draw_embedding, joint_embedding
+from mmsada_lab.analysis.neighbours import domain_separation, embedding_summary, nearest, neighbour_overlap
+from mmsada_lab.analysis.tables import stack_runs
 from mmsada_lab.errors import UserError
 
 CLASSES = ("take", "put", "open")
@@ -37,7 +32,7 @@ def features(*, sizes: tuple[int, int] = (24, 16), shift: float = 0.0) -> dict[s
     return {**values, "side": sides, "label": labels, "uid": np.array([f"u{k}" for k in range(count)])}
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=PROJECTIONS)
 def apart(request: pytest.FixtureRequest) -> pd.DataFrame:
     return joint_embedding(features(shift=9.0), "rgb", method=request.param)
 
@@ -55,12 +50,12 @@ class TestJointEmbedding:
         assert found["separation, features"] == 1
         assert found["separation, picture"] > 0.95
 
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", PROJECTIONS)
     def test_a_seed_gives_the_same_points_again(self, method: str) -> None:
         first, again = (joint_embedding(features(), "flow", method=method, seed=3) for _ in range(2))
         pd.testing.assert_frame_equal(first, again)
 
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", PROJECTIONS)
     def test_half_precision_will_do(self, method: str) -> None:
         half = {k: v.astype(np.float16) if k.startswith("f_") else v for k, v in features(sizes=(3, 3)).items()}
         assert np.isfinite(joint_embedding(half, "rgb", method=method)[["x", "y"]]).all(axis=None)
@@ -90,19 +85,48 @@ class TestSummaries:
         values, sides = rng.normal(size=(20, 4)), np.repeat(["source", "target"], [12, 8])
         rows = NearestNeighbors(n_neighbors=near).fit(values).kneighbors(return_distance=False)
         np.testing.assert_array_equal(nearest(values, near), rows)
-        assert domain_separation(values, sides, neighbours=near) == pytest.approx(by_row(values, sides, near))
+        assert domain_separation(nearest(values, near), sides) == pytest.approx(by_row(values, sides, near))
+
+    @given(seed=st.integers(0, 999), near=st.integers(1, 8))
+    @settings(max_examples=25, deadline=None, derandomize=True)
+    def test_trustworthiness_against_scikit_learn(self, seed: int, near: int) -> None:
+        rng = np.random.default_rng(seed)
+        values, picture = rng.normal(size=(20, 4)), rng.normal(size=(20, 2))
+        points = pd.DataFrame(picture, columns=["x", "y"]).assign(modality="rgb", row=range(20))
+        points["side"] = ["source", "target"] * 10
+        found = embedding_summary({"f_rgb": values}, points, neighbours=near)["trustworthiness"]
+        assert found == pytest.approx(trustworthiness(values, picture, n_neighbors=near), abs=1e-12)
+
+    def test_of_segments_equally_near_the_first_are_taken(self) -> None:
+        """On a grid, and over several blocks of rows."""
+        values = np.random.default_rng(0).integers(5, size=(4000, 3)).astype(float)
+        squared = np.square(values[:, None] - values[None]).sum(axis=2)
+        np.fill_diagonal(squared, np.inf)
+        np.testing.assert_array_equal(nearest(values, 7), np.argsort(squared, axis=1, kind="stable")[:, :7])
+
+    def test_memory_does_not_grow_with_all_pairs(self) -> None:
+        """All distances would take 288 MB, and their ranks as much again."""
+        count = 6000
+        points = pd.DataFrame(np.random.default_rng(0).normal(size=(count, 2)), columns=["x", "y"])
+        points = points.assign(modality="rgb", row=range(count), side=np.repeat(["source", "target"], count // 2))
+        tracemalloc.start()
+        embedding_summary({"f_rgb": points[["x", "y"]].to_numpy()}, points)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 250e6
 
     def test_mixed_domains_of_unequal_sizes_read_one_half(self) -> None:
         rng = np.random.default_rng(0)
         sides = np.repeat(["source", "target"], [150, 50])
-        draws = [domain_separation(rng.normal(size=(200, 3)), sides) for _ in range(30)]
+        draws = [domain_separation(nearest(rng.normal(size=(200, 3)), 10), sides) for _ in range(30)]
         assert np.mean(draws) == pytest.approx(198 / 398, abs=0.01)
 
     def test_overlap_of_a_picture_with_itself_and_with_noise(self) -> None:
         rng = np.random.default_rng(0)
         values = rng.normal(size=(101, 2))
-        assert neighbour_overlap(values, 3 * values + 1) == 1
-        chance = np.mean([neighbour_overlap(values, rng.normal(size=(101, 2))) for _ in range(20)])
+        near = nearest(values, 10)
+        assert neighbour_overlap(near, nearest(3 * values + 1, 10)) == 1
+        chance = np.mean([neighbour_overlap(near, nearest(rng.normal(size=(101, 2)), 10)) for _ in range(20)])
         assert chance == pytest.approx(10 / 100, abs=0.02)
 
     def test_summary_is_of_the_segments_drawn(self) -> None:
@@ -119,9 +143,14 @@ class TestSummaries:
         with pytest.raises(UserError, match="ask for 1 to 19"):
             nearest(np.zeros((20, 2)), near)
 
+    def test_half_of_the_segments_are_no_neighbours(self) -> None:
+        points = joint_embedding(features(), "rgb")
+        with pytest.raises(UserError, match="20 neighbours among 40 segments; ask for fewer than half"):
+            embedding_summary(features(), points, neighbours=20)
+
     def test_one_domain_is_not_apart_from_anything(self) -> None:
         with pytest.raises(UserError, match="of 1 domains"):
-            domain_separation(np.zeros((20, 2)), np.repeat("source", 20))
+            domain_separation(nearest(np.zeros((20, 2)), 3), np.repeat("source", 20))
 
 
 class TestDrawing:
@@ -138,7 +167,7 @@ class TestDrawing:
         assert sum(len(trace.x) for trace in figure.data) == len(self.POINTS)
 
     def test_every_run_has_a_row_of_panels(self) -> None:
-        runs = several({"before": self.POINTS, "after": self.POINTS.assign(x=0.0)})
+        runs = stack_runs({"before": self.POINTS, "after": self.POINTS.assign(x=0.0)})
         figure = draw_embedding(runs)
         titles = [a.text for a in figure.layout.annotations]
         assert titles == ["before, rgb", "before, flow", "after, rgb", "after, flow"]
@@ -164,7 +193,7 @@ class TestDrawing:
     @pytest.mark.parametrize("by", ["domain", "class"])
     def test_axes_name_the_method(self, by: str, apart: pd.DataFrame) -> None:
         figure = draw_embedding(apart, by=by, classes=CLASSES)
-        title = METHODS[apart["method"].iloc[0]]
+        title = PROJECTIONS[apart["method"].iloc[0]].title
         assert figure.layout.xaxis.title.text == f"{title} 1 (no unit)"
         assert figure.layout.yaxis.title.text == f"{title} 2 (no unit)"
         assert "bdata" not in figure.to_json()

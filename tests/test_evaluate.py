@@ -16,7 +16,15 @@ from mmsada_lab.clips.clips import ClipRule
 from mmsada_lab.clips.segments import Domain, Segment
 from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.clips.windows import WindowRule
-from mmsada_lab.evaluate import Predictions, accuracies, joined, mean_class_accuracy, predict, statistics_of, top1
+from mmsada_lab.evaluate import (
+    Predictions,
+    accuracies,
+    concatenate_predictions,
+    estimated_statistics,
+    mean_class_accuracy,
+    predict,
+    top1,
+)
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork
 
@@ -63,7 +71,7 @@ def test_parts_are_joined_in_their_order_and_may_be_empty() -> None:
         Predictions({}, {}),
         *(Predictions({"fused": np.full((n, 2), n)}, {"rgb": np.full((n, 3), n)}) for n in (2, 1)),
     ]
-    found = joined(parts)
+    found = concatenate_predictions(parts)
     assert found.probabilities["fused"].tolist() == [[2, 2], [2, 2], [1, 1]]
     assert found.features["rgb"].shape == (3, 3)
 
@@ -250,7 +258,7 @@ def noisy(scale: float, shift: float) -> tuple[TestClipLoader, TestClipLoader]:
 
 
 def adapted(network: LateFusionNetwork, clips: TestClipLoader, target_training: TestClipLoader) -> Predictions:
-    with statistics_of(network, target_training, device=CPU):
+    with estimated_statistics(network, target_training, device=CPU):
         return predict(network, clips, device=CPU)
 
 

@@ -31,12 +31,12 @@ from safetensors.numpy import load_file
 from toy import CLASSES, ToyReader, class_of, relabelled, toy_config, toy_data
 
 import mmsada_lab
-from mmsada_lab import methods
+from mmsada_lab import methods, pretexts
 from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import Experiment, run_experiment
-from mmsada_lab.models.network import build_network
+from mmsada_lab.models.network import build_network, network_spec
 from mmsada_lab.runs import RunFolder, load_history, load_predictions, read_arrays, read_manifest
 
 pytestmark = pytest.mark.usefixtures("toy_door")
@@ -334,7 +334,7 @@ class TestInterruption:
     def test_a_finished_run_is_skipped(self, finished: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
         path = finished(toy_config())
         before = snapshot(path)
-        monkeypatch.setattr(methods.METHODS["mmsada"], "forward", None)
+        monkeypatch.setattr(methods.MMSADA, "forward", None)
         assert run(toy_config(), path.parents[3]) == path
         assert snapshot(path) == before
 
@@ -445,9 +445,9 @@ class TestLossesThatAreNotFinite:
             calls.append(None)
             return loss(*arguments, **options) * (math.nan if len(calls) == 10 else 1)
 
-        loss = methods.correspondence_loss
+        loss = pretexts.correspondence_loss
         with monkeypatch.context() as patch:
-            patch.setattr(methods, "correspondence_loss", failing)
+            patch.setattr(pretexts, "correspondence_loss", failing)
             with pytest.raises(
                 UserError, match=r"the correspondence loss became nan at step 5; .*last checkpoint is kept"
             ):
@@ -608,7 +608,7 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_made_again(
 class TestPretrained:
     def weights(self, folder: Path, **more: torch.Tensor) -> Path:
         """Those of a stream as `toy_config` builds it, all ones."""
-        network = build_network(toy_config(), {"rgb": ("video", 3), "flow": ("video", 2)}, num_classes=3)
+        network = build_network(network_spec(toy_config()), {"rgb": ("video", 3), "flow": ("video", 2)}, num_classes=3)
         ones = {name: torch.ones_like(value) for name, value in network.backbones["rgb"].state_dict().items()}
         torch.save({**ones, **more}, folder / "rgb.pt")
         return folder / "rgb.pt"

@@ -194,36 +194,34 @@ def test_two_exports_are_the_same_bytes(tars: Path, folders: Path, cache: Path, 
     assert not [name for name in once if "/." in name or name.startswith(".")]
 
 
-def test_an_interrupted_export_goes_on(
-    tars: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tar", [False, True])
+def test_an_interrupted_export_continues(
+    tar: bool, tars: Path, folders: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[Path] = []
-    plain = export._write_tar
+    encode, count = simplejpeg.encode_jpeg, 0
 
-    def until_the_ninth(path: Path, files: object) -> None:
-        if len(written) == 8:
-            export._draft(path).write_bytes(b"half a tar")
+    def stop_at_the_300th(*arguments: object, **options: object) -> bytes:
+        nonlocal count
+        count += 1
+        if count == 300:
             raise KeyboardInterrupt
-        written.append(path)
-        plain(path, files)
+        coded: bytes = encode(*arguments, **options)
+        return coded
 
-    monkeypatch.setattr(export, "_write_tar", until_the_ninth)
+    monkeypatch.setattr(simplejpeg, "encode_jpeg", stop_at_the_300th)
     with pytest.raises(KeyboardInterrupt):
-        export_kitchens(tmp_path / "x", TINY, tar=True, cache_dir=cache)
+        export_kitchens(tmp_path / "x", TINY, tar=tar, cache_dir=cache)
     monkeypatch.undo()
-    assert not (tmp_path / "x/segments.csv").exists()
-    before = [path.stat().st_mtime_ns for path in written]
-    export_kitchens(tmp_path / "x", TINY, tar=True, cache_dir=cache)
-    assert [path.stat().st_mtime_ns for path in written] == before
-    assert contents(tmp_path / "x") == contents(tars)
-
-
-def test_drafts_of_folders_are_begun_anew(tmp_path: Path) -> None:
-    video = tmp_path / "D1" / "V"
-    (tmp_path / "D1" / ".V.part").mkdir(parents=True)
-    (tmp_path / "D1" / ".V.part" / "frame_0000000099.jpg").write_bytes(b"old")
-    export._write_folder(video, iter([("u/frame_1.jpg", b"a"), ("v/frame_1.jpg", b"b")]))
-    assert contents(tmp_path) == {"D1/V/u/frame_1.jpg": b"a", "D1/V/v/frame_1.jpg": b"b"}
+    before = contents(tmp_path / "x")
+    assert "segments.csv" not in before
+    assert 0 < len(before) < len(contents(tars if tar else folders)) / 2
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "x").rglob("*.*")}
+    killed = tmp_path / "x/rgb/D1/.D1_train_0001.a1b2.part"
+    (killed / "new").mkdir(parents=True)
+    export_kitchens(tmp_path / "x", TINY, tar=tar, cache_dir=cache)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert contents(tmp_path / "x") == contents(tars if tar else folders)
+    assert not killed.exists()
 
 
 def test_another_destination_is_refused(tars: Path, cache: Path, tmp_path: Path) -> None:
@@ -247,13 +245,18 @@ def test_quality_has_bounds(quality: int, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_a_full_disk_is_told(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, files: object) -> None:
-        raise OSError(28, "No space left on device", str(path))
+@pytest.mark.parametrize(("tar", "name"), [(False, "frame_0000000001.jpg"), (True, "D1_train_0000.tar")])
+def test_a_full_disk_is_told(
+    tar: bool, name: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", name)
 
-    monkeypatch.setattr(export, "_write_tar", full)
-    with pytest.raises(UserError, match=r"cannot write .*D1_train_0000\.tar: No space left"):
-        export_kitchens(tmp_path / "x", TINY, tar=True, cache_dir=cache)
+    monkeypatch.setattr(tarfile, "TarInfo", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=rf"cannot write .*{name}: No space left"):
+        export_kitchens(tmp_path / "x", TINY, tar=tar, cache_dir=cache)
+    assert list(contents(tmp_path / "x")) == [export.MARK]
 
 
 def test_tars_are_read_by_the_standard_library(tars: Path, folders: Path) -> None:

@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 import pytest
 
 from mmsada_lab.analysis import embedding, figures, style
+from mmsada_lab.analysis.confusion import SPARE_OUTPUT
+from mmsada_lab.analysis.tables import stack_runs
 from mmsada_lab.errors import UserError
 
 CLASSES = ("take", "put", "open")
@@ -61,7 +63,7 @@ def features(*, sizes: tuple[int, int] = (12, 9)) -> dict[str, np.ndarray]:
     return {**arrays, "side": sides, "label": np.zeros(count, int), "uid": np.array([f"u{k}" for k in range(count)])}
 
 
-THREE_RUNS = figures.several({f"seed{k}": history(seed=k) for k in range(3)})
+THREE_RUNS = stack_runs({f"seed{k}": history(seed=k) for k in range(3)})
 
 
 # --- training curves -----------------------------------------------------------------------------------------------
@@ -183,14 +185,14 @@ def test_an_empty_history_is_refused(curves: Callable[..., pd.DataFrame], frame:
 
 @pytest.mark.parametrize("curves", [figures.training_curves, figures.accuracy_curves])
 def test_runs_of_different_lengths_are_refused(curves: Callable[..., pd.DataFrame]) -> None:
-    mixed = figures.several({"short": history(adapt=4), "long": history(adapt=8)})
+    mixed = stack_runs({"short": history(adapt=4), "long": history(adapt=8)})
     with pytest.raises(UserError, match="different steps"):
         curves(mixed)
 
 
 def test_no_run_at_all_is_refused() -> None:
     with pytest.raises(UserError, match="at least one"):
-        figures.several({})
+        stack_runs({})
 
 
 def test_an_unknown_measure_is_refused() -> None:
@@ -221,7 +223,7 @@ def test_accuracies_by_hand() -> None:
 
 def test_over_runs_the_sd_is_that_of_their_means() -> None:
     right, wrong = predictions({10: [0, 1], 12: [0, 1]}, [0, 1]), predictions({10: [0, 1], 12: [0, 0]}, [0, 1])
-    table = figures.stream_accuracies(figures.several({"a": right, "b": wrong})).set_index("measure")
+    table = figures.stream_accuracies(stack_runs({"a": right, "b": wrong})).set_index("measure")
     assert table.loc["top1", "mean"] == pytest.approx((100 + 75) / 2)
     assert table.loc["top1", "sd"] == pytest.approx(np.std([100, 75], ddof=1))
     assert set(table["spread"]) == {"± sd over 2 runs"}
@@ -260,7 +262,7 @@ def test_the_diagonal_is_the_reported_accuracy() -> None:
     rng = np.random.default_rng(0)
     labels = [0, 1, 2, *rng.integers(3, size=30)]
     runs = {str(k): predictions({s: list(rng.integers(3, size=33)) for s in (10, 12)}, labels) for k in range(3)}
-    frame = figures.several(runs)
+    frame = stack_runs(runs)
     counts = figures.confusion_counts(frame, classes=CLASSES)
     diagonal = counts[counts["true"] == counts["predicted"]]
     found = figures.stream_accuracies(frame).set_index("measure")["mean"]
@@ -283,7 +285,7 @@ def test_spare_outputs_have_a_column_of_their_own() -> None:
     spare = predictions({10: [0, 4, 5]}, [0, 0, 1], outputs=6)
     counts = figures.confusion_counts(spare, classes=CLASSES)
     table = counts.pivot(index="true", columns="predicted", values="count")
-    assert list(table[figures.SPARE_OUTPUT][list(CLASSES)]) == [1, 1, 0]
+    assert list(table[SPARE_OUTPUT][list(CLASSES)]) == [1, 1, 0]
 
 
 def test_the_sizes_of_the_classes_stand_beside() -> None:

@@ -12,8 +12,8 @@ from test_experiment import assert_same
 from toy import run_toy, toy_config
 
 from mmsada_lab.checkpoint import FIRST_STAGES, first_stage_path
-from mmsada_lab.config import METHODS
 from mmsada_lab.experiment import run_experiment
+from mmsada_lab.facts import METHODS
 from mmsada_lab.runs import read_manifest
 
 pytestmark = pytest.mark.usefixtures("toy_door")

@@ -17,11 +17,12 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # never one beside or above it. Inside a wing its own modules import each other freely, but its folders do not: no
 # dataset format knows another.
 FLOORS = (
-    "errors paper losses",                              # facts and equations
-    "config files",
-    "presets runs models",
+    "errors facts paper",                               # facts
+    "config files losses",                              # options and equations
+    "presets runs models validators",
     "runtime checkpoint analysis",                      # how a step is computed; where a run goes on; what it showed
     "clips",                                            # how a clip comes to be
+    "pretexts",
     "methods train evaluate datasets",
     "experiment trained publish prepare",
     "sweeps",
@@ -29,12 +30,13 @@ FLOORS = (
 )  # fmt: skip
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units.split()}
 SPINE = set(
-    "paper config presets losses methods train evaluate experiment checkpoint runs trained errors files".split()
+    "paper facts config presets losses pretexts methods train evaluate validators experiment checkpoint runs trained "
+    "errors files".split()
 )
 ONLY = {"prepare": {"cli"}, "publish": {"cli", "sweeps"}}  # who may import them, whatever their floor
 EXCEPTIONS: dict[tuple[str, str], str] = {}  # (importing module, imported unit) -> why; one that is not needed is red
-STANDARD_LIBRARY_ONLY = {"errors", "paper", "config", "presets"}
-TORCH_FREE = {"", "errors", "paper", "config", "files", "presets", "runs", "analysis", "publish", "sweeps", "cli"}
+STANDARD_LIBRARY_ONLY = {"errors", "paper", "facts", "config", "presets"}
+TORCH_FREE = set("errors paper facts config files presets runs validators analysis publish sweeps cli".split()) | {""}
 """While being imported; "" is the face, `mmsada_lab/__init__.py`."""
 TORCH = {"torch", "accelerate", "safetensors.torch"}
 

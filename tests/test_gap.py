@@ -15,19 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import cross_val_score
 
-from mmsada_lab.analysis.gap.measures import (
-    BANDWIDTHS,
-    FOLDS,
-    MEASURES,
-    a_distance,
-    coral,
-    frechet,
-    mmd,
-    shrunk_covariance,
-)
-from mmsada_lab.analysis.gap.scopes import Draws, all_segments
-from mmsada_lab.analysis.gap.table import gap_table, run_gap
+from mmsada_lab.analysis.gap.measures import FOLDS, MEASURES, measure_gap, shrunk_covariance
+from mmsada_lab.analysis.gap.scopes import assign
+from mmsada_lab.analysis.gap.table import gap_table, run_features
 from mmsada_lab.errors import UserError
+from mmsada_lab.paper import MMD_BANDWIDTHS
 from mmsada_lab.runs import write_arrays
 
 Array = NDArray[np.float64]
@@ -55,32 +47,32 @@ def table(source: Array, target: Array, **options) -> pd.DataFrame:
 class TestMeasures:
     def test_mmd_is_the_unbiased_estimate_of_the_sum_of_kernels(self) -> None:
         source, target = two_domains()
-        found = sum(unbiased_mmd(source, target, gamma=1 / g) for g in BANDWIDTHS)
-        assert mmd(source, target) == pytest.approx(found, abs=1e-9)
+        found = sum(unbiased_mmd(source, target, gamma=1 / g) for g in MMD_BANDWIDTHS)
+        assert measure_gap(source, target, measure="mmd") == pytest.approx(found, abs=1e-9)
 
     def test_bandwidths_are_the_papers(self) -> None:
-        assert [round(g, 3) for g in BANDWIDTHS[:4]] == [0.038, 0.101, 0.269, 0.717]
-        assert [round(g) for g in BANDWIDTHS[-2:]] == [685, 1826]
-        assert len(BANDWIDTHS) == 12
+        assert [round(g, 3) for g in MMD_BANDWIDTHS[:4]] == [0.038, 0.101, 0.269, 0.717]
+        assert [round(g) for g in MMD_BANDWIDTHS[-2:]] == [685, 1826]
+        assert len(MMD_BANDWIDTHS) == 12
 
     def test_mmd_beside_the_training_loss(self) -> None:
         """The biased estimate also counts the diagonal, 12 a segment, and divides by all pairs."""
         source, target = two_domains()
         n, m = len(source), len(target)
         pooled = np.concatenate([source, target])
-        kernel = sum(rbf_kernel(pooled, gamma=1 / g) for g in BANDWIDTHS)
+        kernel = sum(rbf_kernel(pooled, gamma=1 / g) for g in MMD_BANDWIDTHS)
         biased = kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
         within = [(block.sum() - 12 * k) / (k * (k - 1)) for block, k in ((kernel[:n, :n], n), (kernel[n:, n:], m))]
         surplus = sum((12 - mean) / k for mean, k in zip(within, (n, m), strict=True))
-        assert biased - mmd(source, target) == pytest.approx(surplus)
+        assert biased - measure_gap(source, target, measure="mmd") == pytest.approx(surplus)
 
     def test_median_heuristic(self) -> None:
         source, target = two_domains()
         pooled = np.concatenate([source, target])
         squared = [((a - b) ** 2).sum() for i, a in enumerate(pooled) for b in pooled[:i]]
         found = unbiased_mmd(source, target, gamma=1 / np.median(squared))
-        assert mmd(source, target, bandwidths=None) == pytest.approx(found, abs=1e-12)
-        assert mmd(9 * source, 9 * target, bandwidths=None) == pytest.approx(found)  # whatever the scale
+        assert measure_gap(source, target, measure="mmd_median") == pytest.approx(found, abs=1e-12)
+        assert measure_gap(9 * source, 9 * target, measure="mmd_median") == pytest.approx(found)  # whatever the scale
 
     @pytest.mark.parametrize("width", [5, 60])  # more features than segments, too
     def test_frechet_of_scikit_learns_covariances_with_scipys_root(self, width: int) -> None:
@@ -88,20 +80,21 @@ class TestMeasures:
         (first, _), (second, _) = ledoit_wolf(source), ledoit_wolf(target)
         means = ((source.mean(axis=0) - target.mean(axis=0)) ** 2).sum()
         expected = means + np.trace(first + second - 2 * np.real(sqrtm(first @ second)))
-        assert frechet(source, target) == pytest.approx(expected, rel=1e-8)
+        assert measure_gap(source, target, measure="frechet") == pytest.approx(expected, rel=1e-8)
         np.testing.assert_allclose(shrunk_covariance(source), first, atol=1e-12)
 
     def test_frechet_of_one_dimension_in_closed_form(self) -> None:
         source, target = two_domains(width=1, shift=0)
-        found = frechet(source, 3 * target + 2)
+        found = measure_gap(source, 3 * target + 2, measure="frechet")
         expected = (source.mean() - 3 * target.mean() - 2) ** 2 + (source.std() - 3 * target.std()) ** 2
         assert found == pytest.approx(expected)
 
     def test_coral(self) -> None:
         source, target = two_domains()
         gap = np.cov(source.T) - np.cov(target.T)
-        assert coral(source, target) == pytest.approx((gap**2).sum() / (4 * 5**2))
-        assert coral(source, target + 7) == pytest.approx(coral(source, target)), "blind to the means"
+        assert measure_gap(source, target, measure="coral") == pytest.approx((gap**2).sum() / (4 * 5**2))
+        moved = measure_gap(source, target + 7, measure="coral")
+        assert moved == pytest.approx(measure_gap(source, target, measure="coral")), "blind to the means"
 
     def test_a_distance_is_that_of_the_discriminant_in_every_fold(self) -> None:
         """Written out with the scatter within the domains and a loop over segments, as a textbook has it."""
@@ -124,26 +117,30 @@ class TestMeasures:
             wrong[row] = ((values[row] - middle) @ direction > 0) != is_source[row]
         error = (wrong[is_source].mean() + wrong[~is_source].mean()) / 2
         assert 0 < error < 0.5
-        assert a_distance(source, target) == pytest.approx(2 * (1 - 2 * error))
+        assert measure_gap(source, target, measure="a_distance") == pytest.approx(2 * (1 - 2 * error))
 
     def test_a_distance_beside_logistic_regression(self) -> None:
         source, target = two_domains(300, 300, shift=1.5)
         values, sides = np.concatenate([source, target]), np.repeat([0, 1], 300)
         accuracy = cross_val_score(LogisticRegression(), values, sides, cv=5).mean()
-        assert a_distance(source, target) == pytest.approx(2 * (2 * accuracy - 1), abs=0.1)
+        assert measure_gap(source, target, measure="a_distance") == pytest.approx(2 * (2 * accuracy - 1), abs=0.1)
 
     def test_a_distance_of_domains_that_cannot_overlap(self) -> None:
         source, target = two_domains(shift=100)
-        assert a_distance(source, target) == 2
+        assert measure_gap(source, target, measure="a_distance") == 2
         ones = np.ones((20, 3))
-        assert a_distance(ones, ones) == 0, "nothing to tell them apart by"
+        assert measure_gap(ones, ones, measure="a_distance") == 0, "nothing to tell them apart by"
 
-    @pytest.mark.parametrize("measure", [a_distance, mmd, frechet, coral])
-    def test_shapes_that_do_not_fit(self, measure) -> None:
+    @pytest.mark.parametrize("measure", MEASURES)
+    def test_shapes_that_do_not_fit(self, measure: str) -> None:
         with pytest.raises(UserError, match=r"shapes \(5, 3\) and \(5, 4\); expected \(N, F\) and \(M, F\)"):
-            measure(np.zeros((5, 3)), np.zeros((5, 4)))
+            measure_gap(np.zeros((5, 3)), np.zeros((5, 4)), measure=measure)
         with pytest.raises(UserError, match="at least 2 segments each"):
-            measure(np.zeros((5, 3)), np.zeros((1, 3)))
+            measure_gap(np.zeros((5, 3)), np.zeros((1, 3)), measure=measure)
+
+    def test_an_unknown_measure(self) -> None:
+        with pytest.raises(UserError, match="Did you mean 'coral'"):
+            measure_gap(np.zeros((5, 3)), np.zeros((5, 3)), measure="corel")
 
 
 def unbiased_mmd(source: Array, target: Array, *, gamma: float) -> float:
@@ -197,7 +194,7 @@ class TestInvariances:
 
     def test_coral_grows_with_a_spread(self) -> None:
         source, target = two_domains(60, 60, shift=0)
-        found = [coral(source, scale * target) for scale in (1, 1.5, 2, 3)]
+        found = [measure_gap(source, scale * target, measure="coral") for scale in (1, 1.5, 2, 3)]
         assert found == sorted(found)
 
 
@@ -298,9 +295,7 @@ class TestIntervals:
 
     def test_halves_are_halves_of_each_side(self) -> None:
         signs = np.repeat(np.array([1, -1], dtype=np.int8), [7, 10])
-        rows = np.arange(17)
-        scope = all_segments(rows, signs, draws=Draws(5, 8, np.random.default_rng(0)), note="")
-        assignments = scope.blocks[0].assignments
+        assignments = assign(signs, permutations=5, resamples=8, rng=np.random.default_rng(0))
         assert assignments.shape == (17, 1 + 5 + 8)
         assert (assignments[:, 0] == signs).all()
         assert ((assignments[:, :6] == 1).sum(axis=0) == 7).all()
@@ -331,7 +326,8 @@ class TestClasses:
         source, target = two_domains(60, 60)
         labels = np.tile([0, 1, 2], 40)
         row = table(source, target, labels=labels, measures=["frechet"], permutations=5, resamples=5).iloc[1]
-        by_class = [frechet(source[labels[:60] == k], target[labels[60:] == k]) for k in range(3)]
+        pairs = [(source[labels[:60] == k], target[labels[60:] == k]) for k in range(3)]
+        by_class = [measure_gap(*pair, measure="frechet") for pair in pairs]
         assert row["value"] == pytest.approx(np.mean(by_class))
         assert (row["n_source"], row["n_target"], row["classes"], row["note"]) == (60, 60, 3, "")
 
@@ -342,9 +338,9 @@ class TestClasses:
         assert found[["n_source", "n_target", "classes"]].to_numpy().tolist() == [[40, 40, 0], [20, 31, 1]]
         assert found["note"].tolist() == [
             "",
-            "classes left out for want of 10 segments on both sides (class (fewest): 1 (4))",
+            "classes with fewer than 10 segments on a side are left out (class (fewest): 1 (4))",
         ]
-        assert found["value"][1] == pytest.approx(frechet(source[:20], target[:31]))
+        assert found["value"][1] == pytest.approx(measure_gap(source[:20], target[:31], measure="frechet"))
 
     @pytest.mark.parametrize(
         ("labels", "note"),
@@ -430,11 +426,11 @@ class TestRun:
         write_arrays(tmp_path / "features.npz", {**arrays, "f_rgb": values, "f_flow": values[:, :2]})
         options = {"permutations": 9, "resamples": 9, "seed": 3, "measures": ["mmd", "coral"], "at_most": 19}
         expected = gap_table({"rgb": values, "flow": values[:, :2]}, arrays["side"], labels, at_least=4, **options)
-        pd.testing.assert_frame_equal(run_gap(tmp_path, at_least=4, **options), expected)
+        pd.testing.assert_frame_equal(gap_table(*run_features(tmp_path), at_least=4, **options), expected)
         predicted = np.repeat([0, 1], 20)
-        found = run_gap(tmp_path, labels=predicted, at_least=4, **options)
+        found = gap_table(*run_features(tmp_path)[:2], predicted, at_least=4, **options)
         assert found.loc[found["conditional"], "value"].isna().all()
 
     def test_a_folder_without_features(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"holds no features\.npz; name the folder of a finished run"):
-            run_gap(tmp_path)
+            run_features(tmp_path)

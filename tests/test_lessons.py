@@ -10,7 +10,11 @@ import plotly.graph_objects as go
 import pytest
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.lessons import kernels, lines as lessons, pairings, planes
+from mmsada_lab.analysis.accuracies import draw_method_bars, method_bars
+from mmsada_lab.analysis.lessons import kernels
+from mmsada_lab.analysis.lessons.correspondence_grid import correspondence_grid, draw_correspondence_grid
+from mmsada_lab.analysis.lessons.feature_plane import draw_plane, plane_border, plane_disagreement, plane_points
+from mmsada_lab.analysis.lessons.line_chart import draw_lines
 from mmsada_lab.errors import UserError
 
 AXES = ("step", "loss (nats)")
@@ -38,7 +42,7 @@ def has_no_arrays(figure: go.Figure) -> bool:
 
 def test_lines_are_the_columns_in_their_order() -> None:
     lines = pd.DataFrame({"b": [1.0, 2.0], "a": [3.0, np.nan]}, index=[10, 20])
-    figure = lessons.draw_lines(lines, axes=AXES, colours={"a": style.TARGET}, dashes={"b": "dot"}, title="t")
+    figure = draw_lines(lines, axes=AXES, colours={"a": style.TARGET}, dashes={"b": "dot"}, title="t")
     assert [trace.name for trace in figure.data] == ["b", "a"]
     assert list(named(figure, "a").x) == [10, 20]
     assert list(named(figure, "a").y) == [3.0, None], "a missing number is a gap"
@@ -49,14 +53,14 @@ def test_lines_are_the_columns_in_their_order() -> None:
 
 
 def test_lines_without_a_colour_take_different_ones_and_never_a_domains() -> None:
-    figure = lessons.draw_lines(pd.DataFrame({k: [0.0] for k in "abcdef"}), axes=AXES, title="")
+    figure = draw_lines(pd.DataFrame({k: [0.0] for k in "abcdef"}), axes=AXES, title="")
     colours = [trace.line.color for trace in figure.data]
     assert len(set(colours)) == 6
     assert not set(colours) & set(style.DOMAIN_COLOURS.values())
 
 
 def test_a_level_is_drawn_across_with_its_text() -> None:
-    figure = lessons.draw_lines(pd.DataFrame({"a": [0.0]}), axes=AXES, levels={"chance": 50.0}, title="")
+    figure = draw_lines(pd.DataFrame({"a": [0.0]}), axes=AXES, levels={"chance": 50.0}, title="")
     assert [(shape.y0, shape.y1) for shape in figure.layout.shapes] == [(50, 50)]
     assert [annotation.text for annotation in figure.layout.annotations] == ["chance"]
 
@@ -64,7 +68,7 @@ def test_a_level_is_drawn_across_with_its_text() -> None:
 @pytest.mark.parametrize("lines", [pd.DataFrame(), pd.DataFrame({"a": [np.inf]})], ids=["none", "infinite"])
 def test_lines_that_cannot_be_drawn_are_refused(lines: pd.DataFrame) -> None:
     with pytest.raises(UserError, match="nothing to draw"):
-        lessons.draw_lines(lines, axes=AXES, title="")
+        draw_lines(lines, axes=AXES, title="")
 
 
 # --- methods -----------------------------------------------------------------------------------------------------
@@ -92,17 +96,17 @@ def runs(*, seeds: int = 1, pairs: tuple[tuple[str, str], ...] = (("D1", "D3"),)
 
 
 def test_method_bars_are_means_over_seeds_in_the_order_of_methods() -> None:
-    bars = lessons.method_bars(runs(seeds=3))
+    bars = method_bars(runs(seeds=3))
     assert list(bars["method"]) == ["Source-only"] * 2 + ["Supervised target"] * 2
     assert list(bars["stream"]) == ["fused", "skeleton"] * 2
     assert set(bars["mean"]) == {51.0}
     assert set(bars["sd"]) == {1.0}
     assert set(bars["seeds"]) == {3}
-    assert set(lessons.method_bars(runs(), measure="mean_class")["mean"]) == {9.0}
+    assert set(method_bars(runs(), measure="mean_class")["mean"]) == {9.0}
 
 
 def test_method_bars_say_whether_there_is_a_spread() -> None:
-    one, three = (lessons.draw_method_bars(lessons.method_bars(runs(seeds=k))) for k in (1, 3))
+    one, three = (draw_method_bars(method_bars(runs(seeds=k))) for k in (1, 3))
     assert titles(one) == {"method (one seed, no spread)", "accuracy (%)"}
     assert titles(three) == {"method (± sd over 3 seeds)", "accuracy (%)"}
     assert not named(one, "fused").error_y.visible
@@ -113,16 +117,16 @@ def test_method_bars_say_whether_there_is_a_spread() -> None:
 
 def test_method_bars_are_of_one_pair() -> None:
     with pytest.raises(UserError, match="2 pairs"):
-        lessons.method_bars(runs(pairs=(("D1", "D3"), ("D2", "D3"))))
+        method_bars(runs(pairs=(("D1", "D3"), ("D2", "D3"))))
     with pytest.raises(UserError, match="Did you mean 'top1'"):
-        lessons.method_bars(runs(), measure="top")
+        method_bars(runs(), measure="top")
 
 
 # --- planes --------------------------------------------------------------------------------------------------------
 
 
 def test_plane_points_are_rows_in_order_with_their_steps() -> None:
-    points = planes.plane_points(CLOUDS, moves=MOVES, labels={"source": [0, 1], "target": [1]}, panel="p")
+    points = plane_points(CLOUDS, moves=MOVES, labels={"source": [0, 1], "target": [1]}, panel="p")
     assert list(points.columns) == ["panel", "side", "label", "x", "y", "dx", "dy"]
     assert points.to_numpy().tolist() == [
         ["p", "source", 0, 0.0, 0.0, 0.5, 0.0],
@@ -132,8 +136,8 @@ def test_plane_points_are_rows_in_order_with_their_steps() -> None:
 
 
 def test_points_rest_without_moves() -> None:
-    assert not planes.plane_points(CLOUDS)[["dx", "dy"]].to_numpy().any()
-    assert len(planes.draw_plane(planes.plane_points(CLOUDS)).data) == 2, "no arrow, no trace of arrows"
+    assert not plane_points(CLOUDS)[["dx", "dy"]].to_numpy().any()
+    assert len(draw_plane(plane_points(CLOUDS)).data) == 2, "no arrow, no trace of arrows"
 
 
 @pytest.mark.parametrize(
@@ -148,11 +152,11 @@ def test_points_rest_without_moves() -> None:
 )
 def test_points_that_cannot_be_drawn_are_refused(points: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        planes.plane_points(points)
+        plane_points(points)
 
 
 def test_an_arrow_goes_from_its_point_to_where_the_step_leads() -> None:
-    figure = planes.draw_plane(planes.plane_points(CLOUDS, moves=MOVES))
+    figure = draw_plane(plane_points(CLOUDS, moves=MOVES))
     arrows = [trace for trace in figure.data if trace.mode == "lines+markers"]
     assert [list(trace.x) for trace in arrows] == [[0.0, 0.5, None], [3.0, 2.0, None]], "a point at rest has none"
     assert [trace.line.color for trace in arrows] == [style.SOURCE, style.TARGET]
@@ -161,8 +165,8 @@ def test_an_arrow_goes_from_its_point_to_where_the_step_leads() -> None:
 
 
 def test_panels_stand_side_by_side_on_the_same_axes_with_one_legend() -> None:
-    points = pd.concat([planes.plane_points(CLOUDS, panel=p) for p in ("before", "after")])
-    figure = planes.draw_plane(points)
+    points = pd.concat([plane_points(CLOUDS, panel=p) for p in ("before", "after")])
+    figure = draw_plane(points)
     assert [a.text for a in figure.layout.annotations] == ["before", "after"]
     assert len({axis.range for axis in figure.select_xaxes()}) == 1
     assert [t.name for t in figure.data if t.showlegend] == ["source", "target"]
@@ -171,7 +175,7 @@ def test_panels_stand_side_by_side_on_the_same_axes_with_one_legend() -> None:
 
 @pytest.mark.parametrize(("weights", "offset"), [([1.0, 0.0], -2.0), ([0.3, -4.0], 1.0), ([0.0, 5.0], 0.0)])
 def test_the_score_is_zero_on_a_border(weights: list[float], offset: float) -> None:
-    border = planes.plane_border(weights, offset, name="D").iloc[0]
+    border = plane_border(weights, offset, name="D").iloc[0]
     for x, y in ((border.x0, border.y0), (border.x1, border.y1)):
         assert weights[0] * x + weights[1] * y + offset == pytest.approx(0, abs=0.01)
     assert np.hypot(border.x1 - border.x0, border.y1 - border.y0) == pytest.approx(200, abs=0.01)
@@ -179,18 +183,18 @@ def test_the_score_is_zero_on_a_border(weights: list[float], offset: float) -> N
 
 def test_weights_of_zero_have_no_border() -> None:
     with pytest.raises(UserError, match="no border"):
-        planes.plane_border([0.0, 0.0], 1.0, name="D")
+        plane_border([0.0, 0.0], 1.0, name="D")
     with pytest.raises(UserError, match="not all finite"):
-        planes.plane_border([np.inf, 0.0], 1.0, name="D")
+        plane_border([np.inf, 0.0], 1.0, name="D")
 
 
 ONE, OTHER = ([[0.0, 0.0], [3.0, 0.0]], [0.0, 0.0]), ([[0.0, 0.0], [0.0, 3.0]], [0.0, 0.0])
 
 
 def test_a_classifier_agrees_with_itself_and_disagreement_takes_no_side() -> None:
-    points = planes.plane_points(CLOUDS)
-    assert not planes.plane_disagreement(ONE, ONE, points=points)["value"].any()
-    first, second = (planes.plane_disagreement(*pair, points=points) for pair in ((ONE, OTHER), (OTHER, ONE)))
+    points = plane_points(CLOUDS)
+    assert not plane_disagreement(ONE, ONE, points=points)["value"].any()
+    first, second = (plane_disagreement(*pair, points=points) for pair in ((ONE, OTHER), (OTHER, ONE)))
     pd.testing.assert_frame_equal(first, second)
     assert first["value"].between(0, 1).all()
     assert len(first) == 1600
@@ -200,15 +204,15 @@ def test_disagreement_is_the_loss_of_mcd() -> None:
     torch = pytest.importorskip("torch")
     from mmsada_lab.losses import classifier_discrepancy
 
-    cell = planes.plane_disagreement(ONE, OTHER, points=planes.plane_points(CLOUDS)).iloc[700]
+    cell = plane_disagreement(ONE, OTHER, points=plane_points(CLOUDS)).iloc[700]
     logits = [torch.tensor([cell.x, cell.y]) @ torch.tensor(w).double().T + torch.tensor(b) for w, b in (ONE, OTHER)]
     assert float(classifier_discrepancy(*(one[None] for one in logits))) == pytest.approx(cell.value, abs=2e-3)
 
 
 def test_disagreement_lies_below_points_and_borders() -> None:
-    points = planes.plane_points(CLOUDS)
-    shown = {"disagreement": planes.plane_disagreement(ONE, OTHER, points=points, cells=5)}
-    figure = planes.draw_plane(points, borders=planes.plane_border([1, 0], 0, name="first"), **shown)
+    points = plane_points(CLOUDS)
+    shown = {"disagreement": plane_disagreement(ONE, OTHER, points=points, cells=5)}
+    figure = draw_plane(points, borders=plane_border([1, 0], 0, name="first"), **shown)
     assert [trace.type for trace in figure.data] == ["heatmap", "scatter", "scatter", "scatter"]
     assert np.shape(figure.data[0].z) == (5, 5)
     assert figure.data[-1].name == "first"
@@ -220,7 +224,7 @@ PAIRS = {"rgb": [1, 2, 3], "flow": [1, 3, 2]}
 
 
 def grid(**options: Any) -> pd.DataFrame:
-    return pairings.correspondence_grid(PAIRS, **{"side": "source", "labels": ["take", None, None], **options})
+    return correspondence_grid(PAIRS, **{"side": "source", "labels": ["take", None, None], **options})
 
 
 def test_a_grid_says_what_corresponds_and_what_teaches() -> None:
@@ -234,12 +238,12 @@ def test_a_grid_says_what_corresponds_and_what_teaches() -> None:
     assert list(grid()["column"].unique()) == ["rgb", "flow", "corresponds", "class"]
 
 
-def test_a_grid_shows_places_and_takes_any_number_of_modalities() -> None:
-    three = pairings.correspondence_grid(
+def test_a_grid_shows_middles_and_takes_any_number_of_modalities() -> None:
+    three = correspondence_grid(
         {"acc": ["a"], "gyro": ["a"], "audio": ["b"]},
         side="target",
         labels=[None],
-        places={"acc": [5], "gyro": [7], "audio": [9]},
+        middles={"acc": [5], "gyro": [7], "audio": [9]},
     )
     assert three["text"].tolist() == ["a @ 5", "a @ 7", "b @ 9", "no", "–"]
 
@@ -248,11 +252,11 @@ def test_a_grid_needs_one_entry_a_clip() -> None:
     with pytest.raises(UserError, match=r"columns of \[2, 3\] clips"):
         grid(labels=[None, None])
     with pytest.raises(UserError, match=r"columns of \[0\] clips"):
-        pairings.correspondence_grid({"rgb": []}, side="source", labels=[])
+        correspondence_grid({"rgb": []}, side="source", labels=[])
 
 
 def test_a_grid_is_drawn_a_row_a_clip_in_the_colours_of_the_domains() -> None:
-    figure = pairings.draw_correspondence_grid(pd.concat([grid(), grid(side="target", labels=[None] * 3)]))
+    figure = draw_correspondence_grid(pd.concat([grid(), grid(side="target", labels=[None] * 3)]))
     assert [a.text for a in figure.layout.annotations] == ["source", "target"]
     source, target = figure.data
     assert list(source.y) == ["1", "2", "3"]

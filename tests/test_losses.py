@@ -19,7 +19,6 @@ from torch.testing import assert_close
 
 from mmsada_lab.errors import UserError
 from mmsada_lab.losses import (
-    MMD_BANDWIDTHS,
     classification_loss,
     classifier_discrepancy,
     correspondence_loss,
@@ -27,6 +26,7 @@ from mmsada_lab.losses import (
     mmd_loss,
     total_loss,
 )
+from mmsada_lab.paper import MMD_BANDWIDTHS
 
 Array = NDArray[Any]
 LAW = settings(max_examples=30, deadline=None, derandomize=True)

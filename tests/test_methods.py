@@ -18,11 +18,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.testing import assert_close
 from toy import MODALITIES, toy_config
 
-from mmsada_lab import config as configuration, methods
+from mmsada_lab import pretexts
 from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch
 from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.facts import METHODS
 from mmsada_lab.losses import total_loss
-from mmsada_lab.methods import MCD, METHODS, MMSADA, Method
+from mmsada_lab.methods import MCD, MMSADA, Method, build_method
 from mmsada_lab.models.backbones import build_backbone
 from mmsada_lab.models.network import LateFusionNetwork
 
@@ -42,7 +43,7 @@ def method_of(config: ExperimentConfig, *, stage: str = "adapt") -> Method:
         dropout_on=config.dropout_on,
         norm_group=config.norm_group,
     )
-    method = METHODS[config.method](network, config, num_classes=NUM_CLASSES)
+    method = build_method(network, config, num_classes=NUM_CLASSES)
     method.select_terms(dict(config.stages)[stage].weights)
     return method
 
@@ -60,14 +61,14 @@ def batch_of(
         )
 
     source = SourceBatch(clips(), corresponds, torch.arange(B) % NUM_CLASSES)
-    return TrainingBatch(source, TargetBatch(clips(), corresponds) if config.target_batches else None)
+    return TrainingBatch(source, TargetBatch(clips(), corresponds) if config.batch.target else None)
 
 
 def parts_of(method: Method) -> dict[str, list[nn.Parameter]]:
     network = method.network
     parts = {"backbones": network.backbones, "classifiers": network.classifiers}
     if isinstance(method, MMSADA):
-        parts |= {"discriminators": method.discriminators, "correspondence": method.correspondence_head}
+        parts |= {"discriminators": method.discriminators, "correspondence": method.pretext.head}
     if isinstance(method, MCD):
         parts |= {"auxiliary": method.auxiliary}
     return {name: list(module.parameters()) for name, module in parts.items()}
@@ -83,10 +84,6 @@ def reached(loss: Tensor, method: Method) -> set[str]:
         assert len(hit) < 2, f"{name} is reached in part only"
         found |= {name} if hit == {True} else set()
     return found
-
-
-def test_the_configuration_knows_the_same_methods() -> None:
-    assert METHODS.keys() == configuration.METHODS.keys()
 
 
 class TestContract:
@@ -122,7 +119,7 @@ class TestContract:
     @EVERY_METHOD
     def test_terms_are_what_the_configuration_says_a_method_has(self, name: str) -> None:
         config = toy_config(name)
-        assert set(config.adapt.weights) == set(configuration.METHODS[name].terms)
+        assert set(config.adapt.weights) == set(METHODS[name].terms())
 
     @pytest.mark.parametrize("name", ["adversarial_only", "self_supervised_only", "mmsada"])
     def test_a_single_modality_has_nothing_to_correspond_with(self, name: str) -> None:
@@ -343,7 +340,7 @@ class TestClassification:
 def judged(method: MMSADA) -> Iterator[list[dict[str, Tensor]]]:
     """Features the correspondence head is shown, call by call."""
     shown: list[dict[str, Tensor]] = []
-    hook = method.correspondence_head.register_forward_pre_hook(lambda _, arguments: shown.append(dict(arguments[0])))
+    hook = method.pretext.head.register_forward_pre_hook(lambda _, arguments: shown.append(dict(arguments[0])))
     yield shown
     hook.remove()
 
@@ -362,14 +359,14 @@ class TestCorrespondence:
         method, batch = method_of(config), batch_of(config, corresponds=corresponds)
         with judged(method) as shown:
             found = method(batch, 0.5)["correspondence"]
-        scores = torch.cat([method.correspondence_head(features) for features in shown])
+        scores = torch.cat([method.pretext.head(features) for features in shown])
         assert_close(found, self.by_hand(scores, torch.cat([corresponds, corresponds])))
 
     def test_non_corresponding_clips_alone_push_the_score_down(self) -> None:
         config = toy_config("self_supervised_only", correspondence_batch="half")
         method = method_of(config)
         found = method(batch_of(config, corresponds=torch.zeros(B, dtype=torch.bool)), 0.5)["correspondence"]
-        gradient = torch.autograd.grad(found, method.correspondence_head.layers[2].bias)[0]
+        gradient = torch.autograd.grad(found, method.pretext.head.layers[2].bias)[0]
         assert gradient[1] > 0 > gradient[0]
         assert found > 0.3
 
@@ -383,7 +380,7 @@ class TestCorrespondence:
         found = method(batch, 0.5)["correspondence"]
         by_domain = [method.network.features(side.clips) for side in (batch.source, batch.target)]
         losses = []
-        for head in method.correspondence_head.heads:
+        for head in method.pretext.head.heads:
             scores, answers = [], []
             for features in by_domain:
                 scores.append(head(features))
@@ -393,7 +390,7 @@ class TestCorrespondence:
                     scores.append(head(rolled))
                     answers.append(torch.zeros(B, dtype=torch.bool))
             losses.append(self.by_hand(torch.cat(scores), torch.cat(answers)))
-        assert [head.modalities for head in method.correspondence_head.heads] == [
+        assert [head.modalities for head in method.pretext.head.heads] == [
             ("rgb", "flow"),
             ("rgb", "depth"),
             ("flow", "depth"),
@@ -422,7 +419,7 @@ class TestCorrespondence:
             return scores.sum()
 
         monkeypatch.setattr(method.network, "features", whose)
-        monkeypatch.setattr(methods, "correspondence_loss", spy)
+        monkeypatch.setattr(pretexts, "correspondence_loss", spy)
         with judged(method) as shown:
             method(batch, 0.5)
         clips = torch.cat([torch.stack([features[m][:, 0] for m in modalities]) for features in shown], dim=1)

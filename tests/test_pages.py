@@ -12,9 +12,8 @@ import pytest
 from mmsada_lab.errors import UserError
 from mmsada_lab.publish import gallery, notebooks
 from mmsada_lab.publish.gallery import make_gallery
-from mmsada_lab.publish.notebooks import Equations, write_page
+from mmsada_lab.publish.notebooks import write_page
 
-MATHML = "{http://www.w3.org/1998/Math/MathML}"
 FIRST = "# The {0}\n\n**Is `it` & so?**\n\nText.\n\n*Time and device:* a second\non any machine.\n\nMore."
 
 
@@ -29,50 +28,40 @@ def write_notebook(path: Path, *sources: str, code: str = "x = 1") -> Path:
     return path
 
 
+def page_of(folder: Path, *markdown: str) -> str:
+    write_page(write_notebook(folder / "00_it.ipynb", *markdown), folder / "page.html")
+    return (folder / "page.html").read_text()
+
+
 class TestEquations:
-    def test_marks_and_back(self) -> None:
-        equations = Equations()
-        marked = equations.taken_from("Of $a_b$ and\n$$\n\\sum_m\nx^m\n$$\n")
-        assert "$" not in marked
-        back = equations.put_back(marked)
-        first, second = (ElementTree.fromstring(each) for each in re.findall(r"<math.*?</math>", back))
+    def test_inline_and_on_a_line_of_its_own(self, tmp_path: Path) -> None:
+        page = page_of(tmp_path, "Of $a_b$ and\n$$\n\\sum_m\nx^m\n$$\n")
+        first, second = (ElementTree.fromstring(each) for each in re.findall(r"<math.*?</math>", page))
         assert (first.get("display"), second.get("display")) == ("inline", "block")
-        assert [part.text for part in first.iter() if part.text] == ["a", "b"]
-        assert first.find(f".//{MATHML}msub") is not None
+        assert [element.text for element in first.iter() if element.text] == ["a", "b"]
+        assert first.find(".//msub") is not None
 
-    @pytest.mark.parametrize(
-        "markdown",
-        ["`$x$`", "```\n$x$ and $$y$$\n```", "costs $5", r"an escaped \$x$", "$ x$ y $", "no equation"],
-    )
-    def test_what_is_none(self, markdown: str) -> None:
-        equations = Equations()
-        assert equations.taken_from(markdown) == markdown
-        assert equations.found == []
+    @pytest.mark.parametrize("markdown", ["`$x$`", "```\n$x$ and $$y$$\n```", "costs $5", r"an escaped \$x$", "none"])
+    def test_what_is_none(self, markdown: str, tmp_path: Path) -> None:
+        assert "<math" not in page_of(tmp_path, markdown)
 
-    def test_code_between_equations(self) -> None:
-        equations = Equations()
-        marked = equations.taken_from("$a$ `$b$` $c$")
-        assert "`$b$`" in marked
-        assert len(equations.found) == 2
-        assert marked.index("0⟧") < marked.index("`") < marked.index("1⟧")
+    def test_code_between_equations(self, tmp_path: Path) -> None:
+        page = page_of(tmp_path, "$a$ `$b$` $c$")
+        assert re.search(r"<p><math .*?>a<.*?</math> <code>\$b\$</code> <math .*?>c<.*?</math></p>", page)
 
-    def test_no_markup_inside_attributes(self) -> None:
-        equations = Equations()
-        mark = equations.taken_from("$a$")
-        assert (
-            equations.put_back(f'<h2 id="The-{mark}">The {mark}</h2>') == f'<h2 id="The-">The {equations.found[0]}</h2>'
-        )
+    def test_no_markup_inside_attributes(self, tmp_path: Path) -> None:
+        page = page_of(tmp_path, "## The $a$")
+        (heading,) = re.findall(r"<h2 .*?</h2>", page)
+        assert not re.search(r'="[^"]*<', heading)
+        assert ElementTree.fromstring(heading).find("math") is not None
 
-
-def test_a_page_shows_equations_where_they_were(tmp_path: Path) -> None:
-    source = "## The loss $L_y$\n\n| term | weight |\n|---|---|\n| $L_d$ | $\\lambda_d$ |\n\n> remark $L_c$"
-    write_page(write_notebook(tmp_path / "00_it.ipynb", source), tmp_path / "page.html")
-    page = (tmp_path / "page.html").read_text()
-    assert "⟦" not in page
-    assert page.count("<math ") == 4
-    assert re.search(r"<td[^>]*><math .*?</math></td>\s*<td[^>]*><math ", page)
-    assert re.search(r"<blockquote>\s*<p>remark <math ", page)
-    assert not re.search(r"<(script|link)[^>]*(src|href)=\"http", page)
+    def test_wherever_they_stand(self, tmp_path: Path) -> None:
+        source = "## The loss $L_y$\n\n| term | weight |\n|---|---|\n| $L_d$ | $\\lambda_d$ |\n\n> remark $L_c$"
+        page = page_of(tmp_path, source)
+        assert page.count("<math ") == 4
+        assert re.search(r"<td[^>]*><math .*?</math></td>\s*<td[^>]*><math ", page)
+        assert re.search(r"<blockquote>\s*<p>remark <math ", page)
+        assert not re.search(r"<(script|link)[^>]*(src|href)=\"http", page)
 
 
 class TestGallery:
@@ -97,9 +86,10 @@ class TestGallery:
         assert re.findall(r'<a href="(.*?)"', index) == ["00_one.html", "01_two.html"]
         assert index.count("stopped by an error") == 1
         assert (
-            '<h2><span>01</span> The two</h2><p>Is it &amp; so?</p><p class="time">a second on any machine.</p>'
+            '<h2><span>01</span> The two</h2>\n<p>Is it &amp; so?</p><p class="time">a second on any machine.</p>'
             in index
         )
+        assert "<h1>Multi-modal domain adaptation, step by step</h1>" in index
 
     def test_chosen_ones(self, tmp_path: Path) -> None:
         made = make_gallery(tmp_path / "gallery", notebooks=["01_two"])

@@ -11,7 +11,8 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
-from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import (
     KITCHENS,
     PAIRS,

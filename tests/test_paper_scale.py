@@ -122,7 +122,9 @@ def test_both_stages_of_mmsada_on_frames_of_epic_kitchens(tree: Path, weights: d
     assert len(table) == 2
     np.testing.assert_allclose(table.filter(like="p(").sum(axis=1), 1, atol=1e-5)
     started = torch.load(weights["rgb"], weights_only=True)["Conv3d_1a_7x7.conv3d.weight"]
-    ended = load_trained(run, device="cpu").network.backbones["rgb"].get_parameter("Conv3d_1a_7x7.conv3d.weight")
+    ended = (
+        load_trained(run, device="cpu").predictor.network.backbones["rgb"].get_parameter("Conv3d_1a_7x7.conv3d.weight")
+    )
     assert not torch.equal(ended, started)
     assert torch.cosine_similarity(ended.flatten(), started.flatten(), dim=0) > 0.9, "from where the file began"
 

@@ -269,7 +269,7 @@ class TestOneOfSeveral:
     def test_only_a_failed_exchange_means_a_lost_process(self, error: RuntimeError, explained: bool) -> None:
         with (
             pytest.raises(UserError if explained else RuntimeError, match="step 7" if explained else "lamp"),
-            processes.others_alive(Two(), continues_at=lambda: 7),
+            processes.explain_lost_process(Two(), continues_at=lambda: 7),
         ):
             raise error
 
@@ -280,7 +280,8 @@ class TestOneOfSeveral:
             monkeypatch.setattr(Two, "process_index", number)
             runs = RunFolder(tmp_path, one, data_name="toy")
             run = experiment.Experiment(one, toy.toy_data(), runs, accelerator=Two(), workers=0)
-            for loader in (run.test_clips, run.source_clips, run.target_training):
+            shown = run.evaluation
+            for loader in (shown.target_clips, shown.source_clips, shown.target_training):
                 seen.append([len(batch["rgb"]) for batch in loader])
         assert seen == [[8], [8], [16, 2], [1], [1], [16, 2]]
 

@@ -32,7 +32,7 @@ from mmsada_lab.datasets.epic import loader as source
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import load_history, read_manifest
-from mmsada_lab.runtime.read_ahead import BatchLoader, Slot, batches_ahead, lost_workers_named, room
+from mmsada_lab.runtime.read_ahead import BatchLoader, Slot, allocate, batches_ahead, lost_workers_named
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Numbers(Dataset[Item]):
 
     def __getitem__(self, number: int) -> Item:
         self.trouble.get(number, lambda: None)()
-        in_place = room((3, 5 + 100 * number), np.uint8)
+        in_place = allocate((3, 5 + 100 * number), np.uint8)
         in_place[...] = number
         elsewhere = torch.full((4, 6), number / 7)
         streams = {"in place": torch.from_numpy(in_place), "elsewhere": elsewhere, "turned": elsewhere.T[1:]}
         in_place[1] += 1
-        square = torch.from_numpy(room((2, 2), np.int64))
+        square = torch.from_numpy(allocate((2, 2), np.int64))
         square[...] = torch.arange(4).view(2, 2)
         parts = (streams["in place"][:2], streams["in place"][:, 1:], square, square.T)
         return Item(number, streams, (torch.tensor([number]), torch.tensor(True), None, *parts, torch.empty(0)))
@@ -151,14 +151,14 @@ class TestMemory:
     def test_what_was_made_in_a_slot_is_not_copied(self) -> None:
         slot = Slot()
         with slot.in_use():
-            made = torch.from_numpy(room((1000, 1000), np.uint8))
+            made = torch.from_numpy(allocate((1000, 1000), np.uint8))
             before = slot._used
             packed = slot.pickled({"clip": made})
         assert slot._used == before == made.nbytes
         assert len(packed) < 500
         made[17] = 42
         assert torch.equal(slot.unpickled(packed)["clip"], made)
-        assert room((3,), np.float32).dtype == np.float32  # outside, ordinary memory
+        assert allocate((3,), np.float32).dtype == np.float32  # outside, ordinary memory
 
     def test_slots_grow_and_are_given_back(self) -> None:
         def descriptors() -> int:

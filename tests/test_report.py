@@ -20,22 +20,36 @@ from mmsada_lab.analysis.paper_figures import (
     sweep_means,
     target_curves,
 )
-from mmsada_lab.analysis.report import PAPER_LINE, Line, circumstances, laid_out, markdown, page, report_table
+from mmsada_lab.analysis.report import (
+    PAPER_LINE,
+    ReportLine,
+    describe_runs,
+    format_report,
+    render_html,
+    render_markdown,
+    report_table,
+)
 from mmsada_lab.analysis.tables import MEAN
-from mmsada_lab.config import METHODS
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
+from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import PAIRS
 from mmsada_lab.runs import load_runs
-from mmsada_lab.sweeps.recipes import ABLATIONS, LAMBDA_C, LAMBDA_D, RECIPES, find_recipe, recipe_configs, row_configs
+from mmsada_lab.sweeps.grid import unique_configs
+from mmsada_lab.sweeps.recipes import ABLATIONS, LAMBDA_C, LAMBDA_D, RECIPES, Recipe, find_recipe, row_configs
 from mmsada_lab.sweeps.reproduce import reproduce
 
 GRID = {"data": "kitchens", "preset": "quick", "domains": ("D1", "D2", "D3"), "seeds": (0, 1)}
 
 
+def recipe_configs(recipe: Recipe) -> list[ExperimentConfig]:
+    return unique_configs(config for row in recipe.rows for config in row_configs(row, **GRID))
+
+
 class TestRecipes:
     def test_runs_of_every_recipe(self) -> None:
         """Six pairs and two seeds a line; supervised target has three runs a seed; lines of one setting share them."""
-        counts = {name: len(recipe_configs(recipe, **GRID)) for name, recipe in RECIPES.items()}
+        counts = {name: len(recipe_configs(recipe)) for name, recipe in RECIPES.items()}
         assert counts == {
             "table1": 2 * (5 * 6 + 3),
             "table2": 2 * 6 * 6,
@@ -51,7 +65,7 @@ class TestRecipes:
 
     def test_recipes_share_their_runs(self) -> None:
         def digests(name: str) -> set[str]:
-            return {config.digest for config in recipe_configs(RECIPES[name], **GRID)}
+            return {config.digest for config in recipe_configs(RECIPES[name])}
 
         assert digests("table3") < digests("table2")
         assert digests("fig5") < digests("table1")
@@ -78,7 +92,7 @@ class TestRecipes:
         assert len({c.digest for row in rows for c in row_configs(row, **GRID)} & self.of_table1()) == 2 * 6, "λc = 5"
 
     def of_table1(self) -> set[str]:
-        return {config.digest for config in recipe_configs(RECIPES["table1"], **GRID)}
+        return {config.digest for config in recipe_configs(RECIPES["table1"])}
 
     @pytest.mark.parametrize("preset", ["quick", "sensors", "paper", "released"])
     def test_every_ablation_changes_something_in_some_preset(self, preset: str) -> None:
@@ -124,8 +138,8 @@ RUNS = made_runs(
     supervised_target={"D1D1": [90.0, 91.0, 92.0], "D2D2": [80.0, 82.0, 84.0]},
 )
 LINES = [
-    Line("Source-only", frozenset({"source_only"}), paper={"D2→D1": 42.5, MEAN: 45.5}),
-    *(Line(name, frozenset({name})) for name in ("mmsada", "mmd", "supervised_target")),
+    ReportLine("Source-only", frozenset({"source_only"}), paper={"D2→D1": 42.5, MEAN: 45.5}),
+    *(ReportLine(name, frozenset({name})) for name in ("mmsada", "mmd", "supervised_target")),
 ]
 
 
@@ -157,8 +171,8 @@ class TestReportTable:
         assert self.TABLE.loc[("supervised_target", "D2→D1"), "top1"] == 91
         assert self.TABLE.loc[("supervised_target", "D1→D2"), "top1"] == 82
 
-    def test_laid_out(self) -> None:
-        shown = laid_out(self.TABLE.reset_index(), baseline="Source-only").set_index("")
+    def test_format_report(self) -> None:
+        shown = format_report(self.TABLE.reset_index(), baseline="Source-only").set_index("")
         assert shown.loc["Source-only", "D2→D1"] == "50.0 ± 10.0"
         assert shown.loc[PAPER_LINE, ["seeds", "D2→D1", "D1→D2", MEAN]].tolist() == ["1", "42.5", "–", "45.5"]
         assert shown.loc["mmsada", "− Source-only [95 %]"].startswith("+6.0 [")
@@ -169,17 +183,17 @@ class TestReportTable:
 
 
 class TestPages:
-    def test_circumstances(self) -> None:
-        text = " ".join(circumstances(RUNS))
+    def test_describe_runs(self) -> None:
+        text = " ".join(describe_runs(RUNS))
         assert "19 runs on toy, preset quick" in text
         assert "0.2 hours of training on cpu" in text
         assert "CAUTION" not in text
-        assert "CAUTION" in " ".join(circumstances(RUNS.assign(version=["1", "2"] * 9 + ["1"])))
+        assert "CAUTION" in " ".join(describe_runs(RUNS.assign(version=["1", "2"] * 9 + ["1"])))
 
     def test_a_page_is_closed_escaped_and_offline(self) -> None:
-        table = laid_out(TestReportTable.TABLE.reset_index(), baseline="Source-only")
+        table = format_report(TestReportTable.TABLE.reset_index(), baseline="Source-only")
         figure = draw_sweep(pd.DataFrame({"value": [0, 1], "top1": [1, 2], "sd": [0.1, 0.2], "seeds": 3}), name="λd")
-        text = page("<b>Table & 1", {"": table}, [figure, figure], ["a < b"])
+        text = render_html("<b>Table & 1", {"": table}, [figure, figure], ["a < b"])
         stack: list[str] = []
 
         class Closed(HTMLParser):
@@ -196,16 +210,16 @@ class TestPages:
         assert text.count("Plotly.newPlot(") >= 2
 
     def test_markdown_has_a_cell_for_each_column(self) -> None:
-        table = laid_out(TestReportTable.TABLE.reset_index(), baseline="Source-only")
-        lines = [line for line in markdown("T", {"": table}, ["n"]).splitlines() if line.startswith("|")]
+        table = format_report(TestReportTable.TABLE.reset_index(), baseline="Source-only")
+        lines = [line for line in render_markdown("T", {"": table}, ["n"]).splitlines() if line.startswith("|")]
         assert {line.count("|") for line in lines} == {len(table.columns) + 1}
 
     def test_tables_stand_under_their_headings(self) -> None:
         tables = {"": pd.DataFrame({"a": [1]}), "Second & last": pd.DataFrame({"b": [2]})}
-        assert re.findall(r"^(#+ .*|\| [ab] \|)$", markdown("T", tables, []), re.M) == [
+        assert re.findall(r"^(#+ .*|\| [ab] \|)$", render_markdown("T", tables, []), re.M) == [
             "# T", "| a |", "## Second & last", "| b |",
         ]  # fmt: skip
-        headings = re.findall(r"<h2>(.*?)</h2>|<th>(.)</th>", page("T", tables, [], []))
+        headings = re.findall(r"<h2>(.*?)</h2>|<th>(.)</th>", render_html("T", tables, [], []))
         assert headings == [("", "a"), ("Second &amp; last", ""), ("", "b")]
 
 
@@ -266,7 +280,7 @@ class TestReproduce:
     ) -> None:
         monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", in_this_process)
         drawn: list[object] = []
-        monkeypatch.setattr("mmsada_lab.analysis.report.page", lambda *given: drawn.extend(given[2]) or "")
+        monkeypatch.setattr("mmsada_lab.analysis.report.render_html", lambda *given: drawn.extend(given[2]) or "")
         recipe = replace(RECIPES[name], rows=tuple(RECIPES[name].rows[k] for k in (0, 2, 1)))
         shared = {"data": "toy", "preset": "quick", "seeds": [0], "overrides": SMALL, "device": "cpu"}
         reproduce(recipe, **shared, runs_dir=tmp_path / "runs", out=tmp_path)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import stat
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -130,6 +132,97 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mmsada_run(runs: Path) -> Path:
     return next(path for path in find_runs(runs) if path.name.startswith("seed2"))
+
+
+def packed(runs: Path, archive: Path) -> Path:
+    """The same files in a zip file."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(runs.rglob("*")):
+            file.write(path, path.relative_to(runs))
+    return archive
+
+
+class TestZipFiles:
+    def test_are_read_as_folders_are(self, runs: Path, tmp_path: Path) -> None:
+        archive = packed(runs, tmp_path / "runs.zip")
+        folders, members = load_runs(runs), load_runs(archive)
+        pd.testing.assert_frame_equal(folders.drop(columns="path"), members.drop(columns="path"))
+        assert [Path(p).relative_to(runs) for p in folders["path"]] == [
+            Path(p).relative_to(archive) for p in members["path"]
+        ]
+        for folder, member in zip(find_runs(runs), find_runs(archive), strict=True):
+            assert read_manifest(folder / "manifest.json") == read_manifest(member / "manifest.json")
+            pd.testing.assert_frame_equal(load_history(folder), load_history(member))
+            pd.testing.assert_frame_equal(load_predictions(folder), load_predictions(member))
+            features, same = (read_arrays(path / "features.npz") for path in (folder, member))
+            assert all((features[name] == same[name]).all() for name in features)
+
+    def test_below_any_folder_in_them(self, runs: Path, tmp_path: Path) -> None:
+        archive = packed(runs, tmp_path / "runs.zip")
+        assert set(load_runs(archive / "toy" / "mmsada")["method"]) == {"mmsada"}
+        run = find_runs(archive)[0]
+        assert find_runs(run) == find_runs(str(run)) == [run]
+        with pytest.raises(UserError, match="no runs folder"):
+            find_runs(archive / "toy" / "mms")
+
+    def test_a_folder_may_be_called_so(self, runs: Path, tmp_path: Path) -> None:
+        assert len(find_runs(shutil.copytree(runs, tmp_path / "runs.zip"))) == 3
+
+    def test_a_new_file_is_seen(self, runs: Path, tmp_path: Path) -> None:
+        archive = packed(runs, tmp_path / "runs.zip")
+        assert len(find_runs(archive)) == 3
+        packed(runs / "toy" / "mmsada", archive)
+        assert len(find_runs(archive)) == 1
+
+    def test_what_is_missing_is_named(self, runs: Path, tmp_path: Path) -> None:
+        archive = packed(runs, tmp_path / "runs.zip")
+        for folder in (runs, archive):
+            with pytest.raises(UserError, match=f"{folder}/toy holds no history.jsonl; name the folder of a finished"):
+                load_history(folder / "toy")
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [(b"", "not a zip file"), (b"PK\x03\x04 and so on", "not a zip file"), (b"a text", "not a zip file")],
+    )
+    def test_what_is_none(self, content: bytes, message: str, tmp_path: Path) -> None:
+        (tmp_path / "runs.zip").write_bytes(content)
+        with pytest.raises(UserError, match=rf"runs\.zip is not a whole zip file of runs .*{message}"):
+            load_runs(tmp_path / "runs.zip")
+
+    def test_cut_anywhere(self, runs: Path, tmp_path: Path) -> None:
+        content = packed(runs, tmp_path / "whole.zip").read_bytes()
+        for size in range(0, len(content), len(content) // 20):
+            (tmp_path / "cut.zip").write_bytes(content[:size])
+            with pytest.raises(UserError, match=r"cut\.zip is not a whole zip file of runs"):
+                find_runs(tmp_path / "cut.zip")
+
+    def test_damaged_anywhere(self, runs: Path, tmp_path: Path) -> None:
+        """Refused by name, or what was damaged is not part of what is read."""
+        archive, rng = packed(runs, tmp_path / "runs.zip"), np.random.default_rng(0)
+        content, expected = archive.read_bytes(), load_runs(archive)
+        messages = []
+        for at in [*rng.integers(len(content), size=60), *rng.integers(len(content) - 2000, len(content), size=60)]:
+            damaged = bytearray(content)
+            damaged[at] ^= 1 << int(rng.integers(8))
+            archive.unlink()
+            archive.write_bytes(damaged)
+            try:
+                assert set(load_runs(archive)["digest"]) <= set(expected["digest"])
+                for path in find_runs(archive):
+                    load_history(path)
+                    read_arrays(path / "features.npz")
+                    read_arrays(path / "predictions.npz")
+            except UserError as error:
+                messages.append(str(error))
+        assert len(messages) >= 20
+        assert all(str(archive) in message for message in messages)
+
+    @pytest.mark.parametrize("name", ["../x", "/x", "toy/../../x", "..\\x"])
+    def test_names_that_lead_out_are_refused(self, name: str, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "runs.zip", "w") as file:
+            file.writestr(f"{name}/mmsada/A-B/seed0-0123456789/manifest.json", "{}")
+        with pytest.raises(UserError, match=r"runs\.zip holds the name .*, which leads out of it"):
+            load_runs(tmp_path / "runs.zip")
 
 
 class TestLoading:

@@ -13,8 +13,8 @@ from scipy.stats import entropy, spearmanr
 from sklearn.metrics.pairwise import cosine_similarity, rbf_kernel
 from toy import relabelled, toy_config, toy_data
 
-from mmsada_lab import evaluate as validators
-from mmsada_lab.analysis.selection import LAST, ORACLE, RULES, selection_lines, selection_summary, selection_table
+from mmsada_lab import validators
+from mmsada_lab.analysis.selection import LAST, ORACLE, RULES, format_selection, selection_summary, selection_table
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.runs import load_history, load_runs
@@ -150,9 +150,9 @@ def test_lines_that_are_read(tmp_path: Path) -> None:
     first = made_run(tmp_path / "a", [50.0, 60.0], negative_entropy=[2.0, 1.0])
     second = made_run(tmp_path / "b", [40.0, 70.0], negative_entropy=[1.0, 2.0])
     summary = selection_summary(selection_table(pd.concat([first, second])))
-    lines = selection_lines(summary).set_index("rule")
+    lines = format_selection(summary).set_index("rule")
     chosen = lines.loc[RULES["negative_entropy"]]
     assert chosen.drop("").tolist() == [2, "60.0", "5.0 ± 7.1", "10.0", "+0.00"]
     assert lines.loc[RULES[ORACLE], ["regret", "rank correlation"]].tolist() == ["0.0 ± 0.0", ""]
-    alone = selection_lines(selection_summary(selection_table(first))).set_index("rule")
+    alone = format_selection(selection_summary(selection_table(first))).set_index("rule")
     assert alone.loc[RULES["negative_entropy"], "regret"] == "10.0"

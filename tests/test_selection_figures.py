@@ -11,16 +11,17 @@ import pytest
 from scipy.stats import spearmanr
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.selection import LAST, ORACLE, selection_table
-from mmsada_lab.analysis.selection_figures import (
+from mmsada_lab.analysis.selection import (
     AT_RANDOM,
+    LAST,
+    ORACLE,
     USUAL,
-    draw_selection,
     rank_correlation,
-    selection_bars,
+    selection_table,
     value_choices,
     value_scores,
 )
+from mmsada_lab.analysis.selection_figures import draw_selection, selection_bars
 from mmsada_lab.errors import UserError
 
 VALUES = {"none": 0.0, "half": 0.5, "one": 1.0}

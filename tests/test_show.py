@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ from toy import HEIGHT, WIDTH, toy_data
 from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
 from mmsada_lab.clips.windows import WindowRule, test_windows
 from mmsada_lab.errors import UserError
-from mmsada_lab.prepare.show.pictures import SMALLEST, as_rgb, colour_flow, fitted
-from mmsada_lab.prepare.show.segment import MOST_PICTURES, show_segment
+from mmsada_lab.prepare.show.images import SMALLEST, as_rgb, colour_flow, resize_for_screen
+from mmsada_lab.prepare.show.segment import MOST_FRAMES, show_segment
 
 VOID = {"meta", "img", "input", "br"}
 HOSTILE = "<script>alert('x')</script>\"&"
@@ -59,6 +60,11 @@ class Page(HTMLParser):
         """Names and values of the first table, which has a cell for each heading."""
         pairs = list(zip(self.texts_of("th"), self.texts_of("td"), strict=False))
         return dict(pairs[: self.texts_of("th").index("window")])
+
+    def constant(self, name: str) -> Any:
+        """The value that the script gives to a constant."""
+        (script,) = self.texts_of("script")
+        return json.loads(re.findall(rf"^const {name} = (.*);$", script, re.MULTILINE)[0])
 
     def attributes(self, tag: str, name: str) -> list[str]:
         return [attrs[name] or "" for found, attrs in self.tags if found == tag and name in attrs]
@@ -125,11 +131,12 @@ def test_facts_are_told(toy_door: None, tmp_path: Path) -> None:
 def test_pictures_play_together(toy_door: None, tmp_path: Path) -> None:
     page, _ = shown(tmp_path)
     segment = toy_data().domain("A").train[4]
-    player = json.loads(page.texts_of("script")[0])
-    assert player["numbers"] == list(range(segment.start, segment.stop + 1))
-    assert [len(track) for track in player["tracks"]] == [len(player["numbers"])] * 3
-    assert [track[0] for track in player["tracks"]] == page.attributes("img", "src")
-    for track in player["tracks"]:
+    tracks, numbers = page.constant("tracks"), page.constant("numbers")
+    assert numbers == list(range(segment.start, segment.stop + 1))
+    assert [len(track) for track in tracks.values()] == [len(numbers)] * 3
+    names = page.attributes("img", "data-track")
+    assert [tracks[name][0] for name in names] == page.attributes("img", "src")
+    for track in tracks.values():
         assert len(set(track)) == len(track), "every picture is another"
         picture = Image.open(io.BytesIO(base64.b64decode(track[-1].partition(",")[2])))
         assert picture.size == (WIDTH * 6, HEIGHT * 6)
@@ -145,7 +152,7 @@ def test_windows_are_those_of_training_and_testing(toy_door: None, tmp_path: Pat
     assert [row[0] for row in rows[:2]] == expected
     assert len(rows) == 2 + 3
     assert all(row[0] == row[1] == row[2] == row[3] for row in rows), "nothing of these leaves its video"
-    assert [t for t in page.texts_of("text") if t.startswith("test")] == ["test 1", "test 2"]
+    assert [t for t in page.texts_of("span") if t.startswith("test")] == ["test 1", "test 2"]
     again, _ = shown(tmp_path, windows=2, rule=rule)
     assert again.texts == page.texts, "the training windows are seeded"
 
@@ -177,12 +184,14 @@ def test_file_numbers_are_shown_where_they_are_known(behind_the_door: Put, tmp_p
 def test_nothing_from_the_data_becomes_markup(behind_the_door: Put, tmp_path: Path) -> None:
     toy = toy_data(domains=("A", "B"))
     segment = Segment(f"{HOSTILE}-1", HOSTILE, 5, 40, 0, ((HOSTILE, HOSTILE),))
-    readers = {f"{HOSTILE}{name}": reader for name, reader in toy.domain("A").readers.items()}
+    readers = toy.domain("A").readers | {"imu": Numbers("series", 2), "embedding": Numbers("vector", 2)}
+    readers = {f"{HOSTILE}{name}": reader for name, reader in readers.items()}
     domain = Domain(HOSTILE, readers, (segment,), ())
     behind_the_door(replace(toy, name=HOSTILE, classes=(HOSTILE,) * 3, domains={HOSTILE: domain}))
     page, text = shown(tmp_path, segment.uid)
-    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert [tag for tag, _ in page.tags].count("script") == 1
     assert "<script>alert" not in text
+    assert page.constant("tracks").keys() == {*page.attributes("img", "alt")} <= readers.keys()
     assert HOSTILE in page.texts_of("td")
 
 
@@ -244,15 +253,14 @@ def test_long_segments_are_shown_in_steps(behind_the_door: Put, tmp_path: Path) 
     long = Segment("A-train-0", "A_train", 1, 1000, 0)
     behind_the_door(replace(toy, domains={"A": replace(toy.domain("A"), train=(long,))}))
     page, text = shown(tmp_path, "A-train-0")
-    player = json.loads(page.texts_of("script")[0])
-    assert player["numbers"] == list(range(1, 1001, 7))
-    assert len(player["numbers"]) <= MOST_PICTURES
-    assert "Pictures, every 7 frames" in text
+    assert page.constant("numbers") == list(range(1, 1001, 7))
+    assert len(page.constant("numbers")) <= MOST_FRAMES
+    assert "Frames, every 7" in text
 
 
 def test_a_gif_needs_video(behind_the_door: Put, tmp_path: Path) -> None:
     behind_the_door(sensors())
-    with pytest.raises(UserError, match=r"sensors has no video in domain P1; choose a name in \.html"):
+    with pytest.raises(UserError, match=r"sensors has no video in domain P1; choose a name ending in \.html"):
         show_segment("toy", "u1", tmp_path / "x.gif")
     assert list(tmp_path.iterdir()) == []
 
@@ -298,7 +306,7 @@ def test_other_channels_stand_side_by_side() -> None:
 )
 def test_pictures_fit_the_screen(height: int, width: int, size: tuple[int, int]) -> None:
     clip = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
-    seen = fitted(clip)
+    seen = resize_for_screen(clip)
     assert seen.shape == (2, *size, 3)
     if height < SMALLEST:
         np.testing.assert_array_equal(seen[:, ::4, ::4], clip)
@@ -316,7 +324,7 @@ def test_unknown_segments_are_answered_with_near_ones(toy_door: None, tmp_path: 
 
 @pytest.mark.parametrize("name", ["x.png", "x", "x.html.txt"])
 def test_other_files_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"choose a name in \.html for a page, or in \.gif"):
+    with pytest.raises(UserError, match=r"choose a name ending in \.html for a page, or in \.gif"):
         show_segment("nonsense", "u", tmp_path / name)
 
 

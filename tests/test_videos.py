@@ -31,9 +31,9 @@ from mmsada_lab.datasets.flow import dequantise_flow
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.prepare.videos import frames as video_frames
-from mmsada_lab.prepare.videos.decoding import UnreadableVideoError, hold, sample_video, survey
+from mmsada_lab.prepare.videos.decoding import UnreadableVideoError, inspect_video, resample, sample_video
 from mmsada_lab.prepare.videos.importing import ImportReport, import_videos
-from mmsada_lab.prepare.videos.listing import Clip, list_source, safe_name, video_names
+from mmsada_lab.prepare.videos.listing import VideoSegment, list_segments, safe_name, video_names
 from mmsada_lab.prepare.videos.splits import draw_splits
 
 Pictures = Sequence[NDArray[np.uint8]]
@@ -85,7 +85,7 @@ def write_video(
 
 
 def own_rate(path: Path, *, height: int = 24) -> list[NDArray[np.uint8]]:
-    return list(sample_video(path, survey(path).rate, height=height))
+    return list(sample_video(path, inspect_video(path).rate, height=height))
 
 
 # --- time -------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def own_rate(path: Path, *, height: int = 24) -> list[NDArray[np.uint8]]:
 )
 def test_at_each_time_stands_the_last_picture_that_has_begun(steps: list[int], rate: Fraction) -> None:
     begins = [Fraction(sum(steps[:n]), 100) for n in range(len(steps))]
-    held = list(hold([(b, Fraction(s, 100), n) for n, (b, s) in enumerate(zip(begins, steps, strict=True))], rate))
+    held = list(resample([(b, Fraction(s, 100), n) for n, (b, s) in enumerate(zip(begins, steps, strict=True))], rate))
     expected, at = [], 0
     while at / rate < Fraction(sum(steps), 100):
         expected.append(max(n for n, begin in enumerate(begins) if begin <= at / rate))
@@ -121,7 +121,7 @@ def test_a_constant_rate_gives_every_picture_once(
     tmp_path: Path, name: str, rate: Fraction | int, codec: str, pixels: str
 ) -> None:
     path = write_video(tmp_path / name, flat(17, height=48, width=64), rate=rate, codec=codec, pixels=pixels)
-    found = survey(path)
+    found = inspect_video(path)
     assert abs(found.rate / rate - 1) < 0.02
     assert (found.width, found.height) == (64, 48)
     pictures = own_rate(path)
@@ -137,7 +137,7 @@ def test_a_variable_rate_comes_out_in_real_time(tmp_path: Path) -> None:
     expected = [max(n for n, tick in enumerate(ticks) if tick <= 5 * k) for k in range(31)]
     assert found[:31] == expected
     assert set(found[31:]) <= {7}
-    assert 5 <= survey(path).rate <= 7
+    assert 5 <= inspect_video(path).rate <= 7
 
 
 def test_old_avi_files_with_packed_pictures_keep_their_order(tmp_path: Path) -> None:
@@ -265,10 +265,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "junk.mp4": (text, "cannot be decoded"),
     "sound.avi": (sound, "no video stream"),
     "gone.mp4": (lambda path: path, "No such file"),
-    "one.mp4": (lambda path: write_video(path, flat(1)), "single picture"),
+    "one.mp4": (lambda path: write_video(path, flat(1)), "single frame"),
     "cut.mp4": (lambda path: cut(write_video(path, noise(40))), "cannot be decoded"),
     "cut.mkv": (lambda path: cut(write_video(path, noise(40))), "states 4.0 s"),
-    "cut.avi": (lambda path: cut(write_video(path, noise(40), codec="mpeg4")), r"damaged after \d+ pictures"),
+    "cut.avi": (lambda path: cut(write_video(path, noise(40), codec="mpeg4")), r"damaged after \d+ frames"),
     "cut.ts": (lambda path: cut(write_video(path, noise(40))), r"damaged at [12]\.\d+ s"),
     "cut.gif": (lambda path: cut(write_video(path, noise(10), codec="gif", pixels="rgb8")), "cut off"),
     "damaged.mp4": (damaged, "damaged at|cannot be decoded"),
@@ -302,9 +302,9 @@ def test_equal_stems_get_a_suffix_that_others_do_not_change() -> None:
     assert {path: three[path] for path in two} == two
 
 
-def clip(at: int, *, label: str = "a", video: str = "", domain: str = "D", split: str = "") -> Clip:
+def clip(at: int, *, label: str = "a", video: str = "", domain: str = "D", split: str = "") -> VideoSegment:
     video = video or f"v{at}"
-    return Clip(f"u{at}", video, f"{video}.mp4", domain, label, split=split)
+    return VideoSegment(f"u{at}", video, f"{video}.mp4", domain, label, split=split)
 
 
 @given(labels=st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=40), seed=st.integers(0, 99))
@@ -360,6 +360,7 @@ def csv_of(tmp_path: Path, *rows: str, header: str = "video,start,stop,label,dom
     ("rows", "header", "message"),
     [
         (["a.mp4"], "video", "lacks the columns domain; found video"),
+        ([], None, "lists no segments"),
         (["a.mp4,x,2,run,D"], None, "line 2: start is 'x'; give seconds"),
         (["a.mp4,-1,2,run,D"], None, "start is '-1'"),
         (["a.mp4,nan,2,run,D"], None, "start is 'nan'"),
@@ -380,11 +381,11 @@ def test_a_wrong_table_is_answered_with_its_line(
 ) -> None:
     path = csv_of(tmp_path, *rows, header=header or "video,start,stop,label,domain")
     with pytest.raises(UserError, match=message):
-        list_source(path)
+        list_segments(path)
 
 
 def test_times_are_exact_in_either_form(tmp_path: Path) -> None:
-    clips = list_source(csv_of(tmp_path, "a.mp4,0.1,1:00:02.25,run,D", "a.mp4,,,,D")).clips
+    clips = list_segments(csv_of(tmp_path, "a.mp4,0.1,1:00:02.25,run,D", "a.mp4,,,,D")).segments
     assert [(c.start, c.stop) for c in clips] == [(Fraction(1, 10), Fraction(360225, 100)), (None, None)]
     assert [c.uid for c in clips] == ["a_1", "a_2"]
 
@@ -446,7 +447,7 @@ def test_a_folder_becomes_a_data_set_that_opens(tmp_path: Path) -> None:
     clips = {m: reader.read(segment, np.arange(1, 9)) for m, reader in data.domain("A").readers.items()}
     assert numbers(iter(clips["rgb"])) == list(range(8))
     assert clips["flow"].shape == (8, 24, 32, 2)
-    assert report.lines().__next__().endswith("9 videos imported, 0 finished before, 0 files or segments refused")
+    assert report.lines().__next__().endswith("9 videos imported, 0 finished before, 0 files or segments rejected")
 
 
 def test_a_table_cuts_segments_and_decodes_each_video_once(tmp_path: Path) -> None:
@@ -467,7 +468,7 @@ def test_a_table_cuts_segments_and_decodes_each_video_once(tmp_path: Path) -> No
     assert table.loc[[8, 10], ["start_frame", "stop_frame"]].values.tolist() == [[1, 15], [6, 15]]
     assert table.split.to_dict() == {7: "test", 8: "train", 9: "train", 10: "train"}
     assert table.note.to_dict() == {7: "first", 8: "", 9: "", 10: ""}
-    assert [r.what for r in report.refused] == ["segment 11", "segment 12"]
+    assert [r.what for r in report.rejected] == ["segment 11", "segment 12"]
     assert any("segments stop after their video ends" in note and "10" in note for note in report.notes)
 
 
@@ -494,11 +495,11 @@ def test_unusable_videos_do_not_stop_the_others(tmp_path: Path) -> None:
     text(source / "A/stray.mp4")
     (source / "A/open/deeper").mkdir()
     report = quick(source, tmp_path / "T")
-    reasons = {refusal.what: refusal.reason for refusal in report.refused}
+    reasons = {rejected.what: rejected.reason for rejected in report.rejected}
     assert len(report.imported) == 8
     assert reasons.keys() == {f"A/open/{n}" for n in ("deeper", "junk.mp4", "one.mp4", "short.mkv")} | {"A/stray.mp4"}
     assert "4 frames at 10 a second; flow needs at least 5" in reasons["A/open/short.mkv"]
-    assert "passed over 2 files that are no videos by their names: 1 .txt, 1 LICENSE" in report.notes
+    assert "skipped 2 files that are not videos by their names: 1 .txt, 1 LICENSE" in report.notes
     assert "outside a label" in reasons["A/stray.mp4"]
     assert {path.name for path in (tmp_path / "T/rgb/A").iterdir()} == {
         f"{v}{n}A" for v in ("open", "pour") for n in "01"
@@ -541,7 +542,7 @@ def test_wrong_settings_are_answered_before_any_work(tmp_path: Path, options: di
 
 def test_a_destination_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     source = small_source(tmp_path / "S")
-    with pytest.raises(UserError, match="lies inside the source"):
+    with pytest.raises(UserError, match="lies inside the folder of videos"):
         quick(source, source / "T")
     text(tmp_path / "T", b"mine")
     with pytest.raises(UserError, match="is a file"):
@@ -581,6 +582,25 @@ def test_what_is_finished_is_not_touched_and_what_changed_is_made_again(tmp_path
     with pytest.raises(UserError, match="holds an import of other videos"):
         quick(tmp_path / "R", target)
     assert len(quick(source, target, algorithm="farneback").skipped) == 8  # what is left over does not count
+
+
+def test_an_interrupted_overwrite_is_not_taken_for_the_earlier_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = small_source(tmp_path / "S"), tmp_path / "T"
+    quick(source, target)
+    before = contents(target)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(video_frames, "write_atomic", interrupt)  # after the frames, before the record
+    with pytest.raises(KeyboardInterrupt):
+        quick(source, target, quality=20, overwrite=True)
+    monkeypatch.undo()
+    assert contents(target) != before
+    assert len(quick(source, target).imported) == 1
+    assert contents(target) == before
 
 
 def test_a_full_disk_is_said_and_what_is_finished_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -651,7 +671,7 @@ def test_every_real_clip_is_imported(tmp_path: Path) -> None:
     clips = sorted(path for path in root.rglob("*") if path.suffix in {".mp4", ".avi", ".mkv", ".gif"})
     rows = [f"{path},{'xy'[n % 2]},{'AB'[n // 2 % 2]}" for n, path in enumerate(clips)]
     report = quick(csv_of(tmp_path, *rows, header="video,label,domain"), tmp_path / "T", height=32, fps=10)
-    assert not report.refused
+    assert not report.rejected
     assert len(report.imported) == len(clips) == 14
     for path in (tmp_path / "T/imported").glob("*.json"):
         record = json.loads(path.read_text())

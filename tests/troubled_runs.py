@@ -30,7 +30,7 @@ def attempts(runs_dir: Path) -> list[tuple[int, bool]]:
 
 
 def run(config: ExperimentConfig, runs_dir: Path, device: str) -> None:
-    """Take the place of `batch._run_one`."""
+    """Take the place of `batch.train_quietly`."""
     checkpoints = list(runs_dir.glob(f"*/*/*/seed{config.seed}-{config.digest}/checkpoint.pt"))
     with (runs_dir / "attempts.log").open("a") as log:
         log.write(f"{config.seed} {bool(checkpoints)}\n")
@@ -70,7 +70,7 @@ def main() -> None:
 
     runs, *scheduler = sys.argv[1:]
     FORMATS["toy"] = toy.TOY
-    batch._run_one = troubled_runs.slowly
+    batch.train_quietly = troubled_runs.slowly
     print(batch.run_grid(configs(), Path(runs), jobs=2, device="cpu", scheduler=scheduler[0] if scheduler else None))
 
 

@@ -1,7 +1,13 @@
-"""Every figure, in one namespace: the function that computes its data, and the one that draws exactly those data.
+"""Every figure of the package, in one namespace: start here.
 
-``figures.draw_confusion(figures.confusion_counts(...))``; where a function is written is a matter of the table below. A
-figure that is added is one line here. Nothing is loaded before it is used.
+A figure is two functions: one computes its data, a frame that a test or a CSV can hold; the other, ``draw_...``, draws
+exactly those data:
+
+    counts = figures.confusion_counts(load_predictions(path), classes=classes)
+    figures.draw_confusion(counts, title="Confusion")
+
+A new figure is a module with its functions and one line in `FIGURES`. A module is loaded when one of its functions is
+first used.
 """
 
 from __future__ import annotations
@@ -9,30 +15,41 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_MODULES = {
-    "results": "SPARE_OUTPUT several plain training_curves draw_training_curves accuracy_curves draw_accuracy_curves "
-    "stream_accuracies draw_stream_accuracies confusion_counts draw_confusion confusion_frame",
-    "agreement": "stream_agreement draw_agreement",
-    "comparison": "confusion_difference draw_confusion_difference mean_gains draw_mean_gains",
-    "embedding": "joint_embedding draw_embedding",
-    "paper_figures": "class_shares draw_class_shares target_curves draw_target_curves sweep_means draw_sweep",
-    "selection_figures": "value_scores value_choices selection_bars draw_selection",
-    "gap.figures": "gap_bars draw_gap",
-    "lessons.clip_grid": "clip_grid to_picture",
-    "lessons.kernels": "kernel_curves observed_distances draw_kernels",
-    "lessons.lines": "draw_lines method_bars draw_method_bars",
-    "lessons.pairings": "correspondence_grid draw_correspondence_grid",
-    "lessons.planes": "plane_points plane_border plane_disagreement draw_plane",
+FIGURES = {
+    # a run
+    "training_curves draw_training_curves": ".curves",
+    "accuracy_curves draw_accuracy_curves": ".curves",
+    "stream_accuracies draw_stream_accuracies": ".accuracies",
+    "stream_agreement draw_agreement": ".agreement",
+    "confusion_counts draw_confusion": ".confusion",
+    "joint_embedding draw_embedding": ".embedding",
+    # methods beside one another
+    "confusion_difference draw_confusion_difference": ".confusion",
+    "method_bars draw_method_bars": ".accuracies",
+    "gap_bars draw_gap": ".gap.figures",
+    "value_scores value_choices": ".selection",
+    "selection_bars draw_selection": ".selection_figures",
+    # the paper's
+    "class_shares draw_class_shares": ".paper_figures",
+    "target_curves draw_target_curves": ".paper_figures",
+    "sweep_means draw_sweep": ".paper_figures",
+    "mean_gains draw_mean_gains": ".paper_figures",
+    # lessons
+    "clip_grid to_animated_png": ".lessons.clip_grid",
+    "correspondence_grid draw_correspondence_grid": ".lessons.correspondence_grid",
+    "kernel_curves observed_distances draw_kernels": ".lessons.kernels",
+    "draw_lines": ".lessons.line_chart",
+    "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
 }
-FIGURES = {name: module for module, names in _MODULES.items() for name in names.split()}
-"""Function -> the module of `mmsada_lab.analysis` that holds it."""
+"""Functions of a figure, data first -> the module that holds them, relative to `mmsada_lab.analysis`."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in FIGURES:
-        raise AttributeError(f"no figure {name!r}; there are {', '.join(FIGURES)}")
-    return getattr(import_module(f"mmsada_lab.analysis.{FIGURES[name]}"), name)
+    module = next((module for names, module in FIGURES.items() if name in names.split()), None)
+    if module is None:
+        raise AttributeError(f"no figure {name!r}; there are {', '.join(__dir__())}")
+    return getattr(import_module(module, __package__), name)
 
 
 def __dir__() -> list[str]:
-    return list(FIGURES)
+    return [name for names in FIGURES for name in names.split()]

@@ -1,4 +1,4 @@
-"""Figs 4 to 6 of the paper, on our runs: the data first, then the drawing."""
+"""Figs 4 to 6 of the paper on our runs, and our gains beside the paper's: the data first, then the drawing."""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.results import plain
+from mmsada_lab.analysis.curves import add_band
+from mmsada_lab.analysis.style import CYCLE, to_list, xy
 from mmsada_lab.analysis.tables import MEAN
-from mmsada_lab.errors import UserError
+from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.runs import load_history
-
-CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#8C564B")
 
 
 def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> pd.DataFrame:
-    """Class distribution of every domain (Fig. 4).
+    """Class distribution of every domain (Fig. 4): columns domain, class, segments, share (percent of the domain).
 
-    Args:
-        counts: training segments per class, by domain.
-        classes: names, in the order of the counts.
+    `counts` are training segments by domain, in the order of `classes`.
 
-    Returns:
-        Columns domain, class, segments, share (percent of the domain).
+    Example:
+        >>> class_shares({"D1": [30, 10], "D2": [5, 5]}, ["take", "put"])["share"].tolist()
+        [75.0, 25.0, 50.0, 50.0]
     """
-    frame = pd.DataFrame([(d, c, n) for d, row in counts.items() for c, n in zip(classes, row, strict=True)])
-    frame.columns = pd.Index(["domain", "class", "segments"])
+    rows = [(d, c, n) for d, row in counts.items() for c, n in zip(classes, row, strict=True)]
+    frame = pd.DataFrame(rows, columns=["domain", "class", "segments"])
     totals = frame.groupby("domain")["segments"].transform("sum")
     return frame.assign(share=100 * frame["segments"] / totals)
 
 
 def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution") -> go.Figure:
-    """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments."""
+    """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments.
+
+    Example:
+        >>> draw_class_shares(class_shares({"D1": [30, 10]}, ["take", "put"])).data[0].y
+        ('D1 (40 segments)',)
+    """
     figure = style.empty_figure(title)
     totals = shares.groupby("domain", sort=False)["segments"].sum()
     names = {domain: f"{domain} ({total} segments)" for domain, total in totals.items()}
-    for number, name in enumerate(shares["class"].unique()):
-        one = shares[shares["class"] == name]
+    for number, (name, of_class) in enumerate(shares.groupby("class", sort=False)):
         figure.add_bar(
-            y=[names[d] for d in one["domain"]],
-            x=plain(one["share"].round(2)),
-            text=plain(one["segments"]),
+            y=[names[domain] for domain in of_class["domain"]],
+            x=to_list(of_class["share"], 2),
+            text=to_list(of_class["segments"]),
             name=name,
             orientation="h",
-            marker_color=CLASS_COLOURS[number % len(CLASS_COLOURS)],
+            marker_color=CYCLE[number % len(CYCLE)],
         )
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(barmode="stack", xaxis_title="training segments (%)", legend_traceorder="normal")
@@ -62,66 +64,135 @@ def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str 
 
     Returns:
         Columns row, pair, stage, total_step, mean, sd (over seeds, missing for one), seeds.
+
+    Example:
+        >>> import json, tempfile
+        >>> record = {"kind": "evaluation", "stage": "adapt", "step": 5, "total_step": 5, "values": {"fused/top1": 60}}
+        >>> with tempfile.TemporaryDirectory() as path:
+        ...     _ = Path(path, "history.jsonl").write_text(json.dumps(record))
+        ...     run = {"path": path, "digest": "0f", "source": "D2", "target": "D1", "seed": 0}
+        ...     target_curves(pd.DataFrame([run]), {"0f": "MM-SADA"})[["row", "pair", "mean"]].to_numpy().tolist()
+        [['MM-SADA', 'D2→D1', 60.0]]
     """
-    parts = []
-    for run in runs.drop_duplicates("path").to_dict("records"):
-        if run["digest"] in titles:
-            history = load_history(Path(run["path"]))
-            chosen = history[(history["kind"] == "evaluation") & (history["name"] == f"{stream}/top1")]
-            pair = f"{run['source']}→{run['target']}"
-            parts.append(chosen.assign(row=titles[run["digest"]], pair=pair, seed=run["seed"]))
-    if not parts:
+    histories = []
+    for run in runs[runs["digest"].isin(list(titles))].drop_duplicates("path").to_dict("records"):
+        history = load_history(Path(run["path"]))
+        accuracy = history[(history["kind"] == "evaluation") & (history["name"] == f"{stream}/top1")]
+        pair = f"{run['source']}→{run['target']}"
+        histories.append(accuracy.assign(row=titles[run["digest"]], pair=pair, seed=run["seed"]))
+    if not histories:
         raise UserError("none of the runs is finished")
-    keys = ["row", "pair", "stage", "total_step"]
-    table = pd.concat(parts).groupby(keys, sort=False)["value"].agg(["mean", "std", "size"]).reset_index()
-    return table.rename(columns={"std": "sd", "size": "seeds"})
+    grouped = pd.concat(histories).groupby(["row", "pair", "stage", "total_step"], sort=False)["value"]
+    return grouped.agg(mean="mean", sd="std", seeds="size").reset_index()
 
 
 def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the target during training") -> go.Figure:
-    """Draw `target_curves`: a colour per pair; the last line solid, others dotted, as in the paper; bands are sd."""
+    """Draw `target_curves`: a colour per pair; the last line solid, others dotted, as in the paper; bands are sd.
+
+    Example:
+        >>> curves = pd.DataFrame({"row": ["Source-only", "MM-SADA"], "pair": "D2→D1", "stage": "adapt"})
+        >>> curves = curves.assign(total_step=5, mean=60.0, sd=1.0, seeds=3)
+        >>> [trace.line.dash for trace in draw_target_curves(curves).data if trace.name]
+        ['dot', 'solid']
+    """
     figure = style.empty_figure(title)
     rows = list(curves["row"].unique())
     for number, pair in enumerate(sorted(curves["pair"].unique())):
-        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
+        colour = CYCLE[number % len(CYCLE)]
         for row in rows:
-            one = curves[(curves["pair"] == pair) & (curves["row"] == row)].sort_values("total_step")
-            steps, dash = plain(one["total_step"]), "solid" if row == rows[-1] else "dot"
-            if one["sd"].notna().all() and len(one):
-                edges = [*plain(one["mean"] + one["sd"]), *plain(one["mean"] - one["sd"])[::-1]]
-                band = {"fill": "toself", "fillcolor": style.translucent(colour, 0.08), "line": {"width": 0}}
-                hidden = {"showlegend": False, "hoverinfo": "skip", "legendgroup": pair, "mode": "lines"}
-                figure.add_scatter(x=[*steps, *steps[::-1]], y=edges, **band, **hidden)
-            line = {"color": colour, "width": 2, "dash": dash}
-            name = f"{pair}, {row}"
-            figure.add_scatter(x=steps, y=plain(one["mean"]), mode="lines", line=line, name=name, legendgroup=pair)
-    seeds = int(curves["seeds"].min())
-    note = f", ± sd over {seeds} seeds" if seeds > 1 else ""
-    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=f"top-1 (%){note}", height=520)
+            curve = curves[(curves["pair"] == pair) & (curves["row"] == row)].sort_values("total_step")
+            add_band(figure, curve, colour, group=pair, opacity=0.08)
+            line = {"color": colour, "width": 2, "dash": "solid" if row == rows[-1] else "dot"}
+            entry = {"name": f"{pair}, {row}", "legendgroup": pair}
+            figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines", line=line, **entry)
+    title_of_y = f"top-1 (%){_write_spread(curves)}"
+    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y, height=520)
 
 
 def sweep_means(table: pd.DataFrame, values: Mapping[str, float]) -> pd.DataFrame:
-    """Mean accuracy over pairs at each value of a swept option (Fig. 6).
+    """Mean accuracy over pairs at each value of a swept option (Fig. 6): columns value, top1, sd, seeds.
 
-    Args:
-        table: from `report_table`.
-        values: row -> value.
+    `table` is from `report_table`, `values` tells the value of a row.
 
-    Returns:
-        Columns value, top1, sd, seeds, in increasing value.
+    Example:
+        >>> table = pd.DataFrame({"row": ["λ = 1", "λ = 0.5"], "pair": MEAN, "top1": [60.0, 58.0], "sd": 1, "seeds": 3})
+        >>> sweep_means(table, {"λ = 1": 1.0, "λ = 0.5": 0.5})["top1"].tolist()
+        [58.0, 60.0]
     """
     means = table[(table["pair"] == MEAN) & table["row"].isin(list(values))]
-    found = means.assign(value=means["row"].map(values))
-    return found[["value", "top1", "sd", "seeds"]].dropna(subset="top1").sort_values("value").reset_index(drop=True)
+    means = means.assign(value=means["row"].map(values))[["value", "top1", "sd", "seeds"]]
+    return means.dropna(subset="top1").sort_values("value", ignore_index=True)
 
 
 def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None, title: str = "Sweep") -> go.Figure:
-    """Draw `sweep_means` with error bars of one sd over seeds; a dashed line at the baseline."""
+    """Draw `sweep_means` with error bars of one sd over seeds; a dashed line at the baseline.
+
+    Example:
+        >>> means = pd.DataFrame({"value": [0.5, 1.0], "top1": [58.0, 60.0], "sd": 1.0, "seeds": 3})
+        >>> draw_sweep(means, name="λ", baseline=55.0).layout.yaxis.title.text
+        'top-1, mean over pairs (%), ± sd over 3 seeds'
+    """
     figure = style.empty_figure(title)
-    error = {"type": "data", "array": plain(means["sd"].fillna(0)), "visible": bool(means["sd"].notna().any())}
-    line = {"color": style.TARGET, "width": 2.5}
-    figure.add_scatter(x=plain(means["value"]), y=plain(means["top1"]), error_y=error, mode="lines+markers", line=line)
+    look = {"mode": "lines+markers", "line": {"color": style.TARGET, "width": 2.5}}
+    figure.add_scatter(**xy(means, "value", "top1"), error_y=style.error_bars(means["sd"]), **look)
     if baseline is not None:
         figure.add_hline(y=baseline, line={"color": style.GREY, "dash": "dash"}, annotation_text="source-only")
+    title_of_y = f"top-1, mean over pairs (%){_write_spread(means)}"
+    return figure.update_layout(xaxis_title=name, yaxis_title=title_of_y, showlegend=False)
+
+
+def _write_spread(means: pd.DataFrame) -> str:
     seeds = int(means["seeds"].min()) if len(means) else 0
-    note = f", ± sd over {seeds} seeds" if seeds > 1 else ""
-    return figure.update_layout(xaxis_title=name, yaxis_title=f"top-1, mean over pairs (%){note}", showlegend=False)
+    return f", ± sd over {seeds} seeds" if seeds > 1 else ""
+
+
+def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
+    """Gain of every line of a report over its baseline, in points of the mean over pairs, beside the paper's.
+
+    Args:
+        table: from `report_table`, made with the same baseline.
+        baseline: title of the line the others are compared with.
+
+    Returns:
+        Columns row, seeds, difference, low, high (95 %), paper (difference of the printed means, which come without a
+        spread; missing where none is printed).
+
+    Example:
+        >>> means = {"row": ["Source-only", "MM-SADA"], "pair": MEAN, "seeds": 3, "paper": [45.5, 50.3]}
+        >>> table = pd.DataFrame({**means, "difference": [None, 6.0], "low": [None, 2.0], "high": [None, 9.0]})
+        >>> mean_gains(table, baseline="Source-only")[["row", "difference", "paper"]].round(1).to_numpy().tolist()
+        [['MM-SADA', 6.0, 4.8]]
+    """
+    means = table[table["pair"] == MEAN]
+    if baseline not in set(means["row"]):
+        raise unknown("line", baseline, means["row"])
+    printed = float(means.loc[means["row"] == baseline, "paper"].iloc[0])
+    others = means[means["row"] != baseline].assign(paper=lambda rows: rows["paper"] - printed)
+    return others[["row", "seeds", "difference", "low", "high", "paper"]].reset_index(drop=True)
+
+
+def draw_mean_gains(gains: pd.DataFrame, *, baseline: str, title: str = "Gains") -> go.Figure:
+    """Draw `mean_gains`: ours with its interval, the paper's as an open diamond, a line at no gain.
+
+    Example:
+        >>> gains = {"row": ["MM-SADA"], "seeds": 3, "difference": 6.0, "low": 2.0, "high": 9.0, "paper": 4.8}
+        >>> [trace.x for trace in draw_mean_gains(pd.DataFrame(gains), baseline="Source-only").data]
+        [(6.0,), (4.8,)]
+    """
+    figure = style.empty_figure(title)
+    ours = gains[gains["difference"].notna()]
+    difference = ours["difference"]
+    error = {"type": "data", "symmetric": False, "array": to_list(ours["high"] - difference, 2)}
+    error["arrayminus"] = to_list(difference - ours["low"], 2)
+    seeds = ", ".join(map(str, sorted(gains["seeds"].unique())))
+    look = {"name": f"ours, {seeds} seeds, 95 % interval", "marker": {"color": style.INK, "size": 9}}
+    points = {"x": to_list(difference, 2), "y": to_list(ours["row"]), "mode": "markers"}
+    figure.add_scatter(**points, error_x=error, **look)
+    printed = gains[gains["paper"].notna()]
+    marker = {"color": style.GREY, "size": 11, "symbol": "diamond-open", "line": {"width": 2}}
+    look = {"name": "the paper's, on EPIC-Kitchens,<br>one run, no spread", "marker": marker}
+    figure.add_scatter(x=to_list(printed["paper"], 2), y=to_list(printed["row"]), mode="markers", **look)
+    figure.add_vline(x=0, line={"color": style.GREY, "dash": "dash", "width": 1.5})
+    figure.update_yaxes(categoryorder="array", categoryarray=to_list(gains["row"]), autorange="reversed")
+    figure.update_layout(xaxis_title=f"top-1, points over {baseline}", yaxis_title="method")
+    return figure.update_layout(height=160 + 34 * len(gains))

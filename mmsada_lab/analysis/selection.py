@@ -1,23 +1,35 @@
-"""Which checkpoint would a rule have chosen, and what would that have cost? Label-free rules beside the oracle.
+"""Choosing without target labels: which checkpoint, or which value of a swept option, and what would it have cost?
 
 A rule is a score that every evaluation of the last stage was given without a target label (`mmsada_lab.evaluate`), or
-the mean of the last evaluations, which is what runs report. The oracle, which looks at the target's labels, is shown as
-the bound it is. Nothing here gives a checkpoint for use.
+the mean of the last evaluations, which is what runs report. Regret is the accuracy given away against the oracle, which
+looks at the target's labels and is shown as the bound it is. Nothing here gives a checkpoint or a value for use.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mmsada_lab.config import METHODS
+from mmsada_lab.analysis.tables import write_accuracy
 from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.facts import METHODS, PRETEXTS
 from mmsada_lab.runs import load_history
 
 LAST = "last evaluations"
+AT_RANDOM = "at random"
+"""The mean over all values of an option, which any rule should beat."""
+
+USUAL = "the usual value"
+"""The same value for every run."""
+
 ORACLE = "oracle"
+PRETEXT_RULES = {name: f"how well {facts.title.lower()} is solved on the target" for name, facts in PRETEXTS.items()}
+"""Rules of methods that have the self-supervised task."""
+
 RULES = {
     LAST: "mean of the last evaluations (the paper's, the default)",
     "source_accuracy": "top-1 on the source's test segments",
@@ -26,14 +38,18 @@ RULES = {
     "neighbourhood_density": "soft neighbourhood density (SND)",
     "nuclear_norm": "batch nuclear norm (BNM)",
     "domain_closeness": "minus MMD² between source and target features",
-    "correspondence": "accuracy of the correspondence head on the target",
+    **PRETEXT_RULES,
     ORACLE: "top-1 on the target's labels: a bound, not a rule",
 }
-"""Rule -> what it looks at. All but the last need no target label."""
+"""Rule -> what it looks at. All but the last need no target label. Information maximisation:
+https://arxiv.org/abs/1206.6438, SND: https://arxiv.org/abs/2108.10860, BNM: https://arxiv.org/abs/2003.12237; compared
+by https://arxiv.org/abs/2208.07360."""
+
+_RUN = ["data", "preset", "method", "source", "target", "seed"]
 
 
 def selection_table(runs: pd.DataFrame, *, stream: str = "fused") -> pd.DataFrame:
-    """What each rule would have chosen in each run.
+    """Which evaluation each rule would have chosen in each run.
 
     Args:
         runs: from `load_runs`.
@@ -43,23 +59,149 @@ def selection_table(runs: pd.DataFrame, *, stream: str = "fused") -> pd.DataFram
         One row per run and rule: data, preset, method, source, target, seed, rule, step (missing for a mean),
         top1 (percent), regret (points below the oracle), correlation (Spearman's, of score and target accuracy over
         the evaluations; missing where one of them does not vary), evaluations.
+
+    Example:
+        >>> import json, tempfile
+        >>> record = {"kind": "evaluation", "stage": "adapt", "step": 5, "total_step": 5, "values": {"fused/top1": 60}}
+        >>> with tempfile.TemporaryDirectory() as path:
+        ...     _ = Path(path, "history.jsonl").write_text(json.dumps(record))
+        ...     run = dict.fromkeys(_RUN, "") | {"stream": "fused", "evaluations": 1, "path": path}
+        ...     selection_table(pd.DataFrame([run]))[["rule", "top1"]].to_numpy().tolist()
+        [['last evaluations', 60.0], ['oracle', 60.0]]
     """
-    chosen = runs[runs["stream"] == stream]
-    if chosen.empty:
+    of_stream = runs[runs["stream"] == stream]
+    if of_stream.empty:
         raise unknown("stream", stream, runs["stream"].unique())
-    keys = ["data", "preset", "method", "source", "target", "seed"]
     rows = []
-    for record in chosen.to_dict("records"):
-        found = _of_run(Path(record["path"]), stream=stream, averaged=int(record["evaluations"]))
-        rows += [{**{key: record[key] for key in keys}, **row} for row in found]
-    return pd.DataFrame(rows)
+    for run in of_stream.to_dict("records"):
+        evaluations = _last_stage(run)
+        if (accuracy := f"{stream}/top1") not in evaluations:
+            raise UserError(
+                f"{run['path']} has no target accuracies in its history; rules can be judged on labelled targets only"
+            )
+        top1, scores = evaluations[accuracy], _scores(evaluations)
+        last = _row(LAST, np.nan, top1.iloc[-int(run["evaluations"]) :].mean(), top1)
+        rows += [{**{key: run[key] for key in _RUN}, **row} for row in [last, *_choices(scores, top1)]]
+    return pd.DataFrame(rows).rename(columns={"choice": "step"})
+
+
+def value_scores(runs: pd.DataFrame, values: Mapping[str, float], *, stream: str = "fused") -> pd.DataFrame:
+    """Label-free scores and target accuracy of every run of a sweep, means over its last evaluations.
+
+    Args:
+        runs: from `load_runs`.
+        values: digest of a configuration -> the value it was trained with.
+        stream: whose target accuracy is looked at.
+
+    Returns:
+        One row per run: data, preset, method, source, target, seed, value, top1 (percent), and a column per rule of
+        `RULES` that the run has scores of.
+
+    Example:
+        >>> import json, tempfile
+        >>> record = {"kind": "evaluation", "stage": "adapt", "step": 5, "total_step": 5}
+        >>> with tempfile.TemporaryDirectory() as path:
+        ...     text = json.dumps(record | {"values": {"validator/nuclear_norm": 0.9}})
+        ...     _ = Path(path, "history.jsonl").write_text(text)
+        ...     run = dict.fromkeys(_RUN, "") | {"stream": "fused", "evaluations": 1, "path": path}
+        ...     runs = pd.DataFrame([run | {"digest": "0f", "top1": 60.0}])
+        ...     value_scores(runs, {"0f": 0.5})[["value", "nuclear_norm"]].to_numpy().tolist()
+        [[0.5, 0.9]]
+    """
+    of_sweep = runs[(runs["stream"] == stream) & runs["digest"].isin(list(values))].drop_duplicates("path")
+    if of_sweep.empty:
+        raise UserError("none of the runs of this sweep is finished; train them first: mmsada reproduce --help")
+    rows = []
+    for run in of_sweep.to_dict("records"):
+        scores = _scores(_last_stage(run).tail(int(run["evaluations"]))).mean()
+        rows.append({**{k: run[k] for k in _RUN}, "value": values[run["digest"]], "top1": run["top1"], **scores})
+    return pd.DataFrame(rows).sort_values([*_RUN, "value"], ignore_index=True)
+
+
+def _last_stage(run: Mapping[Hashable, Any]) -> pd.DataFrame:
+    """Evaluations of a run's last stage, steps x names."""
+    history = load_history(Path(run["path"]))
+    records = history[history["kind"] == "evaluation"]
+    last = records[records["stage"] == records["stage"].iloc[-1]] if len(records) else records
+    return last.pivot_table(index="step", columns="name", values="value", sort=False)
+
+
+def _scores(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """The columns of rules, in the order of `RULES`."""
+    names = {f"validator/{rule}": rule for rule in RULES if f"validator/{rule}" in evaluations}
+    return evaluations[list(names)].rename(columns=names)
+
+
+def value_choices(scores: pd.DataFrame, *, usual: float | None = None) -> pd.DataFrame:
+    """Which value would each rule have chosen, pair by pair and seed by seed, and what would that have cost?
+
+    Args:
+        scores: from `value_scores`.
+        usual: the value to compare with as one that is always taken; None: without.
+
+    Returns:
+        As `selection_table`, with the value (missing for `AT_RANDOM`) for the step; correlations are over the values.
+        Pairs and seeds that lack a value are left out, and so is a rule that not all values have a score of.
+
+    Example:
+        >>> run = dict.fromkeys(["data", "preset", "method", "source", "target", "seed"], 0)
+        >>> scores = pd.DataFrame({**run, "value": [0.5, 1.0], "top1": [60.0, 70.0], "nuclear_norm": [0.9, 0.8]})
+        >>> value_choices(scores)[["rule", "regret"]].to_numpy().tolist()
+        [['at random', 5.0], ['nuclear_norm', 10.0], ['oracle', 0.0]]
+    """
+    wanted = set(scores["value"])
+    if usual is not None and usual not in wanted:
+        raise UserError(
+            f"{usual:g} is none of the values {', '.join(f'{v:g}' for v in sorted(wanted))}; name one of these"
+        )
+    rows = []
+    for _, group in scores.groupby(_RUN, sort=False):
+        if set(group["value"]) == wanted:
+            top1 = group.set_index("value")["top1"]
+            chosen = [_row(AT_RANDOM, np.nan, top1.mean(), top1)]
+            chosen += [] if usual is None else [_row(USUAL, usual, top1[usual], top1)]
+            chosen += _choices(group.set_index("value").filter(list(RULES)).dropna(axis=1), top1)
+            rows += [{**group.iloc[0][_RUN], **row} for row in chosen]
+    if not rows:
+        raise UserError("no pair and seed has a finished run of every value; train the sweep first")
+    return pd.DataFrame(rows).rename(columns={"choice": "value"})
+
+
+def _choices(scores: pd.DataFrame, top1: pd.Series[float]) -> list[dict[str, object]]:
+    """What each rule takes, and the oracle: rows of `scores` and `top1` are evaluations, or values."""
+    rows = []
+    for rule in scores:
+        at = int(scores[rule].argmax())
+        rows.append(_row(rule, top1.index[at], top1.iloc[at], top1, rank_correlation(scores[rule], top1)))
+    return [*rows, _row(ORACLE, top1.idxmax(), top1.max(), top1)]
+
+
+def _row(
+    rule: object, choice: object, reached: float, top1: pd.Series[float], correlation: float = np.nan
+) -> dict[str, object]:
+    costs = {"top1": reached, "regret": top1.max() - reached}
+    return {"rule": rule, "choice": choice, **costs, "correlation": correlation, "evaluations": len(top1)}
+
+
+def rank_correlation(scores: pd.Series[float], truth: pd.Series[float]) -> float:
+    """Spearman's, ties sharing their mean rank; missing where one of the two does not vary.
+
+    Example:
+        >>> rank_correlation(pd.Series([0.1, 0.5, 0.9]), pd.Series([40.0, 60.0, 50.0]))
+        0.5
+    """
+    if scores.nunique() < 2 or truth.nunique() < 2:
+        return float("nan")
+    return float(scores.rank().corr(truth.rank()))
 
 
 def selection_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Per method and rule: mean accuracy, mean (with sd over runs) and worst regret, mean rank correlation, runs.
+    """Per method and rule of `selection_table` or `value_choices`: means over runs, sd and worst of the regret.
 
-    Args:
-        table: from `selection_table`.
+    Example:
+        >>> table = {"method": "mmsada", "rule": LAST, "top1": [60.0, 70.0], "regret": [4.0, 0.0], "correlation": None}
+        >>> selection_summary(pd.DataFrame(table))[["runs", "top1", "regret", "worst"]].iloc[0].tolist()
+        [2.0, 65.0, 2.0, 4.0]
     """
     grouped = table.groupby(["method", "rule"], sort=False)
     summary = grouped.agg(
@@ -73,52 +215,24 @@ def selection_summary(table: pd.DataFrame) -> pd.DataFrame:
     return summary.reset_index()
 
 
-def selection_lines(summary: pd.DataFrame) -> pd.DataFrame:
-    """`selection_summary` as it is read: rounded, with the methods' titles and what each rule looks at."""
-    spread = summary["regret_sd"].map(lambda sd: "" if np.isnan(sd) else f" ± {sd:.1f}")
+def format_selection(summary: pd.DataFrame) -> pd.DataFrame:
+    """`selection_summary` for the eye: rounded, with the methods' titles and what each rule looks at.
+
+    Example:
+        >>> summary = {"method": ["mmsada"], "rule": [LAST], "runs": [2], "top1": [65.0], "regret": [2.0]}
+        >>> summary = pd.DataFrame({**summary, "regret_sd": [2.83], "worst": [4.0], "correlation": [np.nan]})
+        >>> format_selection(summary)[["", "regret"]].iloc[0].tolist()
+        ['MM-SADA', '2.0 ± 2.8']
+    """
+    correlations = summary["correlation"].map(lambda value: "" if np.isnan(value) else f"{value:+.2f}")
     return pd.DataFrame(
         {
             "": summary["method"].map(lambda method: METHODS[method].title),
             "rule": summary["rule"].map(RULES),
             "runs": summary["runs"],
             "top-1": summary["top1"].map("{:.1f}".format),
-            "regret": summary["regret"].map("{:.1f}".format) + spread,
+            "regret": list(map(write_accuracy, summary["regret"], summary["regret_sd"])),
             "worst regret": summary["worst"].map("{:.1f}".format),
-            "rank correlation": summary["correlation"].map(lambda value: "" if np.isnan(value) else f"{value:+.2f}"),
+            "rank correlation": correlations,
         }
     )
-
-
-def _of_run(path: Path, *, stream: str, averaged: int) -> list[dict[str, object]]:
-    history = load_history(path)
-    records = history[history["kind"] == "evaluation"]
-    last = records[records["stage"] == records["stage"].iloc[-1]] if len(records) else records
-    scores = last.pivot_table(index="step", columns="name", values="value", sort=False)
-    accuracy = f"{stream}/top1"
-    if accuracy not in scores:
-        raise UserError(f"{path} has no target accuracies in its history; rules can be judged on labelled targets only")
-    truth = scores[accuracy]
-    best = truth.max()
-    rows = [_row(LAST, None, truth.iloc[-averaged:].mean(), best, np.nan, len(truth))]
-    for rule in RULES:
-        if (name := f"validator/{rule}") in scores:
-            at = int(scores[name].argmax())
-            rows.append(_row(rule, scores.index[at], truth.iloc[at], best, _spearman(scores[name], truth), len(truth)))
-    return [*rows, _row(ORACLE, truth.idxmax(), best, best, np.nan, len(truth))]
-
-
-def _row(rule: str, step: object, top1: float, best: float, correlation: float, count: int) -> dict[str, object]:
-    return {
-        "rule": rule,
-        "step": step,
-        "top1": top1,
-        "regret": best - top1,
-        "correlation": correlation,
-        "evaluations": count,
-    }
-
-
-def _spearman(scores: pd.Series[float], truth: pd.Series[float]) -> float:
-    if scores.nunique() < 2 or truth.nunique() < 2:
-        return float("nan")
-    return float(scores.rank().corr(truth.rank()))

@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
-from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import DomainPair
 
+ACCURACIES = {"top1": "top-1", "mean_class": "mean class"}
+"""Column of accuracies -> what a figure calls it."""
+
 MEAN = "mean"
-"""What the column of the mean over pairs is called."""
+"""Title of the column of means over pairs."""
+
+
+def stack_runs(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Stack the frames of several runs (histories, predictions, embeddings), told apart by a column ``run``.
+
+    Example:
+        >>> stack_runs({"seed 0": pd.DataFrame({"value": [1.0]}), "seed 1": pd.DataFrame({"value": [3.0]})})
+           value     run
+        0    1.0  seed 0
+        1    3.0  seed 1
+    """
+    if not frames:
+        raise UserError("no run to draw; give at least one")
+    return pd.concat([frame.assign(run=name) for name, frame in frames.items()], ignore_index=True)
+
+
+def method_order(column: pd.Series[str]) -> pd.Series[int] | pd.Series[str]:
+    """Sort key that puts methods in the order of `METHODS`; other columns keep their own.
+
+    Example:
+        >>> method_order(pd.Series(["adabn", "source_only"], name="method")).tolist()
+        [1, 0]
+    """
+    return column.map({method: number for number, method in enumerate(METHODS)}) if column.name == "method" else column
 
 
 def results_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, configuration preset, method, pair and stream.
-
-    Args:
-        runs: from `load_runs`.
+    """One row per data set, configuration preset, method, pair and stream of the runs that `load_runs` gives.
 
     Returns:
         Columns data, preset, method, pair, stream, seeds, top1, top1_sd, mean_class, mean_class_sd (percent; sd over
         seeds, missing for one seed), selection. Methods in the order of `METHODS`.
+
+    Example:
+        >>> run = {"data": "kitchens", "preset": "quick", "method": "mmsada", "source": "D2", "target": "D1"}
+        >>> run |= {"stream": "fused", "selection": "last", "setting": "a", "top1": [60.0, 64.0], "mean_class": 50.0}
+        >>> results_table(pd.DataFrame({**run, "seed": [0, 1]}))[["pair", "seeds", "top1"]].to_numpy().tolist()
+        [['D2→D1', 2, 62.0]]
     """
     _require_one_setting(runs)
     keys = ["data", "preset", "method", "source", "target", "stream", "selection"]
-    grouped = runs.groupby(keys, sort=False)
-    measures = {f"{m}{suffix}": (m, f) for m in ("top1", "mean_class") for suffix, f in (("", "mean"), ("_sd", "std"))}
-    table = grouped.agg(seeds=("seed", "nunique"), **measures).reset_index()
+    measures = {f"{m}{suffix}": (m, f) for m in ACCURACIES for suffix, f in (("", "mean"), ("_sd", "std"))}
+    table = runs.groupby(keys, sort=False).agg(seeds=("seed", "nunique"), **measures).reset_index()
+    order = ["data", "preset", "method", "target", "source"]
+    table = table.sort_values(order, key=method_order, ignore_index=True)
     table["pair"] = [str(DomainPair(s, t)) for s, t in zip(table["source"], table["target"], strict=True)]
-    table["order"] = table["method"].map({method: order for order, method in enumerate(METHODS)})
-    table = table.sort_values(["data", "preset", "order", "target", "source"], kind="stable")
-    columns = ["data", "preset", "method", "pair", "stream", "seeds", *measures, "selection"]
-    return table[columns].reset_index(drop=True)
+    return table[["data", "preset", "method", "pair", "stream", "seeds", *measures, "selection"]]
 
 
 def _require_one_setting(runs: pd.DataFrame) -> None:
@@ -53,61 +82,73 @@ def pair_matrix(runs: pd.DataFrame, *, stream: str = "fused", measure: str = "to
 
     Supervised target has one run per target; it stands in the column of every pair with that target. The sd of
     the mean column is that of the per-seed means over pairs.
+
+    Example:
+        >>> run = {"method": "mmsada", "source": "D2", "target": "D1", "stream": "fused", "setting": "a"}
+        >>> pair_matrix(pd.DataFrame({**run, "seed": [0, 1], "top1": [60.0, 64.0]})).loc["MM-SADA"].tolist()
+        ['62.0 ± 2.8', '62.0 ± 2.8']
     """
-    values = _values(runs, stream=stream, measure=measure)
-    pairs = sorted(_two_domain_pairs(values), key=lambda pair: (pair.target, pair.source))
+    runs = _of_stream(runs, stream)
+    pairs = sorted(domain_pairs(runs), key=lambda pair: (pair.target, pair.source))
     rows = {}
-    for method in [m for m in METHODS if m in values.index.unique("method")]:
-        seeds = _by_seed(values, method, pairs)
-        cells = {pair: _cell(seeds[pair]) for pair in seeds}
-        complete = len(seeds.columns) == len(pairs) and not seeds.isna().any(axis=None)
-        rows[METHODS[method].title] = {**cells, MEAN: _cell(seeds.mean(axis=1)) if complete else "incomplete"}
+    for method, facts in METHODS.items():
+        seeds = seeds_by_pair(runs[runs["method"] == method], pairs, measure=measure)
+        if len(seeds):
+            columns = {**seeds.dropna(axis=1, how="all"), MEAN: seeds.mean(axis=1)}
+            rows[facts.title] = {name: write_accuracy(v.mean(), v.std()) for name, v in columns.items()}
+            if seeds.isna().any(axis=None):
+                rows[facts.title][MEAN] = "incomplete"
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*map(str, pairs), MEAN]).fillna("")
 
 
-def _values(runs: pd.DataFrame, *, stream: str, measure: str) -> pd.Series[float]:
-    chosen = runs[runs["stream"] == stream]
-    if chosen.empty:
+def _of_stream(runs: pd.DataFrame, stream: str) -> pd.DataFrame:
+    of_stream = runs[runs["stream"] == stream]
+    if of_stream.empty:
         raise unknown("stream", stream, runs["stream"].unique())
-    _require_one_setting(chosen)
-    pairs = [DomainPair(s, t) for s, t in zip(chosen["source"], chosen["target"], strict=True)]
-    levels = [chosen["method"], pd.Series(pairs, dtype=object), chosen["seed"]]
-    index = pd.MultiIndex.from_arrays(levels, names=["method", "pair", "seed"])
-    return pd.Series(chosen[measure].to_numpy(), index=index)
+    _require_one_setting(of_stream)
+    return of_stream
 
 
-def _two_domain_pairs(values: pd.Series[float]) -> list[DomainPair]:
-    return [pair for pair in values.index.unique("pair") if pair.source != pair.target]
+def domain_pairs(runs: pd.DataFrame) -> list[DomainPair]:
+    """Pairs of two domains that runs are of, in the order of the runs.
+
+    Example:
+        >>> [str(pair) for pair in domain_pairs(pd.DataFrame({"source": ["D2", "D1"], "target": ["D1", "D1"]}))]
+        ['D2→D1']
+    """
+    pairs = zip(runs["source"], runs["target"], strict=True)
+    return [DomainPair(source, target) for source, target in dict.fromkeys(pairs) if source != target]
 
 
-def _by_seed(values: pd.Series[float], method: str, pairs: list[DomainPair]) -> pd.DataFrame:
-    """Seeds x pairs of one method; a pair is named as it prints, ``D2→D1``."""
-    found: dict[str, dict[int, float]] = {}
-    for key, value in values.items():
-        name, pair, seed = cast("tuple[str, DomainPair, int]", key)
-        if name == method:
-            columns = [p for p in pairs if p.target == pair.target] if pair.source == pair.target else [pair]
-            for column in columns:
-                found.setdefault(str(column), {})[seed] = value
-    return pd.DataFrame({str(pair): found[str(pair)] for pair in pairs if str(pair) in found})
+def seeds_by_pair(runs: pd.DataFrame, pairs: Sequence[DomainPair], *, measure: str = "top1") -> pd.DataFrame:
+    """Accuracies of one method, seeds x pairs; supervised target stands under every pair of its target.
+
+    Example:
+        >>> runs = pd.DataFrame({"source": ["D2", "D1"], "target": "D1", "seed": [0, 1], "top1": [60.0, 90.0]})
+        >>> seeds_by_pair(runs, [DomainPair("D2", "D1")])["D2→D1"].to_dict()  # D1→D1 is supervised target
+        {0: 60.0, 1: 90.0}
+    """
+    columns = {}
+    for pair in pairs:
+        of_pair = runs[(runs["target"] == pair.target) & runs["source"].isin(pair)]
+        columns[str(pair)] = of_pair.groupby("seed")[measure].last()
+    return pd.DataFrame(columns).rename_axis(None)
 
 
-def _cell(values: pd.Series[float]) -> str:
-    values = values.dropna()
-    spread = f" ± {values.std():.1f}" if len(values) > 1 else ""
-    return f"{values.mean():.1f}{spread}"
+def write_accuracy(mean: float, sd: float) -> str:
+    """``mean ± sd``; the mean alone without a spread, a dash for nothing.
+
+    Example:
+        >>> write_accuracy(62.0, 2.83), write_accuracy(62.0, np.nan), write_accuracy(np.nan, np.nan)
+        ('62.0 ± 2.8', '62.0', '–')
+    """
+    if np.isnan(mean):
+        return "–"
+    return f"{mean:.1f}" if np.isnan(sd) else f"{mean:.1f} ± {sd:.1f}"
 
 
 class PairedDifference(NamedTuple):
-    """A difference in points with its interval.
-
-    Attributes:
-        difference: mean over pairs and seeds.
-        low: lower end of the 95 % interval.
-        high: upper end.
-        pairs: how many pairs.
-        seeds: how many seeds each.
-    """
+    """Mean difference in points over pairs and seeds, with the ends of its 95 % interval."""
 
     difference: float
     low: float
@@ -116,10 +157,8 @@ class PairedDifference(NamedTuple):
     seeds: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.difference:+.1f} points, 95 % interval [{self.low:+.1f}, {self.high:+.1f}] "
-            f"({self.pairs} pairs x {self.seeds} seeds)"
-        )
+        interval = f"95 % interval [{self.low:+.1f}, {self.high:+.1f}]"
+        return f"{self.difference:+.1f} points, {interval} ({self.pairs} pairs x {self.seeds} seeds)"
 
 
 def paired_difference(
@@ -131,21 +170,22 @@ def paired_difference(
     measure: str = "top1",
     resamples: int = 10_000,
 ) -> PairedDifference:
-    """Difference of two methods, paired over pairs and seeds, with a hierarchical bootstrap interval.
+    """Difference of two methods, paired over pairs and seeds, with the interval of `interval_of`.
 
-    Each resample draws pairs with replacement and, within each drawn pair, seeds with replacement; the interval is
-    that of the 2.5 and 97.5 percentiles. Pairs share domains, which the bootstrap does not know.
-
-    Raises:
-        UserError: if the two methods do not share at least two pairs and two seeds.
+    Example:
+        >>> run = {"source": ["D2", "D2", "D1", "D1"], "target": ["D1", "D1", "D2", "D2"], "seed": [0, 1, 0, 1]}
+        >>> runs = pd.DataFrame({**run, "stream": "fused", "setting": "a", "method": "adabn", "top1": 50.0})
+        >>> runs = pd.concat([runs, runs.assign(method="mmsada", top1=52.0)])
+        >>> print(paired_difference(runs, "mmsada", "adabn"))
+        +2.0 points, 95 % interval [+2.0, +2.0] (2 pairs x 2 seeds)
     """
-    values = _values(runs, stream=stream, measure=measure)
+    runs = _of_stream(runs, stream)
     for method in (better, baseline):
-        if method not in (known := list(values.index.unique("method"))):
+        if method not in (known := list(runs["method"].unique())):
             raise unknown("method", method, known, hint="These have runs here.")
-    pairs = _two_domain_pairs(values)
-    difference = _by_seed(values, better, pairs) - _by_seed(values, baseline, pairs)
-    difference = difference.dropna(axis=1, how="all").dropna()
+    pairs = domain_pairs(runs)
+    ours, theirs = (seeds_by_pair(runs[runs["method"] == m], pairs, measure=measure) for m in (better, baseline))
+    difference = (ours - theirs).dropna(axis=1, how="all").dropna()
     if min(difference.shape) < 2:
         raise UserError(
             f"{better} and {baseline} share {difference.shape[1]} pairs and {difference.shape[0]} seeds; "
@@ -155,13 +195,17 @@ def paired_difference(
 
 
 def interval_of(difference: pd.DataFrame, *, resamples: int = 10_000) -> PairedDifference:
-    """Mean of paired differences and the interval of a bootstrap over pairs, then seeds.
+    """Mean of paired differences and the 95 % interval of a bootstrap over pairs, then seeds.
 
-    Args:
-        difference: points, `(seeds, pairs)`, at least two of each and none missing.
-        resamples: of the bootstrap.
+    Each resample draws pairs with replacement and, within each drawn pair, seeds with replacement (a hierarchical
+    bootstrap: https://arxiv.org/abs/2007.07797). Pairs share domains, which it does not know. `difference` is in
+    points, `(seeds, pairs)`, at least two of each and none missing.
+
+    Example:
+        >>> interval_of(pd.DataFrame({"D2→D1": [0.0, 0.0], "D1→D2": [10.0, 10.0]}))[:3]
+        (5.0, 0.0, 10.0)
     """
-    table = difference.to_numpy().T
+    table = difference.to_numpy().T  # (pairs, seeds)
     rng = np.random.default_rng(0)
     count, seeds = table.shape
     drawn_pairs = rng.integers(count, size=(resamples, count, 1))

@@ -1,17 +1,13 @@
-"""The `mmsada data` commands: import, split, check, show, export. Every one calls one public function."""
+"""The `mmsada data` commands: import, split, check, show, export. Each calls one public function."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mmsada_lab.datasets.open import describe_formats, find_format
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 data_app = typer.Typer(
     help="Get data in: import videos, build splits, check a data set, look at a segment, export the kitchens.",
@@ -23,39 +19,44 @@ Spec = Annotated[str, typer.Argument(metavar="SPEC", help=describe_formats())]
 
 @data_app.command("import-videos")
 def import_videos(
-    source: Annotated[
+    context: typer.Context,
+    path: Annotated[
         Path,
         typer.Argument(
-            metavar="SRC",
-            help="A folder SRC/DOMAIN/LABEL/*.mp4 (any format; SRC/DOMAIN/unlabelled/* for clips without a label), or "
-            "a CSV with the columns video, domain and, where known, label, start and stop in seconds, split, uid.",
+            metavar="CLIPS",
+            path_type=Path,
+            help="A folder CLIPS/DOMAIN/LABEL/*.mp4 (any format; CLIPS/DOMAIN/unlabelled/* for clips without a label), "
+            "or a CSV with the columns video, domain and, where known, label, start and stop in seconds, split, uid.",
         ),
     ],
     destination: Annotated[
-        Path, typer.Argument(metavar="DST", help="New folder for frames, flow and segments.csv: epic:DST reads it.")
+        Path,
+        typer.Argument(
+            metavar="DST", path_type=Path, help="New folder for frames, flow and segments.csv: epic:DST reads it."
+        ),
     ],
     algorithm: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="Of the flow: tvl1 (as in EPIC-Kitchens; about a second a frame), dis (forty times as fast) or "
+            help="Optical flow: tvl1 (as in EPIC-Kitchens; about a second a frame), dis (forty times as fast) or "
             "farneback.",
         ),
     ] = "tvl1",
     bound: Annotated[
         float | None,
-        typer.Option(help="Largest flow kept, pixels. By default 25 at a height of 256, in proportion at others."),
+        typer.Option(help="Largest flow stored, pixels. By default 25 at a height of 256, in proportion at others."),
     ] = None,
     dilation: Annotated[
         int,
         typer.Option(
             min=1,
-            help="Frames that flow leads over. 3 is EPIC-Kitchens' at 60 frames a second; at 25 or 30, 1 or 2 take "
-            "about as long.",
+            help="Frames that flow spans. EPIC-Kitchens has 3 at 60 frames a second; at 25 or 30, 1 or 2 take about as "
+            "long.",
         ),
     ] = 3,
     height: Annotated[
-        int, typer.Option(min=16, help="Of all frames, pixels; the width follows. EPIC-Kitchens has 256.")
+        int, typer.Option(min=16, help="Height of all frames, pixels; the width follows. EPIC-Kitchens has 256.")
     ] = 256,
     fps: Annotated[
         str | None,
@@ -69,10 +70,10 @@ def import_videos(
     ] = 0.25,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw of the test clips.")] = 0,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Videos worked on at once, a process each; one a core by default.")
+        int | None, typer.Option(min=1, help="Videos at once, a process each; one a core by default.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make again the videos that were imported with other settings.")
+        bool, typer.Option("--overwrite", help="Import again the videos that were imported with other settings.")
     ] = False,
 ) -> None:
     """Turn clips of several sites into frames and optical flow, in the layout of EPIC-Kitchens.
@@ -83,28 +84,15 @@ def import_videos(
 
     An interrupted import continues when the same command is given again: finished videos are skipped.
 
-    Exit status 0: all is imported; 1: some files were refused, each is named with the reason, the others are imported.
+    Exit status 0: all is imported; 1: some files were rejected, each is named with the reason, the others are imported.
     """
-    from mmsada_lab.prepare.videos.importing import import_videos as import_all
+    from mmsada_lab.prepare.videos import importing
 
-    report = import_all(
-        source,
-        destination,
-        algorithm=algorithm,
-        bound=bound,
-        dilation=dilation,
-        height=height,
-        fps=fps,
-        quality=quality,
-        test_fraction=test_fraction,
-        seed=seed,
-        jobs=jobs,
-        overwrite=overwrite,
-    )
+    report = importing.import_videos(**context.params)  # it has the parameters of this command
     for line in report.lines():
         typer.echo(line)
     typer.echo(f"epic:{destination}")
-    if report.refused:
+    if report.rejected:
         raise typer.Exit(1)
 
 
@@ -112,14 +100,14 @@ def import_videos(
 def split(
     annotations: Annotated[
         list[Path],
-        typer.Argument(metavar="CSV", help="Labelled: EPIC_train_action_labels.csv, EPIC_100_train.csv or such."),
+        typer.Argument(metavar="CSV", help="Labelled tables: EPIC_train_action_labels.csv, EPIC_100_train.csv, ..."),
     ],
     to: Annotated[Path, typer.Option(help="The segments.csv to write, or the folder for it.")],
     domain: Annotated[
         list[str],
         typer.Option(
             metavar="NAME=KITCHENS",
-            help="A domain and its kitchens, D1=P08 or D4=P01+P03; or videos, T=P01_1??. Once for each domain.",
+            help="A domain and its kitchens, D1=P08 or D4=P01+P03, or videos, T=P01_1??. Repeat for each domain.",
         ),
     ],
     verbs: Annotated[
@@ -130,7 +118,7 @@ def split(
         list[Path], typer.Option(metavar="CSV", help="Labelled table of the test segments. Repeatable.")
     ] = [],  # noqa: B006 - typer copies it
     test_fraction: Annotated[
-        float, typer.Option(help="Without --test: share of a domain's segments to test on, in whole videos.")
+        float, typer.Option(help="Without --test: share of a domain's segments that are held out, in whole videos.")
     ] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw of the test videos.")] = 0,
     verb_classes: Annotated[
@@ -159,17 +147,11 @@ def split(
         verb_classes=verb_classes,
     )
     file = write_split(table, to, overwrite=overwrite)
-    for line in _split_lines(table):
-        typer.echo(line)
+    for name, splits in table.groupby("domain")["split"]:
+        typer.echo(f"{name}: {sum(splits == 'train')} training and {sum(splits == 'test')} test segments")
+    classes = table.sort_values("verb_class")["verb"].unique()
+    typer.echo(f"classes ({len(classes)}): {', '.join(classes)}")
     typer.echo(file)
-
-
-def _split_lines(table: pd.DataFrame) -> Iterator[str]:
-    for domain, rows in table.groupby("domain"):
-        counts = rows["split"].value_counts()
-        yield f"{domain}: {counts.get('train', 0)} training and {counts.get('test', 0)} test segments"
-    names = list(dict.fromkeys(table.sort_values("verb_class")["verb"]))
-    yield f"classes ({len(names)}): {', '.join(names)}"
 
 
 @data_app.command()
@@ -182,7 +164,7 @@ def check(
         ),
     ] = False,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the whole report here, every finding in full.")
+        Path | None, typer.Option(metavar="FILE", help="Write the whole report to this file, with all findings.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes that read; up to one a core by default.")] = None,
 ) -> None:
@@ -194,7 +176,7 @@ def check(
 
     Exit status 0: fit to train on, warnings aside; 1: there are errors.
     """
-    from mmsada_lab.prepare.doctor.examination import check_data
+    from mmsada_lab.prepare.doctor.check import check_data
 
     find_format(specification)  # a typo in the format name, not a problem of the data: no report
     report = check_data(specification, fast=fast, jobs=jobs)
@@ -208,11 +190,11 @@ def check(
 @data_app.command()
 def show(
     specification: Spec,
-    uid: Annotated[str, typer.Option(help="Of the segment; a wrong one is answered with the nearest there are.")],
-    to: Annotated[Path, typer.Option(help="A page in .html that needs no network, or moving pictures in .gif.")] = Path(
+    uid: Annotated[str, typer.Option(help="Of the segment; if there is none, the error names the nearest.")],
+    to: Annotated[Path, typer.Option(help="A page (.html) that needs no network, or an animation (.gif).")] = Path(
         "segment.html"
     ),
-    windows: Annotated[int, typer.Option(min=1, help="How many test windows the page draws.")] = 5,
+    windows: Annotated[int, typer.Option(min=1, help="Number of test windows on the page.")] = 5,
 ) -> None:
     """Show a segment: its frames with their flow, and the windows that training and testing take from it.
 
@@ -228,7 +210,7 @@ def show(
 @data_app.command("export-kitchens")
 def export_kitchens(
     destination: Annotated[Path, typer.Argument(metavar="DIR", help="New folder: epic:DIR reads it.")],
-    tar: Annotated[bool, typer.Option("--tar", help="One tar a video and modality, not a folder of frames.")] = False,
+    tar: Annotated[bool, typer.Option("--tar", help="A tar for each video and modality, not a folder.")] = False,
     scale: Annotated[
         float | None,
         typer.Option(
@@ -249,7 +231,7 @@ def export_kitchens(
 
     Then: mmsada train --data epic:jpeg --source D2 --target D1
 
-    It walks the path of real data without any. An interrupted export continues when it is given again.
+    It shows the use of real frames without a download. An interrupted export continues when it is given again.
     """
     from mmsada_lab.datasets.kitchens.loader import parse_knobs
     from mmsada_lab.prepare.export_kitchens import export_kitchens as export

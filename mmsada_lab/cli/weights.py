@@ -1,4 +1,4 @@
-"""The `mmsada weights` commands."""
+"""The `mmsada weights` command."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Annotated
 
 import typer
 
-weights_app = typer.Typer(help="Weights to start from: look at them, convert them.", no_args_is_help=True)
+weights_app = typer.Typer(help="Pretrained weights to start from.", no_args_is_help=True)
 
 
 @weights_app.callback()
-def _several() -> None:
-    """Keep `convert` a command of its own while it is the only one."""
+def _group() -> None:
+    """Without a callback, typer would drop the name `convert`, because it is the only command."""
 
 
 @weights_app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="What torch.save wrote of a state dict, e.g. rgb_imagenet.pt.")],
+    path: Annotated[Path, typer.Argument(help="A state dict written by torch.save, e.g. rgb_imagenet.pt.")],
     to: Annotated[Path, typer.Argument(help="New file, ending in .safetensors.")],
 ) -> None:
-    """Convert weights to safetensors, once; nothing is ever unpickled.
+    """Convert weights to safetensors, without unpickling anything.
 
     Example: mmsada weights convert rgb_imagenet.pt rgb_imagenet.safetensors
 
@@ -28,5 +28,5 @@ def convert(
     """
     from mmsada_lab.models.pretrained import convert_weights
 
-    written = convert_weights(source, to)
+    written = convert_weights(path, to)
     typer.echo(to if written else f"{to} already holds these weights")

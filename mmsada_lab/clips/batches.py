@@ -7,7 +7,7 @@ a series `(C, T)` float32, of a vector `(C,)` float32.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,14 +16,24 @@ import torch
 from joblib import cpu_count
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
-from mmsada_lab.clips.clips import ClipRule, cropped, cut_clips, read_clips, room_for_clips
+from mmsada_lab.clips.clips import ClipRule, allocate_clips, clip_shape, cropped, cut_clips, read_clips
 from mmsada_lab.clips.device_crops import Boxes, cut_out, resize_on_device
-from mmsada_lab.clips.segments import Domain, FramePart, MultiDomainData, Reader, Segment, read_frame_parts
+from mmsada_lab.clips.segments import (
+    Domain,
+    FramePart,
+    Kind,
+    MultiDomainData,
+    Reader,
+    Segment,
+    read_frame_parts,
+)
 from mmsada_lab.clips.transforms import Crop, sample_crop
 from mmsada_lab.clips.windows import training_window
+from mmsada_lab.config import BatchPlan
 from mmsada_lab.errors import UserError
+from mmsada_lab.runtime.read_ahead import BatchLoader
 from mmsada_lab.runtime.shards import share_of
 
 
@@ -199,7 +209,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
     ) -> Tensor:
         reader = domain.readers[modality]
-        clips = room_for_clips(len(segments), reader, self._rule)
+        clips = allocate_clips(len(segments), reader, self._rule)
         for place, (segment, rng) in enumerate(zip(segments, generators, strict=True)):
             clip = clips[place : place + 1]
             if reader.kind == "video":
@@ -213,6 +223,82 @@ class TrainingBatches(Dataset[TrainingBatch]):
         window = training_window(segment, self._rule.window, rng)
         crop = partial(sample_crop, rng=rng, offsets=self._rule.offsets)
         return cropped(read_frame_parts(reader, segment, window), crop)
+
+
+def load_batches(
+    source: Domain,
+    target: Domain,
+    *,
+    rule: ClipRule,
+    modalities: Sequence[str],
+    plan: BatchPlan,
+    steps: range,
+    seed: tuple[int, ...],
+    process: tuple[int, int],
+    workers: int,
+    pin_memory: bool,
+) -> BatchLoader[TrainingBatch]:
+    """The batches of a stage from some step on, each in as many parts as a process computes one after another.
+
+    Args:
+        source: labelled domain.
+        target: the domain to adapt to; unused where a step has no target clips.
+        rule: how clips are cut.
+        modalities: streams.
+        plan: clips of a step, over all processes.
+        steps: those that remain; they end where the stage does.
+        seed: integers that name the run and the stage.
+        process: number of this process, and processes.
+        workers: processes that read clips.
+        pin_memory: for a GPU to copy from.
+    """
+    number, processes = process
+    shards = [
+        TrainingBatches(
+            source,
+            target if plan.target else None,
+            rule=rule,
+            modalities=modalities,
+            source_batch=plan.source,
+            target_batch=plan.target,
+            steps=steps.stop,
+            seed=seed,
+            shard=(number * plan.accumulation + part, plan.accumulation * processes),
+        )
+        for part in range(plan.accumulation)
+    ]
+    order = [part * steps.stop + step for step in steps for part in range(plan.accumulation)]
+    return BatchLoader(ConcatDataset(shards), order, workers=workers, pin_memory=pin_memory)
+
+
+def random_batch(inputs: Mapping[str, tuple[Kind, int]], *, rule: ClipRule, clips: int, classes: int) -> TrainingBatch:
+    """A batch of noise, to try a method or to time a step: every clip corresponds.
+
+    Args:
+        inputs: kind and channels of each modality.
+        rule: how large clips are.
+        clips: of each domain.
+        classes: labels are drawn from so many.
+
+    Example:
+        >>> from mmsada_lab.clips.windows import WindowRule
+        >>> batch = random_batch({"rgb": ("video", 3)}, rule=ClipRule(WindowRule(8), 32), clips=4, classes=2)
+        >>> batch.source.clips["rgb"].shape
+        torch.Size([4, 3, 8, 32, 32])
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def draw() -> dict[str, Tensor]:
+        shapes = {m: (clips, *clip_shape(kind, channels, rule)) for m, (kind, channels) in inputs.items()}
+        return {
+            m: torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+            if inputs[m][0] == "video"
+            else torch.randn(shape, generator=generator)
+            for m, shape in shapes.items()
+        }
+
+    corresponds, labels = torch.ones(clips, dtype=torch.bool), torch.randint(classes, (clips,), generator=generator)
+    return TrainingBatch(SourceBatch(draw(), corresponds, labels), TargetBatch(draw(), corresponds))
 
 
 def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list[Segment]:

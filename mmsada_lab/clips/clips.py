@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mmsada_lab.clips.segments import Domain, FramePart, Kind, Reader, Segment
 from mmsada_lab.clips.transforms import Crop, negate_mirrored, place_crop
 from mmsada_lab.clips.windows import WindowRule
-from mmsada_lab.runtime.read_ahead import room
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.runtime.read_ahead import allocate
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,39 @@ class ClipRule:
     resize_on: str = "loader"
 
 
+def clip_rule(config: ExperimentConfig) -> ClipRule:
+    """How a configuration has clips cut."""
+    return ClipRule(
+        WindowRule(config.window_length, config.window_stride, whole=config.window_span == "segment"),
+        config.input_size,
+        offsets=config.crops,
+        synchronous=config.positives == "synchronous",
+        resize_on=config.resize_on,
+    )
+
+
+def labels_of(segments: Iterable[Segment]) -> NDArray[np.int64]:
+    """Labels of segments, `(N,)`; -1 where a segment has none."""
+    return np.array([-1 if segment.label is None else segment.label for segment in segments], dtype=np.int64)
+
+
 def inputs_of(domain: Domain, modalities: Sequence[str]) -> dict[str, tuple[Kind, int]]:
     """Kind and number of channels C of each modality: what a network's backbones are built for."""
     return {modality: (domain.readers[modality].kind, domain.readers[modality].channels) for modality in modalities}
 
 
-def clip_shape(reader: Reader, rule: ClipRule) -> tuple[int, ...]:
-    """Shape of one clip: `(C, T, S, S)`, `(C, T)` or `(C,)`."""
+def clip_shape(kind: Kind, channels: int, rule: ClipRule) -> tuple[int, ...]:
+    """Shape of a clip: `(C, T, S, S)`, `(C, T)` or `(C,)`."""
     length, size = rule.window.length, rule.size
     shapes: dict[Kind, tuple[int, ...]] = {"video": (length, size, size), "series": (length,), "vector": ()}
-    return (reader.channels, *shapes[reader.kind])
+    return (channels, *shapes[kind])
 
 
-def room_for_clips(count: int, reader: Reader, rule: ClipRule) -> NDArray[Any]:
+def allocate_clips(count: int, reader: Reader, rule: ClipRule) -> NDArray[Any]:
     """An array for some clips, to be filled: a tensor for each and a stack of them would copy everything once more."""
-    return room((count, *clip_shape(reader, rule)), np.uint8 if reader.kind == "video" else np.float32)
+    return allocate(
+        (count, *clip_shape(reader.kind, reader.channels, rule)), np.uint8 if reader.kind == "video" else np.float32
+    )
 
 
 def cropped(pictures: Iterable[FramePart], crop_of: Callable[[int, int], Crop]) -> Iterator[tuple[Crop, FramePart]]:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from mmsada_lab.clips.segments import FramePart
 from mmsada_lab.clips.transforms import Crop
-from mmsada_lab.runtime.read_ahead import room
+from mmsada_lab.runtime.read_ahead import allocate
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def cut_out(pictures: Iterable[tuple[Crop, FramePart]], *, channels: int, length
     for crop, (channel, times, picture) in pictures:
         if box is None:
             depth = picture.shape[2]
-            box = room((channels // depth, length, crop.height, crop.width, depth), np.uint8)
+            box = allocate((channels // depth, length, crop.height, crop.width, depth), np.uint8)
             rows, columns = slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width)
         for time in times:
             box[channel // depth, time] = picture[rows, columns]

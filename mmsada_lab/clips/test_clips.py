@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from mmsada_lab.clips.clips import ClipRule, cropped, cut_clips, read_clips, room_for_clips
+from mmsada_lab.clips.clips import ClipRule, allocate_clips, cropped, cut_clips, read_clips
 from mmsada_lab.clips.segments import Domain, Segment, read_frame_parts
 from mmsada_lab.clips.transforms import centre_crop
 from mmsada_lab.clips.windows import test_windows
@@ -45,7 +45,7 @@ class TestClips(Dataset[dict[str, Tensor]]):
     def _windows_of(self, segment: Segment, modality: str) -> Tensor:
         reader = self._domain.readers[modality]
         windows = test_windows(segment, self._rule.window, count=self._windows)
-        clips = room_for_clips(len(windows), reader, self._rule)
+        clips = allocate_clips(len(windows), reader, self._rule)
         if reader.kind == "video":
             cut_clips(clips, cropped(read_frame_parts(reader, segment, windows.ravel()), centre_crop))
         else:

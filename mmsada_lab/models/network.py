@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -41,14 +42,14 @@ class Standardise(nn.Module):
 
     def fit(self, clips: Tensor) -> None:
         """Take mean and standard deviation of clips `(N, C)` or `(N, C, T)`; a constant channel is only centred."""
-        values = clips.double().movedim(1, 0).flatten(1)
+        values = clips.double().movedim(1, 0).flatten(1)  # (C, N) or (C, N T)
         std = values.std(dim=1, correction=0)
         self.get_buffer("mean").copy_(values.mean(dim=1))
         self.get_buffer("std").copy_(torch.where(std > 0, std, 1.0))
 
     def forward(self, clips: Tensor) -> Tensor:
         """Standardised clips, of the same shape."""
-        shape = (-1, *[1] * (clips.ndim - 2))
+        shape = (-1, *[1] * (clips.ndim - 2))  # (C, 1) or (C,)
         standard: Tensor = (clips - self.get_buffer("mean").view(shape)) / self.get_buffer("std").view(shape)
         return standard
 
@@ -153,22 +154,59 @@ def _classifier(features: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def build_network(
-    config: ExperimentConfig, inputs: Mapping[str, tuple[str, int]], *, num_classes: int
-) -> LateFusionNetwork:
-    """A fresh network as a configuration describes it.
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What a network is made of.
+
+    Attributes:
+        backbones: name of F^m by modality, or ``auto``.
+        outputs_per_class: outputs K of each G^m, per class.
+        width: channels of a small backbone's first layer.
+        norm_momentum: weight of the newest batch in the running statistics.
+        norm_group: see `LateFusionNetwork`, as for the following.
+        dropout: probability.
+        dropout_on: ``classifier`` or ``features``.
+        precision: of the backbones.
+        checkpointing: whether backbones that can recompute in the backward pass.
+    """
+
+    backbones: Mapping[str, str]
+    outputs_per_class: int
+    width: int
+    norm_momentum: float
+    norm_group: int
+    dropout: float
+    dropout_on: str
+    precision: str
+    checkpointing: bool
+
+
+def network_spec(config: ExperimentConfig) -> NetworkSpec:
+    """The network that a configuration asks for."""
+    own = {f.name: getattr(config, f.name) for f in fields(NetworkSpec) if f.name != "backbones"}
+    return NetworkSpec({m: config.backbone_of(m) for m in config.modalities}, **own)
+
+
+def build_network(spec: NetworkSpec, inputs: Mapping[str, tuple[str, int]], *, num_classes: int) -> LateFusionNetwork:
+    """A fresh network.
 
     Args:
-        config: its fields from `backbone` to `norm_group`.
+        spec: what it is made of.
         inputs: kind and channels of each modality, in order.
         num_classes: classes; outputs are `outputs_per_class` times as many.
 
     Raises:
         UserError: unknown backbone, one that does not take the modality it is given, or checkpointing where no
             backbone knows it.
+
+    Example:
+        >>> from mmsada_lab import build_config
+        >>> spec = network_spec(build_config("quick", source="D2", target="D1"))
+        >>> build_network(spec, {"rgb": ("video", 3), "flow": ("video", 2)}, num_classes=8).feature_widths
+        {'rgb': 64, 'flow': 64}
     """
-    names = [config.backbone_of(m) for m in inputs]
-    if config.checkpointing and not any(map(knows_checkpointing, names)):
+    names = [spec.backbones[m] for m in inputs]
+    if spec.checkpointing and not any(map(knows_checkpointing, names)):
         able = ", ".join(name for name in BACKBONES if knows_checkpointing(name))
         raise UserError(
             f"checkpointing=true, but no backbone of this run knows it ({', '.join(names)}); only {able} does. "
@@ -176,21 +214,21 @@ def build_network(
         )
     backbones = {
         m: build_backbone(
-            config.backbone_of(m),
+            spec.backbones[m],
             channels,
             kind=kind,
-            width=config.width,
-            norm_momentum=config.norm_momentum,
-            checkpointing=config.checkpointing,
+            width=spec.width,
+            norm_momentum=spec.norm_momentum,
+            checkpointing=spec.checkpointing,
         )
         for m, (kind, channels) in inputs.items()
     }
     return LateFusionNetwork(
         backbones,
-        num_classes * config.outputs_per_class,
-        dropout=config.dropout,
-        dropout_on=config.dropout_on,
-        norm_group=config.norm_group,
+        num_classes * spec.outputs_per_class,
+        dropout=spec.dropout,
+        dropout_on=spec.dropout_on,
+        norm_group=spec.norm_group,
         standardise={m: Standardise(channels) for m, (kind, channels) in inputs.items() if kind != "video"},
-        precision=config.precision,
+        precision=spec.precision,
     )

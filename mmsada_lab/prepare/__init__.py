@@ -1,1 +1,1 @@
-"""Data in: import, split, check, show, export. Training never imports it."""
+"""Prepares data: import, split, check, show, export. Training never imports it. Start with `cli/data.py`."""

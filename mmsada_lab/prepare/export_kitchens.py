@@ -1,32 +1,29 @@
-"""The embedded kitchens written as a tree of EPIC-Kitchens, so that the path of real data can be walked without any.
+"""The embedded kitchens as JPEG frames and annotations in the layout of EPIC-Kitchens: to try `epic:` without its data.
 
-    DESTINATION/kitchens.json                      which kitchens these are, and how they were written
+    DESTINATION/kitchens.json                      which kitchens, and how they were written
     DESTINATION/rgb/D1/D1_train_0000/frame_0000000001.jpg       or rgb/D1/D1_train_0000.tar
     DESTINATION/flow/D1/D1_train_0000/{u,v}/frame_0000000001.jpg   flow/D1/D1_train_0000.tar
     DESTINATION/D1_train.pkl, D1_test.pkl, ...     the authors' columns
     DESTINATION/segments.csv                       the same in one table, written last
 
-The domain stands in the participant's place. RGB frame n is file n, flow file k stands at RGB frame 2k. The same
-kitchens give the same bytes wherever the same versions of the packages write them.
+The participant is the domain. RGB frame n is file n, flow file k belongs to RGB frame 2k. The same kitchens give the
+same bytes wherever the same versions of the packages write them.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
-import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 import simplejpeg
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from mmsada_lab.clips.segments import Frames, MultiDomainData, Reader, Segment
@@ -34,13 +31,13 @@ from mmsada_lab.datasets.flow import STRIDE
 from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
 from mmsada_lab.datasets.tables import SEGMENTS_CSV, SPLITS
 from mmsada_lab.errors import UserError
-from mmsada_lab.files import write_whole
+from mmsada_lab.files import remove_drafts, write_atomic, write_folder, write_whole
 
 MARK = "kitchens.json"
-"""What tells an export, finished or not, from a folder of somebody else's."""
+"""Marks a folder as an export, finished or not."""
 
 FRAME_RATE = 60
-"""Frames a second by which time stamps are written, as in EPIC-Kitchens."""
+"""Frames a second of the time stamps, as in EPIC-Kitchens."""
 
 _STRIDES = {"rgb": 1, "flow": STRIDE}
 _PICKLE_PROTOCOL = 4
@@ -56,18 +53,18 @@ def export_kitchens(
 ) -> Path:
     """Write the kitchens as JPEG frames and annotations in the layout of EPIC-Kitchens.
 
-    An interrupted export goes on where it stopped: videos that are there are passed over. RGB is stored without
-    subsampling of colour (4:4:4), which pictures this small would not survive; flow as two grey pictures.
+    An interrupted export continues when it is called again: finished videos are skipped. RGB is stored without
+    chroma subsampling (4:4:4), because the images are small; flow as two grey images, u and v.
 
     Args:
         destination: a folder that does not exist, is empty, or holds the same export.
         kitchens: the knobs; the calibrated defaults if None.
         tar: one tar per video and modality in place of a folder of frames.
         quality: of the JPEG files, 1 to 100.
-        cache_dir: of the kitchens themselves, as for `load_kitchens`.
+        cache_dir: as for `load_kitchens`.
 
     Returns:
-        The destination, to be opened as ``epic:DESTINATION``.
+        The destination; ``epic:DESTINATION`` opens it.
 
     Raises:
         UserError: the destination holds something else or cannot be written, or the quality is out of range.
@@ -78,6 +75,7 @@ def export_kitchens(
     destination = Path(destination).expanduser()
     try:
         _claim(destination, {**asdict(kitchens), "digest": kitchens.digest, "tar": tar, "quality": quality})
+        remove_drafts(destination, depth=2)
         data = load_kitchens(kitchens, cache_dir=cache_dir)
         _write_videos(destination, data, tar=tar, quality=quality)
         _write_annotations(destination, data)
@@ -89,34 +87,30 @@ def export_kitchens(
 
 
 def _claim(destination: Path, facts: dict[str, Any]) -> None:
-    """Make the folder ours, or refuse one that holds anything but an export of the same facts."""
+    """Mark a new folder with what is exported, or refuse one that holds anything else."""
     if destination.exists() and not destination.is_dir():
         raise UserError(f"{destination} is a file; give a folder")
     destination.mkdir(parents=True, exist_ok=True)
-    mark, text = destination / MARK, f"{json.dumps(facts, indent=1)}\n"
+    mark = destination / MARK
     if mark.is_file():
-        found = mark.read_text(errors="replace")
-        if found != text:
-            raise UserError(
-                f"{destination} holds another export ({_difference(found, facts)}); give another folder, or remove it"
-            )
-        return
-    others = sorted(path.name for path in destination.iterdir())
-    if others:
-        raise UserError(f"{destination} holds {', '.join(others[:3])} and no {MARK}; give a new or an empty folder")
-    write_whole(mark, text.encode())
+        if difference := _difference(mark.read_text(errors="replace"), facts):
+            raise UserError(f"{destination} holds another export ({difference}); give another folder, or remove it")
+    elif files := sorted(path.name for path in destination.iterdir()):
+        raise UserError(f"{destination} holds {', '.join(files[:3])} and no {MARK}; give a new or an empty folder")
+    else:
+        write_whole(mark, f"{json.dumps(facts, indent=1)}\n".encode())
 
 
 def _difference(mark: str, facts: dict[str, Any]) -> str:
-    """How the export that a mark describes differs from one of these facts."""
+    """How the export that a mark describes differs from this one; empty if it does not."""
     try:
-        found = dict(json.loads(mark))
+        marked = dict(json.loads(mark))
     except (TypeError, ValueError):
         return f"its {MARK} cannot be read"
-    changed = [name for name, value in facts.items() if found.get(name) != value]
+    changed = [name for name, value in facts.items() if marked.get(name) != value]
     # the digest follows from the knobs, unless another version of the generator made the kitchens
     shown = [name for name in changed if name != "digest"] or changed
-    return "; ".join(f'"{name}": {json.dumps(found.get(name))}, now {json.dumps(facts[name])}' for name in shown)
+    return "; ".join(f'"{name}": {json.dumps(marked.get(name))}, now {json.dumps(facts[name])}' for name in shown)
 
 
 def _write_videos(destination: Path, data: MultiDomainData, *, tar: bool, quality: int) -> None:
@@ -125,55 +119,40 @@ def _write_videos(destination: Path, data: MultiDomainData, *, tar: bool, qualit
         for modality, reader in domain.readers.items():
             path = destination / modality / domain.name / (f"{segment.video}.tar" if tar else segment.video)
             if not path.exists():
-                files = _frame_files(reader, segment, stride=_STRIDES[modality], quality=quality)
-                (_write_tar if tar else _write_folder)(path, files)
+                frames = _frame_files(reader, segment, stride=_STRIDES[modality], quality=quality)
+                (_write_tar if tar else _write_frames)(path, frames)
 
 
 def _frame_files(reader: Reader, segment: Segment, *, stride: int, quality: int) -> Iterator[tuple[str, bytes]]:
     """File names and JPEG bytes of a whole video."""
     first, last = reader.extent(segment)
     numbers = np.arange(first // stride, last // stride + 1, dtype=np.int64)
-    pictures: Frames = reader.read(segment, numbers * stride)
-    tracks = {"": pictures} if reader.channels == 3 else {"u/": pictures[..., :1], "v/": pictures[..., 1:]}
+    clip: Frames = reader.read(segment, numbers * stride)
+    tracks = {"": clip} if reader.channels == 3 else {"u/": clip[..., :1], "v/": clip[..., 1:]}
+    coding = {"quality": quality, "colorspace": "RGB" if reader.channels == 3 else "GRAY"}
     for prefix, track in tracks.items():
-        for number, picture in zip(numbers, track, strict=True):
-            yield f"{prefix}frame_{number:010d}.jpg", _jpeg(picture, quality)
+        for number, frame in zip(numbers, np.ascontiguousarray(track), strict=True):
+            coded = simplejpeg.encode_jpeg(frame, colorsubsampling="444", fastdct=False, **coding)
+            yield f"{prefix}frame_{number:010d}.jpg", coded
 
 
-def _jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
-    space = "RGB" if picture.shape[2] == 3 else "GRAY"
-    made: bytes = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(picture), quality=quality, colorspace=space, colorsubsampling="444", fastdct=False
-    )
-    return made
+def _write_frames(path: Path, frames: Iterable[tuple[str, bytes]]) -> None:
+    with write_folder(path) as draft:
+        for name, content in frames:
+            (draft / name).parent.mkdir(exist_ok=True)
+            (draft / name).write_bytes(content)
 
 
-def _draft(path: Path) -> Path:
-    """Where a video is written until it is whole; what an interrupted export left there is removed."""
-    draft = path.with_name(f".{path.name}.part")
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    if draft.is_dir():
-        shutil.rmtree(draft)
-    return draft
+def _write_tar(path: Path, frames: Iterable[tuple[str, bytes]]) -> None:
+    def write(file: BinaryIO) -> None:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            for name, content in frames:
+                member = tarfile.TarInfo(name)  # time 0 and no owner: the same bytes whenever it is written
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
 
-
-def _write_folder(path: Path, files: Iterator[tuple[str, bytes]]) -> None:
-    draft = _draft(path)
-    for name, content in files:
-        file = draft / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    os.replace(draft, path)
-
-
-def _write_tar(path: Path, files: Iterator[tuple[str, bytes]]) -> None:
-    draft = _draft(path)
-    with tarfile.open(draft, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, content in files:
-            member = tarfile.TarInfo(name)  # time 0 and no owner: the same bytes whenever it is written
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    os.replace(draft, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, write)
 
 
 def _write_annotations(destination: Path, data: MultiDomainData) -> None:
@@ -207,7 +186,7 @@ def _table(domain: str, segments: tuple[Segment, ...], classes: tuple[str, ...])
 
 
 def _pickled(table: pd.DataFrame) -> bytes:
-    """A pickle of plain columns: text as objects, as older versions of pandas have it."""
+    """A pickle of plain columns: text as objects, as in older versions of pandas."""
     plain = table.astype({name: object for name in table.columns if table[name].dtype.kind not in "iuf"})
     plain.columns = pd.Index(list(table.columns), dtype=object)
     return pickle.dumps(plain, protocol=_PICKLE_PROTOCOL)

@@ -1,4 +1,4 @@
-"""Notebooks of this checkout: found, executed with other parameters, made into pages."""
+"""Notebooks of this checkout: find them, execute them with other parameters, make pages of them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ RUN_NOTEBOOK = "05_mmsada.ipynb"
 """The one that trains and looks at one run, whatever its method."""
 FIGURE = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-
-_CODE = re.compile(r"(```.*?```|`[^`]*`)", re.DOTALL)
-_EQUATION = re.compile(r"\$\$(?P<display>.+?)\$\$|(?<![\\$])\$(?P<inline>[^$\s](?:[^$]*[^$\s])?)\$", re.DOTALL)
 
 
 def find_notebook(name: str) -> Path:
@@ -76,53 +73,45 @@ def write_page(notebook: Path, page: Path) -> None:
 
     content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     content.metadata.pop("widgets", None)
-    first, equations = True, Equations()
+    first = True
     for cell in content.cells:
-        if cell.cell_type == "markdown":
-            cell.source = equations.taken_from(cell.source)
         cell.outputs = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
         for output in cell.outputs:
             if FIGURE in output.get("data", {}):
                 output.data = {"text/html": _figure_html(output.data[FIGURE], with_library=first)}
                 first = False
-    exporter = HTMLExporter(require_js_url="", mathjax_url="", embed_images=True)  # type: ignore[no-untyped-call]
+    options = {"require_js_url": "", "mathjax_url": "", "filters": {"markdown2html": _markdown_to_html}}
+    exporter = HTMLExporter(**options)  # type: ignore[no-untyped-call]
     body, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": page.stem}})
-    page.write_text(_FROM_NETWORK.sub("", equations.put_back(body)), encoding="utf-8")
+    page.write_text(_FROM_NETWORK.sub("", body), encoding="utf-8")
 
 
 _FROM_NETWORK = re.compile(r"<script[^>]*\bsrc=\"[^\"]*\"[^>]*>\s*</script>")
 
 
-class Equations:
-    """Equations on their way into a page: the converter of Markdown would take MathML apart, so it sees marks."""
+def _markdown_to_html(markdown: str) -> str:
+    """Convert Markdown as nbconvert does, with MathML for equations."""
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-    def __init__(self) -> None:
-        self.found: list[str] = []
+    class Renderer(IPythonRenderer):
+        def block_math(self, body: str) -> str:
+            return _mathml(body, display="block")
 
-    def taken_from(self, markdown: str) -> str:
-        """Markdown with a mark for each equation, ``$...$`` or ``$$...$$``; those in code stay."""
-        parts = _CODE.split(markdown)
-        return "".join(part if number % 2 else _EQUATION.sub(self._mark, part) for number, part in enumerate(parts))
+        def inline_math(self, body: str) -> str:
+            return _mathml(body, display="inline")
 
-    def put_back(self, page: str) -> str:
-        """The page with MathML for marks, but for those that came into an attribute, as headings' do."""
-        page = re.sub(r'="[^"]*"', lambda attribute: _MARK.sub("", attribute[0]), page)
-        return _MARK.sub(lambda mark: self.found[int(mark[1])], page)
-
-    def _mark(self, equation: re.Match[str]) -> str:
-        from latex2mathml.converter import convert
-
-        display = equation["display"] is not None
-        tex = " ".join((equation["display"] if display else equation["inline"]).split())
-        self.found.append(convert(tex, display="block" if display else "inline"))
-        return f"⟦equation {len(self.found) - 1}⟧"
+    return str(MarkdownWithMath(renderer=Renderer(escape=False, embed_images=True)).render(markdown))
 
 
-_MARK = re.compile(r"⟦equation(?: |%20|-)(\d+)⟧")
+def _mathml(tex: str, *, display: str) -> str:
+    from latex2mathml.converter import convert
+
+    # Without the namespace, which HTML does not need and which nbconvert would turn into prefixes in headings.
+    return re.sub(r' xmlns="[^"]*"', "", convert(" ".join(tex.split()), display=display))
 
 
 def _figure_html(figure: Mapping[str, Any], *, with_library: bool) -> str:
     from plotly.io import to_html
 
-    drawn = {"data": figure["data"], "layout": figure["layout"]}
-    return str(to_html(drawn, include_plotlyjs=with_library, full_html=False, validate=False))
+    content = {"data": figure["data"], "layout": figure["layout"]}
+    return str(to_html(content, include_plotlyjs=with_library, full_html=False, validate=False))

@@ -1,10 +1,11 @@
-"""The device a run computes on: precision, processes, compiled backbones, optimiser, and what to do if it is small."""
+"""The device a run computes on: precision, processes, compiled backbones, optimiser, a message if memory is short."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -13,32 +14,59 @@ from accelerate.utils import AutocastKwargs
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
-from mmsada_lab.config import ExperimentConfig, Stage
+from mmsada_lab.config import BatchPlan, ExperimentConfig
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.models.backbones import knows_checkpointing
 from mmsada_lab.models.network import LateFusionNetwork
 
 
+@dataclass(frozen=True)
+class StepMemory:
+    """What decides how much memory a training step takes: for the message of a device that has too little.
+
+    Attributes:
+        batch: clips of a step.
+        clip: frames and side of a clip.
+        backbones: name by modality.
+        precision: of the backbones.
+        checkpointing: whether they recompute in the backward pass.
+    """
+
+    batch: BatchPlan
+    clip: tuple[int, int]
+    backbones: Mapping[str, str]
+    precision: str
+    checkpointing: bool
+
+
+def step_memory(config: ExperimentConfig) -> StepMemory:
+    """What decides how much memory a step of a configuration takes."""
+    backbones = {m: config.backbone_of(m) for m in config.modalities}
+    clip = config.window_length, config.input_size
+    return StepMemory(config.batch, clip, backbones, config.precision, config.checkpointing)
+
+
 @contextmanager
-def accelerator_of(config: ExperimentConfig, device: str) -> Iterator[Accelerator]:
+def open_accelerator(device: str, *, precision: str, compiled: bool, batch: BatchPlan) -> Iterator[Accelerator]:
     """Device, precision and data parallelism; a process may run many experiments one after another.
 
     Args:
-        config: its precision and whether it compiles.
         device: ``auto`` (an accelerator if there is one) or ``cpu``.
+        precision: ``no``, ``bf16`` or ``fp16``.
+        compiled: whether backbones will be compiled.
+        batch: clips of a step, which the processes share.
 
     Raises:
-        UserError: if there is no such device, or it lacks the precision or a compiler.
+        UserError: if there is no such device, it lacks the precision or a compiler, or the batch cannot be shared.
     """
-    if device not in ("auto", "cpu"):
-        raise unknown("device", device, ("auto", "cpu"), hint="To pick a GPU, set CUDA_VISIBLE_DEVICES.")
+    choose_device(device)
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    check_precision(config.precision, PartialState(cpu=device == "cpu").device)
+    check_precision(precision, PartialState(cpu=device == "cpu").device)
     # The network casts for itself (its backbones); what is left to Accelerate is the scale of fp16 gradients.
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False), AutocastKwargs(enabled=False)]
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=config.precision, kwargs_handlers=handlers)
-    check_parts(config, processes=accelerator.num_processes)
-    if config.compile:
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=handlers)
+    check_parts(batch, processes=accelerator.num_processes)
+    if compiled:
         check_compiler(accelerator.device)
     try:
         yield accelerator
@@ -46,24 +74,37 @@ def accelerator_of(config: ExperimentConfig, device: str) -> Iterator[Accelerato
         accelerator.free_memory()
 
 
-def leads() -> bool:
+def choose_device(name: str) -> torch.device:
+    """The device that ``auto`` (an accelerator if there is one) or ``cpu`` stands for.
+
+    Raises:
+        UserError: for any other name.
+    """
+    if name not in ("auto", "cpu"):
+        raise unknown("device", name, ("auto", "cpu"), hint="To pick a GPU, set CUDA_VISIBLE_DEVICES.")
+    available = name == "auto" and torch.accelerator.is_available()
+    return (torch.accelerator.current_accelerator() if available else None) or torch.device("cpu")
+
+
+def is_main_process() -> bool:
     """Whether this process is the one that talks, of all that train together."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def check_parts(config: ExperimentConfig, *, processes: int) -> None:
+def check_parts(batch: BatchPlan, *, processes: int) -> None:
     """Check that the parts of an accumulated step are equal in every process.
 
     Raises:
         UserError: saying which numbers of parts would be.
     """
-    if config.accumulation == 1 or config.divides_into(processes * config.accumulation):
+    parts = batch.accumulation
+    if parts == 1 or batch.divides_into(processes * parts):
         return
-    fitting = [n for n in range(1, config.batch_size) if config.divides_into(processes * n)]
+    allowed = [1] * batch.divides_into(processes) + batch.divisors(times=processes)
     raise UserError(
-        f"accumulation is {config.accumulation} in {processes} processes: a batch of {config.batch_size} clips does "
-        f"not fall into {processes * config.accumulation} equal parts of whole groups of "
-        f"norm_group={config.norm_group}; choose {' or '.join(map(str, fitting)) or 'fewer processes'}"
+        f"accumulation is {parts} in {processes} processes: a batch of {batch.source + batch.target} clips does "
+        f"not fall into {processes * parts} equal parts of whole groups of norm_group={batch.norm_group}; "
+        f"choose {' or '.join(map(str, allowed)) or 'fewer processes'}"
     )
 
 
@@ -98,34 +139,35 @@ def check_compiler(device: torch.device) -> None:
         ) from error
 
 
-def lay_out(network: LateFusionNetwork, config: ExperimentConfig) -> None:
-    """Compile the backbones and order their weights in memory, as configured; names and numbers stay as they are."""
-    if config.channels_last:
+def prepare_backbones(network: LateFusionNetwork, *, channels_last: bool, compiled: bool) -> None:
+    """Compile the backbones and order their weights in memory; names and numbers stay as they are."""
+    if channels_last:
         for weight in (parameter for parameter in network.backbones.parameters() if parameter.ndim == 5):
             weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
-    if config.compile:
+    if compiled:
         for backbone in network.backbones.values():
             backbone.compile(dynamic=False)
 
 
-def as_written(config: ExperimentConfig) -> AbstractContextManager[object]:
-    """Within the context, compiled backbones run as they are written: evaluation has batches of many sizes."""
-    return torch.compiler.set_stance("force_eager") if config.compile else nullcontext()
-
-
 def build_optimiser(
-    config: ExperimentConfig, stage: Stage, parameters: Iterable[nn.Parameter], *, device: torch.device
+    name: str,
+    parameters: Iterable[nn.Parameter],
+    *,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+    device: torch.device,
 ) -> Optimizer:
-    """The optimiser of a stage; on a GPU one kernel updates all parameters."""
+    """``sgd`` or ``adam`` over the parameters that are trained; on a GPU one kernel updates all of them."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     fused = True if device.type == "cuda" else None
-    if config.optimiser == "adam":
-        return Adam(trained, lr=stage.learning_rate, weight_decay=config.weight_decay, fused=fused)
-    return SGD(trained, lr=stage.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused)
+    if name == "adam":
+        return Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused)
+    return SGD(trained, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=fused)
 
 
 @contextmanager
-def memory_explained(config: ExperimentConfig, accelerator: Accelerator) -> Iterator[None]:
+def explain_out_of_memory(step: StepMemory, accelerator: Accelerator) -> Iterator[None]:
     """Within the context, a device whose memory is too small ends the run with what was asked of it, and what to do.
 
     Raises:
@@ -134,9 +176,15 @@ def memory_explained(config: ExperimentConfig, accelerator: Accelerator) -> Iter
     try:
         yield
     except torch.OutOfMemoryError as error:
-        device, processes = accelerator.device, accelerator.num_processes
+        batch, parts = step.batch, accelerator.num_processes * step.batch.accumulation
+        clips = [f"{n // parts} {side}" for side, n in (("source", batch.source), ("target", batch.target)) if n]
+        streams = ", ".join(f"{m}: {name}" for m, name in step.backbones.items())
+        length, side = step.clip
         raise UserError(
-            f"{_memory_of(device)} ran out of memory: {_asked(config, processes)}. {_advice(config, processes)}. "
+            f"{_memory_of(accelerator.device)} ran out of memory: a step computes {' and '.join(clips)} clips of "
+            f"{length} x {side} x {side} at once in {len(step.backbones)} streams ({streams}), with "
+            f"precision={step.precision}, accumulation={batch.accumulation}, "
+            f"checkpointing={str(step.checkpointing).lower()}. {_advice(step, accelerator.num_processes)}. "
             "A run with another option starts afresh"
         ) from error
 
@@ -149,39 +197,15 @@ def _memory_of(device: torch.device) -> str:
     return "{} ({}, of which this run took {} and {} are free)".format(name, *amounts)
 
 
-def _asked(config: ExperimentConfig, processes: int) -> str:
-    parts = processes * config.accumulation
-    sides = [f"{clips // parts} {side}" for side, clips in _sides(config).items() if clips]
-    streams = ", ".join(f"{m}: {config.backbone_of(m)}" for m in config.modalities)
-    size = f"{config.window_length} x {config.input_size} x {config.input_size}"
-    return (
-        f"a step computes {' and '.join(sides)} clips of {size} at once in {len(config.modalities)} streams "
-        f"({streams}), with precision={config.precision}, accumulation={config.accumulation}, "
-        f"checkpointing={str(config.checkpointing).lower()}"
-    )
-
-
-def _sides(config: ExperimentConfig) -> dict[str, int]:
-    return {"source": config.source_batch, "target": config.target_batch}
-
-
-def _advice(config: ExperimentConfig, processes: int) -> str:
-    options = []
-    if more := next_accumulation(config, processes):
-        options.append(f"-o accumulation={more}")
-    if not config.checkpointing and any(knows_checkpointing(config.backbone_of(m)) for m in config.modalities):
+def _advice(step: StepMemory, processes: int) -> str:
+    options = [f"-o accumulation={n}" for n in step.batch.divisors(times=processes) if n > step.batch.accumulation][:1]
+    if not step.checkpointing and any(map(knows_checkpointing, step.backbones.values())):
         options.append("-o checkpointing=true")
     if options:
         return f"Give {' '.join(options)}: the same step with less memory"
-    if config.precision == "no":
+    if step.precision == "no":
         return "Give -o precision=bf16 if the device has it, a smaller batch_size, or more GPUs"
     return (
-        f"No further accumulation keeps whole groups of norm_group={config.norm_group} clips: give a smaller "
+        f"No further accumulation keeps whole groups of norm_group={step.batch.norm_group} clips: give a smaller "
         "norm_group with a larger accumulation, a smaller batch_size, or more GPUs"
     )
-
-
-def next_accumulation(config: ExperimentConfig, processes: int) -> int | None:
-    """The next larger number of parts that a step can be computed in, None if there is none."""
-    larger = range(config.accumulation + 1, config.batch_size + 1)
-    return next((number for number in larger if config.divides_into(number * processes)), None)

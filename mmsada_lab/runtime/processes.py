@@ -2,7 +2,7 @@
 
 Each process takes its shard of every batch (`mmsada_lab.runtime.shards`) and computes losses that are means over equal
 shards; the mean of their gradients is then the gradient of the whole batch. A loss that is not a mean over clips
-gathers the whole batch first (`whole_batch`). Dropout masks are drawn in each process, so only a run without dropout
+gathers the whole batch first (`all_gather`). Dropout masks are drawn in each process, so only a run without dropout
 is, up to rounding, the run of one process.
 """
 
@@ -26,12 +26,12 @@ from mmsada_lab.errors import UserError
 T = TypeVar("T")
 
 
-def launched_together() -> bool:
+def is_distributed() -> bool:
     """Whether this process was started as one of several (by `accelerate launch` or `torchrun`)."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def main_decides(accelerator: Accelerator, answer: Callable[[], bool]) -> bool:
+def ask_main_process(accelerator: Accelerator, answer: Callable[[], bool]) -> bool:
     """The main process's answer to a question, in every process."""
     if accelerator.num_processes == 1:
         return answer()
@@ -40,7 +40,7 @@ def main_decides(accelerator: Accelerator, answer: Callable[[], bool]) -> bool:
     return bool(found[0])
 
 
-def from_every_process(accelerator: Accelerator, own: T) -> list[T]:
+def gather_objects(accelerator: Accelerator, own: T) -> list[T]:
     """What each process has, in their order."""
     if accelerator.num_processes == 1:
         return [own]
@@ -60,7 +60,7 @@ def check_agreement(accelerator: Accelerator, facts: Mapping[str, object]) -> No
     """
     if accelerator.num_processes == 1:
         return
-    said = from_every_process(accelerator, dict(facts))
+    said = gather_objects(accelerator, dict(facts))
     for name, first in said[0].items():
         for number, other in enumerate(said):
             if other[name] != first:
@@ -72,7 +72,7 @@ def check_agreement(accelerator: Accelerator, facts: Mapping[str, object]) -> No
 
 
 @contextmanager
-def others_alive(accelerator: Accelerator, *, continues_at: Callable[[], int]) -> Iterator[None]:
+def explain_lost_process(accelerator: Accelerator, *, continues_at: Callable[[], int]) -> Iterator[None]:
     """Within the context, an exchange with a process that is gone ends this one too, with a message.
 
     Gloo notices at once; NCCL only after its time limit, but there the launcher ends the other processes before.
@@ -135,7 +135,7 @@ def _norms(network: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
 
 
-def whole_batch(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def all_gather(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The features of all processes, one share after another, `(B, F)` by modality; gradients find their way back.
 
     A loss of them is the same in every process. Its gradient arrives in each share once from every process, and the
@@ -144,19 +144,19 @@ def whole_batch(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Args:
         features: of this process's share, `(B / processes, F)` by modality.
     """
-    if not _several():
+    if not _distributed():
         return dict(features)
     return {m: _Gathered.apply(feature) for m, feature in features.items()}  # type: ignore[no-untyped-call]
 
 
-def own_share(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """This process's share of what `whole_batch` made one."""
-    if not _several():
+def local_shard(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """This process's share of what `all_gather` made one."""
+    if not _distributed():
         return dict(features)
     return {m: feature.chunk(dist.get_world_size())[dist.get_rank()] for m, feature in features.items()}
 
 
-def _several() -> bool:
+def _distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 

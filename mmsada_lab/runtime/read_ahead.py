@@ -161,7 +161,7 @@ def _forget_lost_workers() -> None:
         return
 
 
-def room(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+def allocate(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """An array to be filled; in a worker process it lies in the slot of the batch that is being made."""
     return np.empty(shape, dtype) if Slot.current is None else Slot.current.array(shape, dtype)[1]
 

@@ -1,1 +1,1 @@
-"""Many runs: grids, plans, clusters, recipes."""
+"""Many runs: a grid is planned, run in a batch, reported and kept. Open `batch.py` first, then `recipes.py`."""

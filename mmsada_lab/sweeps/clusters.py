@@ -1,4 +1,4 @@
-"""Where a batch runs: worker processes of this machine, or a Dask scheduler that is there already."""
+"""Where a batch runs: worker processes of this machine, or the workers of a Dask scheduler that is there already."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmsada_lab.errors import UserError
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
-    from distributed.security import Security
 
 LOCALHOST = "127.0.0.1"
 ANSWER_SECONDS = 10
@@ -22,7 +20,7 @@ ANSWER_SECONDS = 10
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def threads_of(jobs: int) -> int:
+def threads_per_job(jobs: int) -> int:
     """Threads for each of so many processes that share the cores this one may use."""
     from joblib import cpu_count
 
@@ -30,27 +28,34 @@ def threads_of(jobs: int) -> int:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """What a process may put into CUDA_VISIBLE_DEVICES to have one GPU: those this process sees, by number or name."""
+    """The GPUs this process sees, by number or name, each a value of CUDA_VISIBLE_DEVICES."""
     import torch
 
     count = torch.cuda.device_count()
-    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    return tuple(named or map(str, range(count)))[:count]
+    names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return tuple(names or map(str, range(count)))[:count]
 
 
 @contextmanager
 def local_workers(jobs: int, *, private: bool = True) -> Iterator[Client]:
-    """So many worker processes on this machine, which end with this one, however it ends.
+    """Worker processes on this machine, which end with this process, however it ends.
 
     Args:
         jobs: processes, with one thread of Dask each. If one dies, it is replaced and its job ends with `KilledWorker`.
-        private: talk over TLS with keys made for the occasion, where `cryptography` is installed: who can talk to a
-            Dask scheduler can run what he likes, and every user of this machine can reach its localhost.
+        private: use TLS with temporary keys. Every user of this machine can reach its localhost, and anyone who can
+            reach a Dask scheduler can run code as you.
     """
     import dask
     from distributed import Client, LocalCluster
+    from distributed.security import Security
 
-    with dask.config.set(_settings(jobs)), _environment_kept():
+    settings = {
+        "distributed.worker.daemon": False,  # a daemon could not start the processes that read clips
+        "distributed.worker.multiprocessing-method": "spawn",
+        "distributed.worker.preload": [__name__],
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREAD_VARIABLES, threads_per_job(jobs)),
+    }
+    with dask.config.set(settings), _restored_environment():
         cluster = LocalCluster(  # type: ignore[no-untyped-call]
             n_workers=jobs,
             threads_per_worker=1,
@@ -58,10 +63,10 @@ def local_workers(jobs: int, *, private: bool = True) -> Iterator[Client]:
             host=LOCALHOST,
             dashboard_address=f"{LOCALHOST}:0",
             worker_dashboard_address=f"{LOCALHOST}:0",
-            memory_limit=0,  # a run is never worth ending half-way because it is large
+            memory_limit=0,  # a large run is better slow than killed half-way
             silence_logs=logging.CRITICAL,
             scheduler_kwargs={"allowed_failures": 0},
-            security=_keys() if private else None,
+            security=Security.temporary() if private else None,  # type: ignore[no-untyped-call]
         )
         try:
             with Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
@@ -71,6 +76,11 @@ def local_workers(jobs: int, *, private: bool = True) -> Iterator[Client]:
             raise
         finally:
             cluster.close()
+
+
+def dask_setup(_: object) -> None:
+    """Called by Dask in each worker: Ctrl-C is for the process that started the batch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
@@ -89,46 +99,25 @@ def workers_at(address: str) -> Iterator[Client]:
             f"no Dask scheduler answers at {address!r} ({type(error).__name__}); give its address as it prints it when "
             "it starts, e.g. tcp://node1:8786, or leave --scheduler out to use this machine"
         ) from error
-    with _quiet(), client:
+    with _quiet_dask(), client:
         yield client
 
 
-def _settings(jobs: int) -> dict[str, Any]:
-    threads = dict.fromkeys(_THREAD_VARIABLES, threads_of(jobs))
-    return {
-        "distributed.worker.daemon": False,  # a daemon could not start the processes that read clips
-        "distributed.worker.multiprocessing-method": "spawn",
-        "distributed.worker.preload": [__name__],
-        "distributed.nanny.pre-spawn-environ": threads,
-    }
-
-
-def dask_setup(_: object) -> None:
-    """Called by Dask in each worker: Ctrl-C is for the process that started the batch."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _keys() -> Security | None:
-    from distributed.security import Security
-
-    return Security.temporary() if find_spec("cryptography") else None  # type: ignore[no-untyped-call]
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """What Dask would log of a scheduler that goes away, the batch says."""
-    handlers = {handler: handler.level for handler in logging.getLogger("distributed").handlers}
-    for handler in handlers:
+def _quiet_dask() -> Iterator[None]:
+    """Silence what Dask logs when a scheduler goes away: the batch reports it."""
+    levels = {handler: handler.level for handler in logging.getLogger("distributed").handlers}
+    for handler in levels:
         handler.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        for handler, level in handlers.items():
+        for handler, level in levels.items():
             handler.setLevel(level)
 
 
 @contextmanager
-def _environment_kept() -> Iterator[None]:
+def _restored_environment() -> Iterator[None]:
     """Dask sets the variables of its workers in this process too."""
     before = dict(os.environ)
     try:
@@ -140,7 +129,7 @@ def _environment_kept() -> Iterator[None]:
 
 
 def _kill_workers(cluster: LocalCluster) -> None:
-    """At once, in the middle of a run: every file is whole, and the run continues from its checkpoint."""
+    """End the workers in the middle of a run: every file is whole, and the run continues from its checkpoint."""
     for nanny in cluster.workers.values():
         if nanny.process is not None and nanny.process.pid is not None:
             nanny.auto_restart = False

@@ -2,30 +2,73 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
-from mmsada_lab.config import METHODS, ExperimentConfig
+import yaml
+
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.presets import build_config, override_keys
+from mmsada_lab.facts import METHODS
+from mmsada_lab.presets import build_config, flatten, has_effect, override_keys
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
-from mmsada_lab.sweeps.grid_file import read_grid_file
 
-DomainChoice = tuple[str | None, str]
-"""Source (None for supervised target) and target."""
+Pair = tuple[str, str]
+"""Source and target."""
 
-TERM_OF = {
-    "reversal_coefficient": ("adversarial", "discrepancy"),
-    "reversal_schedule": ("adversarial", "discrepancy"),
-    "discriminator_outputs": ("adversarial", "correspondence"),
-    "correspondence_batch": ("correspondence",),
-    "correspondence_over": ("correspondence",),
-    "correspondence_terms": ("correspondence",),
-}
-"""Fields that act through a loss term: a method without the term is the same run whatever they are."""
+
+def build_grid(
+    domains: Sequence[str],
+    *,
+    methods: Iterable[str],
+    seeds: Iterable[int],
+    data: str,
+    preset: str,
+    pairs: Sequence[Pair] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> list[ExperimentConfig]:
+    """Configurations of every method on every pair of domains with every seed, each once, seed by seed.
+
+    A method that needs no source has one run per target and seed.
+
+    Args:
+        domains: names.
+        methods: keys of `METHODS`.
+        seeds: seeds.
+        data: data specification.
+        preset: key of `PRESETS`.
+        pairs: to use instead of every ordered pair of `domains`.
+        overrides: field -> value, see `build_config`.
+
+    Raises:
+        UserError: unknown method, or what `build_config` refuses.
+
+    Example:
+        >>> methods = ("mmsada", "supervised_target")
+        >>> configs = build_grid(["D1", "D2"], methods=methods, seeds=[0], data="kitchens", preset="quick")
+        >>> [str(config.pair) for config in configs]
+        ['D1→D2', 'D2→D1', 'D1→D1', 'D2→D2']
+    """
+    targets = list(domains) if pairs is None else sorted({target for _, target in pairs})
+    sourceless: list[tuple[str | None, str]] = [(None, target) for target in targets]
+    pairs = list(permutations(domains, 2)) if pairs is None else pairs
+    configs = []
+    for seed, method in product(seeds, methods):
+        if method not in METHODS:
+            raise unknown("method", method, METHODS)
+        shared: dict[str, Any] = {"method": method, "data": data, "seed": seed, "overrides": overrides}
+        chosen = pairs if METHODS[method].needs_source else sourceless
+        configs += [build_config(preset, source=source, target=target, **shared) for source, target in chosen]
+    return unique_configs(configs)
+
+
+def unique_configs(configs: Iterable[ExperimentConfig]) -> list[ExperimentConfig]:
+    """Each configuration once."""
+    return list({config.digest: config for config in configs}.values())
 
 
 @dataclass(frozen=True)
@@ -42,7 +85,6 @@ class Grid:
         overrides: field -> value, see `build_config`.
         sweep: field -> values; every combination is run.
         notebook: to execute for each run, or None to train without one.
-        origin: the file, for messages.
     """
 
     methods: tuple[str, ...]
@@ -54,42 +96,35 @@ class Grid:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     notebook: str | None = None
-    origin: str = "grid"
 
-    def configs(self, domains: Iterable[str]) -> list[ExperimentConfig]:
+    def configs(self, domains: Sequence[str]) -> list[ExperimentConfig]:
         """Configurations of all runs, each once, seed by seed.
 
-        A field that means nothing to a method (a weight of a term it lacks, ``reversal_coefficient`` where nothing is
+        A field without effect on a method (a weight of a term it lacks, ``reversal_coefficient`` where nothing is
         reversed) is not set for it, and does not multiply its runs.
 
         Args:
             domains: all of the data set.
 
         Raises:
-            UserError: unknown domain, a field that none of the methods has, or what `build_config` refuses.
+            UserError: unknown domain, a field without effect on any of the methods, or what `build_config` refuses.
         """
-        self._require_effect()
-        chosen = self._pairs(list(domains))
-        settings = {method: list(self._settings(method)) for method in self.methods}
-        try:
-            found = [
-                build_config(
-                    self.preset or "quick",
-                    source=source,
-                    target=target,
-                    method=method,
-                    data=self.data,
-                    seed=seed,
-                    overrides=setting,
-                )
-                for seed in self.seeds
-                for method in self.methods
-                for source, target in pairs_for(method, chosen)
-                for setting in settings[method]
-            ]
-        except UserError as error:
-            raise UserError(f"{self.origin}: {error}") from error
-        return list({config.digest: config for config in found}.values())
+        for key in (*self.overrides, *self.sweep):
+            if not any(has_effect(key, method) for method in self.methods):
+                raise UserError(f"{key} changes nothing for {', '.join(self.methods)}; leave it out")
+        for name in self.domains or ():
+            if name not in domains:
+                raise unknown("domain", name, domains)
+        pairs = None if self.pairs is None else [_split_pair(pair, domains) for pair in self.pairs]
+        shared: dict[str, Any] = {"data": self.data, "preset": self.preset or "quick", "pairs": pairs}
+        return unique_configs(
+            config
+            for seed, method in product(self.seeds, self.methods)
+            for setting in self._settings(method)
+            for config in build_grid(
+                self.domains or domains, methods=[method], seeds=[seed], overrides=setting, **shared
+            )
+        )
 
     def _settings(self, method: str) -> Iterator[dict[str, Any]]:
         """The overrides of each combination that is swept, for one method."""
@@ -98,54 +133,15 @@ class Grid:
         for values in product(*swept.values()):
             yield fixed | dict(zip(swept, values, strict=True))
 
-    def _require_effect(self) -> None:
-        for key in (*self.overrides, *self.sweep):
-            if not any(has_effect(key, method) for method in self.methods):
-                raise UserError(f"{self.origin}: {key} changes nothing for {', '.join(self.methods)}; leave it out")
 
-    def _pairs(self, known: Sequence[str]) -> list[DomainChoice]:
-        for name in self.domains or ():
-            if name not in known:
-                raise unknown(f"domain in {self.origin}", name, known)
-        if self.pairs is None:
-            return list(permutations(self.domains or known, 2))
-        return [_split_pair(pair, known, origin=self.origin) for pair in self.pairs]
-
-
-def grid(
-    domains: Sequence[str],
-    *,
-    methods: Sequence[str],
-    seeds: Iterable[int],
-    data: str,
-    preset: str,
-    overrides: Mapping[str, Any] | None = None,
-) -> list[ExperimentConfig]:
-    """Configurations of every method on every ordered pair of domains with every seed.
-
-    Supervised target needs no source: one run per domain and seed.
-    """
-    pairs: list[DomainChoice] = list(permutations(domains, 2))
-    alone: list[DomainChoice] = [(None, name) for name in domains]
-    return [
-        build_config(preset, source=source, target=target, method=method, data=data, seed=seed, overrides=overrides)
-        for seed in seeds
-        for method in methods
-        for source, target in (alone if method == "supervised_target" else pairs)
-    ]
-
-
-def pairs_for(method: str, pairs: Iterable[DomainChoice]) -> list[DomainChoice]:
-    """The pairs themselves; for supervised target, each of their targets once."""
-    if method != "supervised_target":
-        return list(pairs)
-    return [(None, target) for target in sorted({target for _, target in pairs})]
-
-
-def has_effect(key: str, method: str) -> bool:
-    """Whether a field of the configuration can change a run of a method."""
-    terms = (key.rpartition(".")[2],) if ".weights." in key else TERM_OF.get(key)
-    return terms is None or bool(set(terms) & set(METHODS[method].terms))
+def _split_pair(pair: str, known: Sequence[str]) -> Pair:
+    """``D2-D1`` as source and target; names may have dashes of their own."""
+    matches = [(source, target) for source, target in product(known, known) if f"{source}-{target}" == pair]
+    if len(matches) != 1:
+        raise UserError(
+            f"pair {pair!r} is not source-target, two of the domains {', '.join(known)} with a dash between"
+        )
+    return matches[0]
 
 
 def load_grid(path: Path) -> Grid:
@@ -157,48 +153,47 @@ def load_grid(path: Path) -> Grid:
     Raises:
         UserError: naming the file, for whatever is unknown, missing, doubled or of another type.
     """
-    content = read_grid_file(path)
     try:
-        return _checked(content, origin=str(path))
+        return _checked(yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader))
+    except OSError as error:
+        raise UserError(f"cannot read the grid {path}: {error.strerror or error}") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not readable YAML ({reason})") from error
 
 
-def _checked(content: dict[str, Any], *, origin: str) -> Grid:
-    keys = [f.name for f in fields(Grid) if f.name != "origin"]
+def _checked(content: object) -> Grid:
+    if not isinstance(content, dict):
+        raise UserError(f"the file holds {type(content).__name__}; give fields and values, as in methods: [mmsada]")
+    keys = [f.name for f in fields(Grid)]
     for key in content:
         if key not in keys:
             raise unknown("key", key, keys)
-    for key in ("methods", "seeds"):
+    for key, example in (("methods", "[source_only, mmsada]"), ("seeds", "3")):
         if key not in content:
-            raise UserError(
-                f"no {key}; say e.g. {'methods: [source_only, mmsada]' if key == 'methods' else 'seeds: 3'}"
-            )
-    pairs, domains = (_names(key, content.get(key, "all")) for key in ("pairs", "domains"))
+            raise UserError(f"no {key}; say e.g. {key}: {example}")
+    methods, pairs, domains = (_names(key, content.get(key, "all")) for key in ("methods", "pairs", "domains"))
+    for name in methods or ():
+        if name not in METHODS:
+            raise unknown("method", name, METHODS)
     if pairs is not None and domains is not None:
         raise UserError("both pairs and domains are given; name the pairs, or the domains to take all pairs of")
     if domains is not None and len(domains) < 2:
         raise UserError(f"domains are {list(domains)}; a pair needs two")
+    notebook = content.get("notebook", False)
     return Grid(
-        methods=_methods(content["methods"]),
+        methods=methods or tuple(METHODS),
         seeds=_seeds(content["seeds"]),
         data=_text("data", content.get("data", "kitchens")),
         preset=_text("preset", content["preset"]) if "preset" in content else None,
         pairs=pairs,
         domains=domains,
-        overrides=_overrides(content.get("overrides", {})),
-        sweep=_sweep(content.get("sweep", {})),
-        notebook=_notebook(content.get("notebook", False)),
-        origin=origin,
+        overrides=_fields("overrides", content),
+        sweep={key: _values(f"sweep of {key}", values) for key, values in _fields("sweep", content).items()},
+        notebook=(RUN_NOTEBOOK if notebook else None) if isinstance(notebook, bool) else _text("notebook", notebook),
     )
-
-
-def _methods(value: object) -> tuple[str, ...]:
-    names = _names("methods", value)
-    for name in names or ():
-        if name not in METHODS:
-            raise unknown("method", name, METHODS)
-    return names or tuple(METHODS)
 
 
 def _names(key: str, value: object) -> tuple[str, ...] | None:
@@ -207,7 +202,7 @@ def _names(key: str, value: object) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
         raise UserError(f"{key} is {value!r}; give all, or a list of names in brackets (quote those that are numbers)")
-    return _each_once(key, value)
+    return _values(key, value)
 
 
 def _seeds(value: object) -> tuple[int, ...]:
@@ -215,14 +210,17 @@ def _seeds(value: object) -> tuple[int, ...]:
         return tuple(range(value))
     if not isinstance(value, list) or not all(type(seed) is int and seed >= 0 for seed in value):
         raise UserError(f"seeds is {value!r}; give how many (above 0), or a list of numbers such as [0, 1, 7]")
-    return _each_once("seeds", value)
+    return _values("seeds", value)
 
 
-def _each_once(key: str, values: list[Any]) -> tuple[Any, ...]:
+def _values(key: str, values: object) -> tuple[Any, ...]:
+    """A list of values, each once."""
+    if not isinstance(values, list):
+        raise UserError(f"{key} is {values!r}; give a list of values")
     if not values:
         raise UserError(f"{key} is an empty list; give at least one value")
-    if doubled := [value for number, value in enumerate(values) if value in values[:number]]:
-        raise UserError(f"{key} names {doubled[0]!r} twice; give each once")
+    if repeated := [value for number, value in enumerate(values) if value in values[:number]]:
+        raise UserError(f"{key} names {repeated[0]!r} twice; give each once")
     return tuple(values)
 
 
@@ -232,51 +230,49 @@ def _text(key: str, value: object) -> str:
     return value
 
 
-def _notebook(value: object) -> str | None:
-    if isinstance(value, bool):
-        return RUN_NOTEBOOK if value else None
-    return _text("notebook", value)
-
-
-def _overrides(value: object) -> dict[str, Any]:
-    found = dict(_dotted("overrides", value))
-    for key in found:
-        if key not in override_keys():
-            raise unknown("override", key, override_keys())
-    return found
-
-
-def _sweep(value: object) -> dict[str, tuple[Any, ...]]:
-    found = {}
-    for key, values in _dotted("sweep", value):
-        if key not in override_keys():
-            raise unknown("field in sweep", key, override_keys())
-        if not isinstance(values, list):
-            raise UserError(f"sweep of {key} is {values!r}; give a list of values")
-        found[key] = _each_once(f"sweep of {key}", values)
-    return found
-
-
-def _dotted(name: str, value: object, *, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys and values of a mapping, nested ones as ``adapt.weights.adversarial``."""
+def _fields(name: str, content: dict[str, Any]) -> dict[str, Any]:
+    value = content.get(name, {})
     if not isinstance(value, dict):
         raise UserError(f"{name} is {value!r}; give fields and values, as in {name}: {{batch_size: 32}}")
-    for key, inner in value.items():
-        if not isinstance(key, str):
-            raise UserError(f"{name} has the key {key!r}; give the name of a field")
-        if isinstance(inner, dict):
-            yield from _dotted(name, inner, above=f"{above}{key}.")
-        else:
-            yield f"{above}{key}", inner
+    for key in (flat := flatten(value)):
+        if key not in override_keys():
+            raise unknown(f"field in {name}", key, override_keys())
+    return flat
 
 
-def _split_pair(pair: str, known: Sequence[str], *, origin: str) -> DomainChoice:
-    """``D2-D1`` as source and target; names may have dashes of their own."""
-    parts = pair.split("-")
-    halves = [("-".join(parts[:n]), "-".join(parts[n:])) for n in range(1, len(parts))]
-    found = [(source, target) for source, target in halves if source in known and target in known]
-    if len(found) != 1:
-        raise UserError(
-            f"{origin}: pair {pair!r} is not source-target, two of the domains {', '.join(known)} with a dash between"
-        )
-    return found[0]
+class _Loader(yaml.SafeLoader):
+    """YAML without repeated keys and references, where words mean what they do in YAML 1.2.
+
+    PyYAML follows YAML 1.1: ``precision: no`` would be False, ``010`` 8 and ``1e-7`` a text.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own name
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # a few lines of references can stand for billions of values
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise UserError(f"line {mark.line + 1} refers to another place (*name); write the values out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise UserError(f"line {node.value[number][0].start_mark.line + 1} gives {key!r} a second time")
+        return super().construct_mapping(node, deep=deep)
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|false", "tf"),
+    ("null", r"null|~|", ["n", "~", ""]),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+def _whole_number(_: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    return int(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,18 +15,32 @@ from filelock import FileLock, Timeout
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.files import write_atomic
-from mmsada_lab.presets import build_config, override_keys
+from mmsada_lab.files import write_whole
+from mmsada_lab.presets import build_config, flatten, override_keys
 from mmsada_lab.sweeps.plans import EXECUTED
 
 ERROR_FILE = "error.txt"
 """The traceback of a run that failed for another reason than a user's mistake, in its folder."""
 
-Run = Callable[[ExperimentConfig, Path, str], None]
+Train = Callable[[ExperimentConfig, Path, str], None]
+"""Trains a run, given its configuration, the runs folder and the device."""
+
+
+class Failure(NamedTuple):
+    """A run that did not finish, and why."""
+
+    config: ExperimentConfig
+    message: str
+
+
+class Busy(Failure):
+    """A run that another process is training."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What a worker must know.
 
     Attributes:
@@ -34,7 +48,7 @@ class Job:
         runs_dir: where run folders lie, absolute.
         folder: of the run.
         device: ``auto`` or ``cpu``.
-        claim: a file of the batch; a worker that does not see it has another disk.
+        marker: a folder in the runs folder with a name of its own, there as long as the batch.
         patience: seconds to wait for the lock of a process that was killed; another machine's may last a minute.
         gpus: one of which each worker takes, by its number; none leaves the choice as it is.
         notebook: the notebook to execute, as text, or None to train without one.
@@ -44,7 +58,7 @@ class Job:
     runs_dir: Path
     folder: Path
     device: str
-    claim: Path
+    marker: Path
     patience: float
     gpus: tuple[str, ...] = ()
     notebook: str | None = None
@@ -55,78 +69,54 @@ class Job:
         return f"{self.config.method} {self.config.pair} s{self.config.seed}"
 
     @property
-    def topic(self) -> str:
-        """Under which the workers of a batch tell what they start."""
-        return f"mmsada-{self.claim.stem}"
-
-    @property
     def key(self) -> str:
         """As Dask's scheduler and its dashboard show it."""
         config = self.config
-        return f"{config.method}-{config.source}-{config.target}-s{config.seed}-{config.digest}-{self.claim.stem}"
+        return f"{config.method}-{config.source}-{config.target}-s{config.seed}-{config.digest}{self.marker.name}"
 
 
-class Outcome(NamedTuple):
-    """How a job ended: ``finished``, ``failed`` by a user's mistake, or ``busy``, with what there is to say."""
-
-    state: str
-    message: str = ""
-
-
-class _BusyError(UserError):
-    """Another process is training the run."""
-
-
-def attend(job: Job, run: Run) -> Outcome:
-    """Do a job in this worker process.
-
-    Args:
-        job: what to do.
-        run: trains the run, given its configuration, the runs folder and the device.
+def run_job(job: TrainingJob, train: Train) -> Failure | None:
+    """Do a job in this worker process; a user's mistake is returned.
 
     Raises:
-        Exception: whatever goes wrong but for a user's mistake, so that Dask tries again; the traceback is kept.
+        Exception: whatever else goes wrong, so that the batch tries again; the traceback is kept.
     """
-    name = _announce(job)
-    if job.gpus and name.isdecimal():  # before CUDA is first used in this process
-        os.environ["CUDA_VISIBLE_DEVICES"] = job.gpus[int(name) % len(job.gpus)]
+    _choose_gpu(job)
     try:
         _require_shared_disk(job)
         _wait_until_free(job)
         if job.notebook is None:
-            run(job.config, job.runs_dir, job.device)
+            train(job.config, job.runs_dir, job.device)
         else:
             _execute(job, job.notebook)
-    except _BusyError as error:
-        return Outcome("busy", str(error))
+    except Timeout:
+        return Busy(job.config, f"{job.folder} is being trained by another process; skipped")
     except UserError as error:
-        return Outcome("failed", str(error))
+        return Failure(job.config, str(error))
     except Exception:
-        text = traceback.format_exc()
-        write_atomic(job.folder / ERROR_FILE, lambda file: file.write(text.encode()))
+        write_whole(job.folder / ERROR_FILE, traceback.format_exc().encode())
         raise
     (job.folder / ERROR_FILE).unlink(missing_ok=True)
-    return Outcome("finished")
+    return None
 
 
-def train(config: ExperimentConfig, runs_dir: Path, device: str) -> None:
+def train_quietly(config: ExperimentConfig, runs_dir: Path, device: str) -> None:
     """Train one run without a progress bar."""
     from mmsada_lab.experiment import run_experiment
 
     run_experiment(config, runs_dir, device=device, show_progress=False)
 
 
-def _announce(job: Job) -> str:
-    """Tell the batch that a job has started; returns the worker's name."""
-    from distributed import get_worker
+def _choose_gpu(job: TrainingJob) -> None:
+    """Show this process one GPU, before CUDA is first used in it: the workers of a machine are named by numbers."""
+    if job.gpus:
+        from distributed import get_worker
 
-    worker = get_worker()
-    worker.log_event(job.topic, (job.key, job.title))
-    return str(worker.name)
+        os.environ["CUDA_VISIBLE_DEVICES"] = job.gpus[int(get_worker().name) % len(job.gpus)]
 
 
-def _require_shared_disk(job: Job) -> None:
-    if not job.claim.exists():
+def _require_shared_disk(job: TrainingJob) -> None:
+    if not job.marker.exists():
         raise UserError(
             f"a worker on {os.uname().nodename} does not see {job.runs_dir}; the runs folder must lie on a file system "
             "that all workers and this machine share"
@@ -134,16 +124,13 @@ def _require_shared_disk(job: Job) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
 
 
-def _wait_until_free(job: Job) -> None:
-    try:
-        with FileLock(job.folder / ".lock", timeout=job.patience):
-            return
-    except Timeout:
-        raise _BusyError(f"another process is training {job.folder}; it is left to that one") from None
+def _wait_until_free(job: TrainingJob) -> None:
+    with FileLock(job.folder / ".lock", timeout=job.patience):
+        return
 
 
-def _execute(job: Job, notebook: str) -> None:
-    """Execute the notebook beside the run's folder's file, so that this is always a whole one."""
+def _execute(job: TrainingJob, notebook: str) -> None:
+    """Execute the notebook elsewhere and then copy it to the run's folder, so that it is whole there at any time."""
     from mmsada_lab.publish.notebooks import execute_notebook
 
     kept = job.folder / EXECUTED
@@ -157,8 +144,10 @@ def _execute(job: Job, notebook: str) -> None:
             raise UserError(str(error).replace(str(executed), str(kept))) from error
         finally:
             if executed.exists():
-                content = executed.read_bytes()
-                write_atomic(kept, lambda file: file.write(content))
+                write_whole(kept, executed.read_bytes())
+
+
+_RESERVED = ("preset", "source", "target", "method", "data", "seed")
 
 
 def notebook_parameters(config: ExperimentConfig) -> dict[str, Any]:
@@ -167,11 +156,11 @@ def notebook_parameters(config: ExperimentConfig) -> dict[str, Any]:
     Raises:
         UserError: if `build_config` cannot build it.
     """
-    names = ("preset", "source", "target", "method", "data", "seed")
-    chosen: dict[str, Any] = {name: getattr(config, name) for name in names}
+    chosen: dict[str, Any] = {name: getattr(config, name) for name in _RESERVED}
     modalities = {"modalities": list(config.modalities)}  # decide which terms the stages begin with
-    found, base = (_by_key(c.to_dict()) for c in (config, build_config(**chosen, overrides=modalities)))
-    overrides = {key: value for key, value in found.items() if key in override_keys() and base.get(key) != value}
+    base = flatten(build_config(**chosen, overrides=modalities).to_dict())
+    changed = {key: value for key, value in flatten(config.to_dict()).items() if base.get(key) != value}
+    overrides = {key: value for key, value in changed.items() if key in override_keys()}
     if config.modalities != ExperimentConfig.modalities:
         overrides |= modalities
     if build_config(**chosen, overrides=overrides).digest != config.digest:
@@ -179,14 +168,6 @@ def notebook_parameters(config: ExperimentConfig) -> dict[str, Any]:
             f"{config.method} {config.pair} (digest {config.digest}) is not made from preset {config.preset}"
         )
     return {**chosen, "overrides": overrides}
-
-
-def _by_key(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Keys as overrides have them: ``adapt.weights.adversarial``."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _by_key(value, f"{above}{key}.") if isinstance(value, Mapping) else {above + key: value}
-    return flat
 
 
 def read_notebook(notebook: str | Path) -> str:
@@ -203,11 +184,10 @@ def read_notebook(notebook: str | Path) -> str:
     text = path.read_text(encoding="utf-8")
     try:
         json.loads(text)
-        taken = set(papermill.inspect_notebook(path))
+        parameters = set(papermill.inspect_notebook(path))
     except Exception as error:  # damaged notebooks fail in many ways
         raise UserError(f"{path} is not a readable notebook ({error})") from error
-    wanted = {"preset", "source", "target", "method", "data", "seed", "overrides", "runs_dir", "device"}
-    if missing := sorted(wanted - taken):
+    if missing := sorted({*_RESERVED, "overrides", "runs_dir", "device"} - parameters):
         raise UserError(
             f"the notebook {path} does not take {', '.join(missing)}; give each a default in the cell tagged parameters"
         )

@@ -1,36 +1,41 @@
-"""What a batch would do: which runs are finished, which continue, which share a first stage, and how long it takes."""
+"""What a batch would do: which runs are finished, damaged, to continue, share a first stage, and how long it takes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
+from safetensors import safe_open
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
+from mmsada_lab.presets import flatten
 from mmsada_lab.runs import RunFolder, find_runs, load_history, read_manifest
-from mmsada_lab.sweeps.damage import damage_of
+from mmsada_lab.sweeps.grid import unique_configs
 
 EXECUTED = "notebook.ipynb"
 """The executed notebook, in its run's folder."""
-FINISHED, CONTINUED, NEW, DAMAGED, UNSHOWN = "finished", "to continue", "to do", "damaged", "notebook to do"
+FINISHED, TO_CONTINUE, TO_DO, DAMAGED, NOTEBOOK_TO_DO = "finished", "to continue", "to do", "damaged", "notebook to do"
 
 
 @dataclass(frozen=True)
-class Task:
+class PlannedRun:
     """One run of a batch and where it stands.
 
     Attributes:
         config: of the run.
         folder: of the run.
-        state: ``finished``, ``to continue``, ``to do``, ``damaged`` (it will be put aside and made anew) or, where a
+        state: ``finished``, ``to continue``, ``to do``, ``damaged`` (it will be renamed and done again) or, where a
             notebook is wanted and the finished run has none, ``notebook to do``.
         done: share of the steps that are done, 0 to 1.
         first_stage: where its first stage is kept for all runs that have the same, or None if it has none.
@@ -43,39 +48,39 @@ class Task:
     first_stage: Path | None
 
 
-def tasks_of(configs: Iterable[ExperimentConfig], runs_dir: Path, *, notebooks: bool = False) -> list[Task]:
+def plan_runs(configs: Iterable[ExperimentConfig], runs_dir: Path, *, notebooks: bool = False) -> list[PlannedRun]:
     """The runs of a batch, each configuration once, with their state.
 
     Raises:
         UserError: if the data of one cannot be opened, or a folder holds a run of other data or another configuration.
     """
-    unique = {config.digest: config for config in configs}.values()
-    data = {name: load_data(name) for name in {config.data for config in unique}}
-    tasks = []
-    for config in unique:
-        opened = data[config.data]
-        folder = RunFolder(runs_dir, config, data_name=opened.name)
-        state, done = _state(folder, data_digest=opened.digest, notebooks=notebooks)
-        shared = _first_stage(runs_dir, config, data_digest=opened.digest)
-        tasks.append(Task(config, folder.path, state, done, shared))
-    return tasks
+    configs = unique_configs(configs)
+    opened = {name: load_data(name) for name in {config.data for config in configs}}
+    runs = []
+    for config in configs:
+        data = opened[config.data]
+        folder = RunFolder(runs_dir, config, data_name=data.name)
+        state, done = _state(folder, data_digest=data.digest, notebooks=notebooks)
+        first_stage = _first_stage(runs_dir, config, data_digest=data.digest)
+        runs.append(PlannedRun(config, folder.path, state, done, first_stage))
+    return runs
 
 
-def in_order(tasks: Sequence[Task]) -> list[Task]:
-    """The unfinished tasks; of those that want one first stage, one goes ahead, so that no worker waits for another."""
-    todo = [task for task in tasks if task.state != FINISHED]
-    ahead: list[Task] = []
-    behind: list[Task] = []
+def order_unfinished(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """The unfinished runs; of those that share a first stage, one goes ahead, so that no worker waits for another."""
+    ahead: list[PlannedRun] = []
+    behind: list[PlannedRun] = []
     seen: set[Path] = set()
-    for task in todo:
-        shared = task.first_stage
-        waits = shared is not None and task.state == NEW and shared in seen and not shared.exists()
-        (behind if waits else ahead).append(task)
-        seen |= {shared} if shared is not None else set()
+    for run in runs:
+        if run.state != FINISHED:
+            stage = run.first_stage
+            waits = stage is not None and run.state == TO_DO and stage in seen and not stage.exists()
+            (behind if waits else ahead).append(run)
+            seen |= {stage} if stage is not None else set()
     return ahead + behind
 
 
-def plan(
+def plan_batch(
     configs: Iterable[ExperimentConfig], runs_dir: Path, *, device: str = "auto", notebooks: bool = False
 ) -> pd.DataFrame:
     """What `run_grid` would do with the same arguments, one row per run in the order in which they would start.
@@ -92,12 +97,14 @@ def plan(
         seconds (what is left, estimated from finished runs of the same method, preset and data in the folder; missing
         where there is none).
     """
-    tasks = tasks_of(configs, Path(runs_dir), notebooks=notebooks)
-    settings = _settings([task.config for task in tasks])
-    pace, rows = _seconds_per_step(Path(runs_dir), device=device), []
+    runs = plan_runs(configs, Path(runs_dir), notebooks=notebooks)
+    settings = _settings([run.config for run in runs])
+    seconds = _seconds_per_step(Path(runs_dir), device=device)
     seen: set[Path] = set()
-    for task in [*in_order(tasks), *(task for task in tasks if task.state == FINISHED)]:
-        config, stage = task.config, _stage_is(task, seen=seen)
+    rows = []
+    for run in [*order_unfinished(runs), *(run for run in runs if run.state == FINISHED)]:
+        config, stage = run.config, _first_stage_fate(run, seen=seen)
+        left = config.adapt.steps if stage == "shared" else (1 - run.done) * _total_steps(config)
         rows.append(
             {
                 "method": config.method,
@@ -105,47 +112,111 @@ def plan(
                 "seed": config.seed,
                 "setting": settings[config.digest],
                 "digest": config.digest,
-                "state": task.state,
-                "done": 100 * task.done,
+                "state": run.state,
+                "done": 100 * run.done,
                 "first_stage": stage,
-                "seconds": _steps_left(task, stage) * pace.get(_kind(config), np.nan),
+                "seconds": left * seconds.get(_kind(config), np.nan),
             }
         )
     return pd.DataFrame(rows)
 
 
-def total_seconds(table: pd.DataFrame, *, jobs: int) -> float:
-    """How long the runs of a `plan` take in so many processes; NaN where the time of one is not known."""
-    left = table.loc[table["state"] != FINISHED, "seconds"]
+def estimate_seconds(plan: pd.DataFrame, *, jobs: int) -> float:
+    """How long the runs of `plan_batch` take in so many processes; NaN where the time of one is not known."""
+    left = plan.loc[plan["state"] != FINISHED, "seconds"]
     return float(max(left.sum(skipna=False) / jobs, left.max(skipna=False))) if len(left) else 0.0
 
 
-def _state(folder: RunFolder, *, data_digest: str, notebooks: bool) -> tuple[str, float]:
-    if damage_of(folder.path) is not None:
-        return DAMAGED, 0.0
-    if (manifest := folder.manifest()) is None:
-        return NEW, 0.0
-    if manifest["data_digest"] != data_digest:
-        raise UserError(
-            f"the data of {folder.path} have changed (digest {manifest['data_digest']}, now {data_digest}); "
-            "give another runs folder or move that run away"
-        )
-    if manifest["status"] == "finished":
-        shown = not notebooks or (folder.path / EXECUTED).exists()
-        return FINISHED if shown else UNSHOWN, 1.0
-    if not folder.checkpoint_path.exists():
-        return NEW, 0.0
-    return CONTINUED, _last_step(folder.path) / _total(folder.config)
+def find_damage(folder: Path) -> str | None:
+    """What is wrong with a run folder, or None.
 
-
-def _last_step(folder: Path) -> int:
+    A run is damaged if its manifest is invalid, a file of a finished run is missing or truncated, or the checkpoint of
+    an unfinished run is.
+    """
+    if not (folder / "manifest.json").exists():
+        return None
     try:
-        return int(load_history(folder)["total_step"].max())
-    except (OSError, ValueError, KeyError):  # the history follows the checkpoint by an instant
-        return 0
+        manifest = read_manifest(folder / "manifest.json")
+        finished = manifest["status"] == "finished"
+        if finished:
+            manifest["result"]["target"], manifest["training_seconds"]
+    except (UserError, KeyError, TypeError) as error:
+        return f"manifest.json: {error}"
+    for name, check in _FINISHED_CHECKS.items() if finished else [("checkpoint.pt", _check_checkpoint)]:
+        try:
+            check(folder / name)
+        except Exception as error:  # damaged files fail in many ways
+            return f"{name}: {error}"
+    return None
 
 
-def _total(config: ExperimentConfig) -> int:
+def rename_damaged(folders: Iterable[Path]) -> list[Path]:
+    """Rename damaged run folders to ``<name>.damaged-<n>``; one in which a process trains is left as it is.
+
+    Returns:
+        Their new paths.
+
+    Raises:
+        UserError: if one cannot be renamed.
+    """
+    paths = [_rename_if_damaged(folder) for folder in folders if folder.is_dir()]
+    return [path for path in paths if path is not None]
+
+
+def _rename_if_damaged(folder: Path) -> Path | None:
+    try:
+        with FileLock(folder / ".lock", timeout=0):  # the lock of `RunFolder.locked`
+            if find_damage(folder) is None:
+                return None
+            paths = (folder.with_name(f"{folder.name}.damaged-{number}") for number in count(1))
+            return folder.rename(next(path for path in paths if not path.exists()))
+    except Timeout:
+        return None
+    except OSError as error:
+        raise UserError(f"cannot rename the damaged run {folder}: {error}; move it away") from error
+
+
+def _check_zip(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        if (name := archive.testzip()) is not None:
+            raise ValueError(f"{name} in it is damaged")
+
+
+def _check_checkpoint(path: Path) -> None:
+    if path.exists():
+        _check_zip(path)
+
+
+def _check_weights(path: Path) -> None:
+    with safe_open(path, framework="numpy"):  # compares the header with the size of the file
+        pass
+
+
+_FINISHED_CHECKS: dict[str, Callable[[Path], object]] = {
+    "history.jsonl": lambda path: load_history(path.parent),
+    "predictions.npz": _check_zip,
+    "features.npz": _check_zip,
+    "model.safetensors": _check_weights,
+}
+
+
+def _state(folder: RunFolder, *, data_digest: str, notebooks: bool) -> tuple[str, float]:
+    """State of a run, and the share of its steps that are done."""
+    if find_damage(folder.path) is not None:
+        return DAMAGED, 0.0
+    manifest = folder.manifest(data_digest=data_digest)
+    if manifest is not None and manifest["status"] == "finished":
+        return (NOTEBOOK_TO_DO if notebooks and not (folder.path / EXECUTED).exists() else FINISHED), 1.0
+    if manifest is None or not folder.checkpoint_path.exists():
+        return TO_DO, 0.0
+    try:
+        last_step = int(load_history(folder.path)["total_step"].max())
+    except (OSError, ValueError, KeyError):  # the history is written an instant after the checkpoint
+        last_step = 0
+    return TO_CONTINUE, last_step / _total_steps(folder.config)
+
+
+def _total_steps(config: ExperimentConfig) -> int:
     return sum(stage.steps for _, stage in config.stages)
 
 
@@ -155,24 +226,14 @@ def _first_stage(runs_dir: Path, config: ExperimentConfig, *, data_digest: str) 
     return first_stage_path(runs_dir, config, data_digest=data_digest) if config.pretrain.steps else None
 
 
-def _stage_is(task: Task, *, seen: set[Path]) -> str:
-    """What becomes of the first stage of a task; `seen` collects those of the tasks before it."""
-    path = task.first_stage
-    if (
-        path is None
-        or task.state in (FINISHED, UNSHOWN)
-        or task.done * _total(task.config) >= task.config.pretrain.steps
-    ):
+def _first_stage_fate(run: PlannedRun, *, seen: set[Path]) -> str:
+    """Whether a run's first stage is ``trained``, ``shared`` or done; `seen` collects those of the runs before it."""
+    path, steps_done = run.first_stage, run.done * _total_steps(run.config)
+    if path is None or run.state in (FINISHED, NOTEBOOK_TO_DO) or steps_done >= run.config.pretrain.steps:
         return ""
-    shared = task.state != CONTINUED and (path in seen or path.exists())
+    shared = run.state != TO_CONTINUE and (path in seen or path.exists())
     seen.add(path)
     return "shared" if shared else "trained"
-
-
-def _steps_left(task: Task, first_stage: str) -> float:
-    if first_stage == "shared":
-        return task.config.adapt.steps
-    return (1 - task.done) * _total(task.config)
 
 
 def _kind(config: ExperimentConfig) -> tuple[str, str, str]:
@@ -181,42 +242,31 @@ def _kind(config: ExperimentConfig) -> tuple[str, str, str]:
 
 def _seconds_per_step(runs_dir: Path, *, device: str) -> dict[tuple[str, str, str], float]:
     """Median over the finished runs of a folder, by data, method and preset."""
-    found: dict[tuple[str, str, str], list[float]] = {}
-    for manifest in _manifests(runs_dir):
-        if manifest["status"] == "finished" and (device == "auto" or manifest["device"].startswith(device)):
-            config = ExperimentConfig(**manifest["config"])
-            found.setdefault(_kind(config), []).append(manifest["training_seconds"] / _total(config))
-    return {kind: float(np.median(values)) for kind, values in found.items()}
-
-
-def _manifests(runs_dir: Path) -> Iterator[dict[str, Any]]:
-    """All that can be read."""
-    with suppress(UserError):
+    seconds: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    with suppress(UserError):  # there is no run yet
         for folder in find_runs(runs_dir):
-            with suppress(UserError):
-                yield read_manifest(folder / "manifest.json")
+            with suppress(UserError):  # a damaged manifest
+                manifest = read_manifest(folder / "manifest.json")
+                config = ExperimentConfig(**manifest["config"])
+                if manifest["status"] == "finished" and (device == "auto" or manifest["device"].startswith(device)):
+                    seconds[_kind(config)].append(manifest["training_seconds"] / _total_steps(config))
+    return {kind: float(np.median(values)) for kind, values in seconds.items()}
+
+
+_OWN_COLUMNS = {"method", "source", "target", "seed", "preset"}
 
 
 def _settings(configs: Sequence[ExperimentConfig]) -> dict[str, str]:
     """Digest -> the fields in which runs of one method differ, as overrides: ``adapt.steps=500``."""
-    flat = {config.digest: _flat(config.to_dict()) for config in configs}
-    texts = {}
-    for config in configs:
-        mates = [flat[other.digest] for other in configs if other.method == config.method]
-        own = flat[config.digest]
-        varied = [key for key in own if any(mate.get(key) != own[key] for mate in mates)]
-        texts[config.digest] = " ".join(f"{key}={own[key]}" for key in varied)
-    return texts
+    fields = {config.digest: _fields(config) for config in configs}
+    runs = Counter(config.method for config in configs)
+    alike = Counter((config.method, text) for config in configs for text in fields[config.digest])
+    return {
+        config.digest: " ".join(t for t in fields[config.digest] if alike[config.method, t] < runs[config.method])
+        for config in configs
+    }
 
 
-_NAMED_APART = ("method", "source", "target", "seed", "preset")
-
-
-def _flat(values: dict[str, Any], above: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{above}{key}.")
-        elif key not in _NAMED_APART:
-            flat[above + key] = value if isinstance(value, str) else json.dumps(value)
-    return flat
+def _fields(config: ExperimentConfig) -> list[str]:
+    values = {key: value for key, value in flatten(config.to_dict()).items() if key not in _OWN_COLUMNS}
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]

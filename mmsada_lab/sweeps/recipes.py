@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Any
 
-from mmsada_lab.config import METHODS, ExperimentConfig
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import unknown
+from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import PAPER_ROWS, VARIANTS, PaperRow
-from mmsada_lab.presets import build_config
+from mmsada_lab.sweeps.grid import build_grid
 
 LAMBDA_D = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 """Values of lambda_d in the sweep of Fig. 6 (the paper does not print its own)."""
@@ -37,8 +37,8 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a report: runs of one setting over all pairs and seeds.
+class RecipeRow:
+    """One row of a report: runs of one setting over all pairs and seeds.
 
     Attributes:
         title: what the report calls it.
@@ -62,39 +62,39 @@ class Recipe:
     """A table or figure.
 
     Attributes:
-        name: what it is asked for by.
+        name: key of `RECIPES`.
         title: heading of its report.
-        rows: its lines.
-        baseline: title of the line the others are compared with.
-        swept: the option whose values its lines are, if it is a sweep.
-        selection: whether its report also tells what rules of selection would have cost; one setting per method.
+        rows: of its report.
+        baseline: title of the row the others are compared with.
+        swept: the option whose values its rows are, if it is a sweep.
+        selection: whether its report also shows what rules of selection would have cost; one setting per method.
     """
 
     name: str
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[RecipeRow, ...]
     baseline: str = "Source-only"
     swept: str = ""
     selection: bool = False
 
 
-def _of_table(number: int) -> tuple[Row, ...]:
+def _of_table(number: int) -> tuple[RecipeRow, ...]:
     rows = []
     for row in PAPER_ROWS:
         if row.table == number:
             stream = "" if row.stream == "fused" else f", {row.stream} stream"
             variant = f", {row.variant}" if row.variant else ""
             title = f"{METHODS[row.method].title}{variant}{stream}"
-            rows.append(Row(title, row.method, tuple(VARIANTS[row.variant].items()), row.stream, row))
+            rows.append(RecipeRow(title, row.method, tuple(VARIANTS[row.variant].items()), row.stream, row))
     return tuple(rows)
 
 
-def _sweep(name: str, values: Iterable[float], changes: Mapping[str, float]) -> tuple[Row, ...]:
+def _sweep(name: str, values: Iterable[float], changes: Mapping[str, float]) -> tuple[RecipeRow, ...]:
     """Source-only, then MM-SADA at each value; `changes`: field -> what the value is multiplied with."""
-    rows = [Row("Source-only", "source_only")]
+    rows = [RecipeRow("Source-only", "source_only")]
     for value in values:
         overrides = tuple((key, factor * value) for key, factor in changes.items())
-        rows.append(Row(f"MM-SADA, {name} = {value:g}", "mmsada", overrides, value=value))
+        rows.append(RecipeRow(f"MM-SADA, {name} = {value:g}", "mmsada", overrides, value=value))
     return tuple(rows)
 
 
@@ -102,9 +102,8 @@ def _sweep(name: str, values: Iterable[float], changes: Mapping[str, float]) -> 
 _OF_LAMBDA_D = {"reversal_coefficient": 0.2}
 _OF_LAMBDA_C = {"pretrain.weights.correspondence": 1.0, "adapt.weights.correspondence": 0.2}
 
-
-_CURVES = (Row("Source-only", "source_only"), Row("MM-SADA", "mmsada"))
-_SPACES = (_CURVES[0], Row("Self-supervised only", "self_supervised_only"), _CURVES[1])
+_CURVES = (RecipeRow("Source-only", "source_only"), RecipeRow("MM-SADA", "mmsada"))
+_SPACES = (_CURVES[0], RecipeRow("Self-supervised only", "self_supervised_only"), _CURVES[1])
 
 RECIPES: dict[str, Recipe] = {
     "table1": Recipe("table1", "Table 1: MM-SADA and the baselines", _of_table(1), selection=True),
@@ -119,7 +118,7 @@ RECIPES: dict[str, Recipe] = {
     "ablations": Recipe(
         "ablations",
         "Where paper and released code differ",
-        tuple(Row(title, method, tuple(changes.items())) for title, (method, changes) in ABLATIONS.items()),
+        tuple(RecipeRow(title, method, tuple(changes.items())) for title, (method, changes) in ABLATIONS.items()),
         baseline="MM-SADA",
     ),
 }
@@ -133,7 +132,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 def row_configs(
-    row: Row,
+    row: RecipeRow,
     *,
     data: str,
     preset: str,
@@ -141,24 +140,15 @@ def row_configs(
     seeds: Iterable[int],
     overrides: Mapping[str, Any] | None = None,
 ) -> list[ExperimentConfig]:
-    """Configurations of one line: every ordered pair of domains with every seed (supervised target: every domain).
+    """Configurations of one row, on every ordered pair of domains with every seed.
 
     Args:
-        row: the line; what it changes wins over `overrides`.
+        row: of a recipe; what it changes wins over `overrides`.
         data: data specification.
         preset: key of `PRESETS`.
         domains: names.
         seeds: seeds.
-        overrides: for all lines.
+        overrides: for all rows.
     """
-    supervised = row.method == "supervised_target"
-    pairs = [(None, domain) for domain in domains] if supervised else list(permutations(domains, 2))
     changes = {**(overrides or {}), **dict(row.overrides)}
-    shared: dict[str, Any] = {"method": row.method, "data": data, "overrides": changes}
-    return [build_config(preset, source=s, target=t, seed=seed, **shared) for seed in seeds for s, t in pairs]
-
-
-def recipe_configs(recipe: Recipe, **grid: Any) -> list[ExperimentConfig]:
-    """Every run a recipe needs, each once; arguments as for `row_configs`."""
-    found = {config.digest: config for row in recipe.rows for config in row_configs(row, **grid)}
-    return sorted(found.values(), key=lambda config: config.seed)
+    return build_grid(domains, methods=[row.method], seeds=seeds, data=data, preset=preset, overrides=changes)

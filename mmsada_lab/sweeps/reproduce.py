@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mmsada_lab.config import METHODS
 from mmsada_lab.errors import UserError
-from mmsada_lab.files import write_atomic
+from mmsada_lab.facts import METHODS
+from mmsada_lab.files import write_whole
 from mmsada_lab.runs import load_runs, read_arrays
-from mmsada_lab.sweeps.batch import Failure, run_grid
-from mmsada_lab.sweeps.recipes import Recipe, Row, recipe_configs, row_configs
+from mmsada_lab.sweeps.batch import run_grid
+from mmsada_lab.sweeps.grid import unique_configs
+from mmsada_lab.sweeps.jobs import Failure
+from mmsada_lab.sweeps.recipes import Recipe, RecipeRow, row_configs
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from mmsada_lab.analysis.report import Line
+    from mmsada_lab.analysis.report import ReportLine
     from mmsada_lab.clips.segments import MultiDomainData
 
 
@@ -59,83 +61,76 @@ def reproduce(
     from mmsada_lab.datasets.open import load_data
 
     opened = load_data(data)
-    grid: dict[str, Any] = {
-        "data": data,
-        "preset": preset,
-        "domains": list(opened.domains),
-        "seeds": seeds,
-        "overrides": overrides,
-    }
-    configs = recipe_configs(recipe, **grid)
+    grid: dict[str, Any] = {"data": data, "preset": preset, "domains": list(opened.domains), "overrides": overrides}
+    rows = [(row, row_configs(row, seeds=seeds, **grid)) for row in recipe.rows]
+    configs = unique_configs(config for _, configs in rows for config in configs)
     failures: list[Failure] = []
     if train and configs:
+        configs = sorted(configs, key=lambda config: config.seed)
         failures = run_grid(configs, runs_dir, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
-    lines = [(row, frozenset(c.digest for c in row_configs(row, **grid))) for row in recipe.rows]
-    return _write(recipe, lines, opened, runs_dir=runs_dir, out=out), failures
+    digests = [(row, frozenset(config.digest for config in configs)) for row, configs in rows]
+    return _write(recipe, digests, opened, runs_dir=runs_dir, out=out), failures
 
 
-def _write(
-    recipe: Recipe, lines: Sequence[tuple[Row, frozenset[str]]], data: MultiDomainData, *, runs_dir: Path, out: Path
-) -> list[Path]:
-    from mmsada_lab.analysis.report import circumstances, laid_out, markdown, page, report_table
+_Rows = Sequence[tuple[RecipeRow, frozenset[str]]]
+"""Each row of a recipe with the digests of its runs."""
 
-    if not lines:
+
+def _write(recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path, out: Path) -> list[Path]:
+    from mmsada_lab.analysis.report import describe_runs, format_report, render_html, render_markdown, report_table
+
+    if not rows:
         figures, notes = [_class_figure(data)], [f"training segments of {data.name} per class and domain"]
-        return [_save(out / f"{recipe.name}.html", page(recipe.title, {}, figures, notes))]
+        return [_save(out / f"{recipe.name}.html", render_html(recipe.title, {}, figures, notes))]
     runs = load_runs(runs_dir)
-    wanted = frozenset().union(*(digests for _, digests in lines))
-    runs = runs[runs["digest"].isin(wanted)]
+    runs = runs[runs["digest"].isin(frozenset().union(*(digests for _, digests in rows)))]
     if runs.empty:
         raise UserError(f"none of the runs of {recipe.name} in {runs_dir} is finished")
-    table = report_table(runs, [_line(row, digests) for row, digests in lines], baseline=recipe.baseline)
-    tables, notes = {"": laid_out(table, baseline=recipe.baseline)}, circumstances(runs)
+    table = report_table(runs, [_line(row, digests) for row, digests in rows], baseline=recipe.baseline)
+    tables, notes = {"": format_report(table, baseline=recipe.baseline)}, describe_runs(runs)
     if recipe.selection:
         tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
-    figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, lines)
+    figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, rows)
     files = {
         "csv": table.to_csv(index=False, float_format="%.4f"),
-        "md": markdown(recipe.title, tables, notes),
-        "html": page(recipe.title, tables, figures, notes),
+        "md": render_markdown(recipe.title, tables, notes),
+        "html": render_html(recipe.title, tables, figures, notes),
     }
     return [_save(out / f"{recipe.name}.{suffix}", text) for suffix, text in files.items()]
 
 
-def _selection(runs: pd.DataFrame) -> pd.DataFrame:
-    """Rules by method, but for supervised target: what it is trained on has the labels the rules do without."""
-    from mmsada_lab.analysis.selection import selection_lines, selection_summary, selection_table
-
-    judged = runs[runs["method"] != "supervised_target"]
-    ordered = judged.sort_values("method", key=lambda names: names.map(list(METHODS).index), kind="stable")
-    return selection_lines(selection_summary(selection_table(ordered)))
-
-
-def _line(row: Row, digests: frozenset[str]) -> Line:
-    from mmsada_lab.analysis.report import Line
-    from mmsada_lab.analysis.tables import MEAN
-
-    if row.paper is None:
-        return Line(row.title, digests, row.stream)
-    printed = {str(cell.pair): cell.top1 for cell in row.paper.cells}
-    return Line(row.title, digests, row.stream, {**printed, MEAN: row.paper.printed_mean})
-
-
 def _save(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, lambda file: file.write(text.encode()))
+    write_whole(path, text.encode())
     return path
 
 
-_Lines = Sequence[tuple[Row, frozenset[str]]]
+def _selection(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rules by method; a method that is trained on the target's labels has no need of them."""
+    from mmsada_lab.analysis.selection import format_selection, selection_summary, selection_table
+
+    adapted = runs[[METHODS[method].needs_source for method in runs["method"]]]
+    ordered = adapted.sort_values("method", key=lambda names: names.map(list(METHODS).index), kind="stable")
+    return format_selection(selection_summary(selection_table(ordered)))
 
 
-def _no_figure(runs: pd.DataFrame, lines: _Lines) -> list[go.Figure]:
+def _line(row: RecipeRow, digests: frozenset[str]) -> ReportLine:
+    from mmsada_lab.analysis.report import ReportLine
+    from mmsada_lab.analysis.tables import MEAN
+
+    if row.paper is None:
+        return ReportLine(row.title, digests, row.stream)
+    printed = {str(cell.pair): cell.top1 for cell in row.paper.cells}
+    return ReportLine(row.title, digests, row.stream, {**printed, MEAN: row.paper.printed_mean})
+
+
+def _no_figure(runs: pd.DataFrame, rows: _Rows) -> list[go.Figure]:
     return []
 
 
-def _curves(runs: pd.DataFrame, lines: _Lines) -> list[go.Figure]:
+def _curves(runs: pd.DataFrame, rows: _Rows) -> list[go.Figure]:
     from mmsada_lab.analysis.paper_figures import draw_target_curves, target_curves
 
-    titles = {digest: row.title for row, digests in lines for digest in digests}
+    titles = {digest: row.title for row, digests in rows for digest in digests}
     return [draw_target_curves(target_curves(runs, titles))]
 
 
@@ -150,12 +145,12 @@ def _sweep(recipe: Recipe, table: pd.DataFrame) -> list[go.Figure]:
     return [draw_sweep(sweep_means(table, values), name=recipe.swept, baseline=shown, title=title)]
 
 
-def _spaces(runs: pd.DataFrame, lines: _Lines) -> list[go.Figure]:
-    """Embeddings of every line's first run, streams side by side."""
+def _spaces(runs: pd.DataFrame, rows: _Rows) -> list[go.Figure]:
+    """Embeddings of every row's first run, streams side by side."""
     from mmsada_lab.analysis.embedding import draw_embedding, joint_embedding
 
     figures = []
-    for row, digests in lines:
+    for row, digests in rows:
         chosen = runs[runs["digest"].isin(digests)].sort_values(["seed", "target", "source"])
         if len(chosen):
             run = chosen.iloc[0]

@@ -1,1 +1,1 @@
-"""Domain gaps: measures with null distributions, and their figures."""
+"""Gaps between domains in feature space. Open `table` first; `measures` are distances, `scopes` what they compare."""

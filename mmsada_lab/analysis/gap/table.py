@@ -1,10 +1,10 @@
-"""How far apart two domains lie in feature space: measures with a permutation null and an interval.
+"""How far apart two domains lie in feature space: measures with a permutation null and an interval. Start here.
 
 Three things to know when reading the numbers:
 
 - Fréchet and CORAL read above the truth on a finite sample, the A-distance beside it, the more so the fewer the
-  segments and the wider the features; the MMD here is unbiased. `null` says what a measure reads, on the same
-  segments, where membership of a domain means nothing; `corrected` is the value less its bias.
+  segments and the wider the features; the MMD here is unbiased. `null` is what a measure reads on the same segments
+  where membership of a domain means nothing; `corrected` is the value less its bias.
 - A bootstrap with replacement adds that bias a second time (a segment drawn twice is at distance 0 from itself), so
   that its percentile intervals can miss the truth always. Intervals here are from half-samples drawn without
   replacement, which vary about the value as the value varies about the truth and carry twice its bias, reflected about
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from mmsada_lab.analysis.gap.measures import MEASURES, OF_COVARIANCES, Sides, Values
-from mmsada_lab.analysis.gap.scopes import SIDES, Draws, Scope, all_segments, draw_rows, side_counts, within_classes
+from mmsada_lab.analysis.gap.scopes import SIDES, Block, Rows, Scope, assign, sample_rows, side_counts, split_by_class
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.runs import read_arrays
 
@@ -69,67 +69,39 @@ def gap_table(
         n_target (segments used), classes (0 where not conditional), note. Numbers are missing where no class has
         enough segments, intervals where Fréchet or CORAL would need more; `note` says why.
 
-    Raises:
-        UserError: for an unknown measure, sides of fewer than `at_least` segments, or features that measure nothing.
+    Example:
+        >>> features, sides = np.arange(40.0).reshape(20, 2), np.repeat(["source", "target"], 10)
+        >>> table = gap_table({"rgb": features}, sides, measures=["a_distance"], permutations=19)
+        >>> table[["value", "p"]].iloc[0].tolist()
+        [2.0, 0.05]
     """
     _check_options(measures, at_least=at_least, at_most=at_most, draws=min(permutations, resamples))
     _check_features(features, sides, labels)
     signs = np.array([SIDES[str(side)] for side in sides], dtype=np.int8)
     _require_enough(signs, at_least)
-    draws = Draws(permutations, resamples, np.random.default_rng(seed))
-    rows, note = draw_rows(signs, at_most, draws.rng)
-    scopes = [all_segments(rows, signs, draws=draws, note=note)]
+    rng = np.random.default_rng(seed)
+    rows, note = sample_rows(signs, at_most, rng)
+
+    def block(members: Rows) -> Block:
+        return Block(members, assign(signs[members], permutations=permutations, resamples=resamples, rng=rng))
+
+    scopes = [Scope(False, [block(rows)], note)]
     if labels is not None:
-        scopes.append(within_classes(rows, signs, labels=labels, at_least=at_least, draws=draws, note=note))
+        classes, left_out = split_by_class(rows, signs, labels=labels, at_least=at_least)
+        scopes.append(Scope(True, [block(members) for members in classes], "; ".join(filter(None, [note, left_out]))))
     jobs = [(modality, measure, scope) for modality in features for measure in measures for scope in scopes]
-    found = []
+    table = []
     for modality, measure, scope in tqdm(jobs, desc="gap", unit="measure", delay=2, leave=False):
-        numbers = _numbers(features[modality], measure, scope, permutations=permutations)
-        found.append({"modality": modality, "measure": measure, "conditional": scope.conditional, **numbers})
-    return pd.DataFrame(found)
+        numbers = _measure(features[modality], measure, scope, permutations=permutations)
+        table.append({"modality": modality, "measure": measure, "conditional": scope.conditional, **numbers})
+    return pd.DataFrame(table)
 
 
-def run_gap(
-    path: Path,
-    *,
-    labels: NDArray[Any] | None = None,
-    measures: Sequence[str] = tuple(MEASURES),
-    permutations: int = 200,
-    resamples: int = 200,
-    at_least: int = 10,
-    at_most: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """`gap_table` of a finished run: its final features of the source's and the target's test segments.
-
-    Args:
-        path: the run's folder.
-        labels: `(N,)` classes in the order of ``features.npz``; None: the true ones, for analysis alone.
-        measures: as of `gap_table`, and so are all that follow.
-        permutations: of the null.
-        resamples: half-samples behind the interval.
-        at_least: segments that a side must have, and a class on each side.
-        at_most: segments used of each side.
-        seed: of all draws.
-
-    Raises:
-        UserError: if the run left no features, and as `gap_table`.
-    """
-    file = Path(path) / "features.npz"
-    if not file.is_file():
-        raise UserError(f"{path} holds no features.npz; name the folder of a finished run (seed...)")
-    arrays = read_arrays(file)
-    return gap_table(
-        {name.removeprefix("f_"): values for name, values in arrays.items() if name.startswith("f_")},
-        arrays["side"],
-        arrays["label"] if labels is None else labels,
-        measures=measures,
-        permutations=permutations,
-        resamples=resamples,
-        at_least=at_least,
-        at_most=at_most,
-        seed=seed,
-    )
+def run_features(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[Any], NDArray[Any]]:
+    """Features by modality, sides and true labels of a finished run's test segments, as `gap_table` takes them."""
+    arrays = read_arrays(Path(path) / "features.npz")
+    features = {name.removeprefix("f_"): values for name, values in arrays.items() if name.startswith("f_")}
+    return features, arrays["side"], arrays["label"]
 
 
 def _check_options(measures: Sequence[str], *, at_least: int, at_most: int, draws: int) -> None:
@@ -162,36 +134,37 @@ def _check_features(features: Mapping[str, NDArray[Any]], sides: NDArray[Any], l
 def _require_enough(signs: Sides, at_least: int) -> None:
     counts = side_counts(signs)
     if min(counts.values()) < at_least:
-        found = " and ".join(f"{count} {side}" for side, count in counts.items())
-        raise UserError(f"{found} segments are too few to measure a gap; give {at_least} of each, or lower at_least")
+        sizes = " and ".join(f"{count} {side}" for side, count in counts.items())
+        raise UserError(f"{sizes} segments are too few to measure a gap; give {at_least} of each, or lower at_least")
 
 
-def _numbers(values: NDArray[Any], measure: str, scope: Scope, *, permutations: int) -> dict[str, Any]:
-    found = _mean_over_blocks(values, measure, scope)
-    value, null, halves = float(found[0]), found[1 : 1 + permutations], found[1 + permutations :]
-    notes, wanted = [scope.note], 2 * values.shape[1]
-    if measure in OF_COVARIANCES and len(halves) and scope.fewest < wanted:
+def _measure(values: NDArray[Any], measure: str, scope: Scope, *, permutations: int) -> dict[str, Any]:
+    measured = _mean_over_blocks(values, measure, scope.blocks)
+    value, null, halves = float(measured[0]), measured[1 : 1 + permutations], measured[1 + permutations :]
+    notes, wanted, sizes = [scope.note], 2 * values.shape[1], scope.sizes()
+    fewest = min((min(size.values()) for size in sizes), default=0)
+    if measure in OF_COVARIANCES and len(halves) and fewest < wanted:
         halves = halves[:0]
-        notes.append(f"no interval: {values.shape[1]} features want {wanted} segments a side, found {scope.fewest}")
+        notes.append(f"no interval: {values.shape[1]} features want {wanted} segments a side, found {fewest}")
     return {
         "value": value,
         **_against_null(value, null),
         **_interval(value, halves),
-        **{f"n_{side}": count for side, count in scope.counts.items()},
+        **{f"n_{side}": sum(size[side] for size in sizes) for side in SIDES},
         "classes": len(scope.blocks) if scope.conditional else 0,
         "note": "; ".join(filter(None, notes)),
     }
 
 
-def _mean_over_blocks(values: NDArray[Any], measure: str, scope: Scope) -> Values:
+def _mean_over_blocks(values: NDArray[Any], measure: str, blocks: Sequence[Block]) -> Values:
     """The measure of every assignment, `(1 + permutations + resamples,)`; one missing value without a block."""
-    if not scope.blocks:
+    if not blocks:
         return np.array([np.nan])
-    found = []
-    for block in scope.blocks:
-        part = values[block.rows].astype(np.float64)
-        found.append(MEASURES[measure](part - part.mean(axis=0), block.assignments))
-    mean: Values = np.mean(found, axis=0)
+    by_block = []
+    for rows, assignments in blocks:
+        of_block = values[rows].astype(np.float64)
+        by_block.append(MEASURES[measure](of_block - of_block.mean(axis=0), assignments))
+    mean: Values = np.mean(by_block, axis=0)
     return mean
 
 

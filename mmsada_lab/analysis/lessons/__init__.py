@@ -1,1 +1,1 @@
-"""Figures of single notebooks."""
+"""Figures of single notebooks, a module each, independent of one another; `mmsada_lab.analysis.figures` lists them."""

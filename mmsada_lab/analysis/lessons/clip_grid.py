@@ -1,8 +1,8 @@
-"""Clips to look at side by side: the data first, a grid of pictures in time, then the grid as one PNG that plays.
+"""Clips to look at side by side: the data first, a grid of frames in time, then the grid as one PNG that plays.
 
 An animated PNG is shown wherever a PNG is (browsers, notebooks, exported pages) and needs no script.
 
-Legend: `T` pictures, `H` and `W` their height and width.
+Legend: `T` frames, `H` and `W` their height and width.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ from PIL import Image, ImageDraw, ImageFont
 from mmsada_lab.analysis import style
 from mmsada_lab.errors import UserError
 
-Clip = NDArray[np.uint8]
-"""Pictures in time, `(T, H, W, 3)`, 8 bits a channel."""
+Frames = NDArray[np.uint8]
+"""A clip, `(T, H, W, 3)`, 8 bits a channel."""
 
 _CAPTION = 18  # pixels above every clip
 _GAP = 8
-_WHITE = 255
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image, or several that play; a notebook shows it.
+class AnimatedPng:
+    """A PNG of one frame, or of several that play; a notebook shows it.
 
     Attributes:
         png: the file.
         size: width and height, pixels.
-        frames: how many pictures play.
+        frames: how many frames play.
     """
 
     png: bytes
@@ -45,92 +44,92 @@ class Picture:
 
     def __repr__(self) -> str:
         """Size and length, not the pixels."""
-        return f"Picture of {self.size[0]} x {self.size[1]} pixels, {self.frames} frame{'s' * (self.frames != 1)}"
+        return f"PNG of {self.size[0]} x {self.size[1]} pixels, {self.frames} frame{'s' * (self.frames != 1)}"
 
 
 def clip_grid(
-    rows: Mapping[str, Mapping[str, Clip]],
+    rows: Mapping[str, Mapping[str, Frames]],
     *,
     height: int = 108,
     colours: Sequence[str] = (style.SOURCE, style.TARGET),
-) -> Clip:
-    """Lay clips out in a grid, each below its caption.
+) -> Frames:
+    """Arrange clips in a grid, each below its caption.
 
     Args:
         rows: title of a row -> title of a clip -> the clip, in order. Clips may differ in length and size: a short one
-            stays on its last picture, all are brought to one height.
-        height: of every clip, pixels; small pictures grow by whole factors up to it, large ones shrink to it.
+            stays on its last frame, all are brought to one height.
+        height: of every clip, pixels; small frames grow by whole factors up to it, large ones shrink to it.
         colours: of the captions, row by row, over again if there are more rows: the source's, then the target's.
 
     Returns:
         `(T, H, W, 3)`, as long as the longest clip.
 
-    Raises:
-        UserError: no clip, or one that is not `(T, H, W, 3)` in 8 bits or holds no picture.
+    Example:
+        >>> clip = np.zeros((4, 36, 48, 3), dtype=np.uint8)
+        >>> clip_grid({"source D1": {"rgb": clip, "flow": clip}}).shape
+        (4, 126, 296, 3)
     """
     if not any(rows.values()):
         raise UserError("no clip to show; give at least one")
-    longest = max(len(_checked(name, clip)) for row in rows.values() for name, clip in row.items())
-    drawn = []
+    cells, top, width = [], 0, 0
     for number, (title, row) in enumerate(rows.items()):
-        colour = colours[number % len(colours)]
-        drawn.append([_captioned(_fitted(c, height), f"{title}, {name}", colour, longest) for name, c in row.items()])
-    lines = [_beside(cells, axis=2) for cells in drawn if cells]
-    return _beside(lines, axis=1)
+        left, bottom = 0, top
+        for name, clip in row.items():
+            frames = _resize(_checked(name, clip), height)
+            caption = _caption(f"{title}, {name}", colours[number % len(colours)], width=frames.shape[2])
+            cells.append((left, top, caption, frames))
+            left += frames.shape[2] + _GAP
+            bottom = max(bottom, top + _CAPTION + frames.shape[1] + _GAP)
+        top, width = bottom, max(width, left)
+    longest = max(len(frames) for *_, frames in cells)
+    grid = np.full((longest, top - _GAP, width - _GAP, 3), 255, dtype=np.uint8)
+    for x, y, caption, frames in cells:
+        cell = grid[:, y : y + _CAPTION + frames.shape[1], x : x + frames.shape[2]]
+        cell[:, :_CAPTION] = caption
+        cell[:, _CAPTION:] = frames[np.minimum(np.arange(longest), len(frames) - 1)]  # the last frame stays
+    return grid
 
 
-def to_picture(grid: Clip, *, milliseconds: int = 60) -> Picture:
-    """A grid `(T, H, W, 3)` as one file: a single picture as it is; more play for ever, in 256 colours of their own.
+def to_animated_png(grid: Frames, *, milliseconds: int = 60) -> AnimatedPng:
+    """A grid `(T, H, W, 3)` as one file: a single frame as it is; more play for ever, in 256 colours of their own.
 
     Args:
         grid: from `clip_grid`, or any clip.
-        milliseconds: how long each picture stays.
+        milliseconds: how long each frame stays.
+
+    Example:
+        >>> to_animated_png(np.zeros((4, 36, 48, 3), dtype=np.uint8))
+        PNG of 48 x 36 pixels, 4 frames
     """
-    pictures = [Image.fromarray(picture) for picture in _checked("grid", grid)]
-    coded = io.BytesIO()
-    if len(pictures) == 1:
-        pictures[0].save(coded, format="PNG")
+    images = [Image.fromarray(frame) for frame in _checked("grid", grid)]
+    file = io.BytesIO()
+    if len(images) == 1:
+        images[0].save(file, format="PNG")
     else:
         colours = Image.fromarray(np.concatenate(list(grid))).quantize(dither=Image.Dither.NONE)
-        first, *rest = (picture.quantize(palette=colours, dither=Image.Dither.NONE) for picture in pictures)
-        first.save(coded, format="PNG", save_all=True, append_images=rest, duration=milliseconds, loop=0)
-    return Picture(coded.getvalue(), pictures[0].size, len(pictures))
+        first, *rest = (image.quantize(palette=colours, dither=Image.Dither.NONE) for image in images)
+        first.save(file, format="PNG", save_all=True, append_images=rest, duration=milliseconds, loop=0)
+    return AnimatedPng(file.getvalue(), images[0].size, len(images))
 
 
-def _checked(name: str, clip: Clip) -> Clip:
+def _checked(name: str, clip: Frames) -> Frames:
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or 0 in clip.shape:
         raise UserError(
-            f"clip {name!r} is {clip.dtype} of shape {clip.shape}; give (T, H, W, 3) in 8 bits, one picture or more"
+            f"clip {name!r} is {clip.dtype} of shape {clip.shape}; give (T, H, W, 3) in 8 bits, one frame or more"
         )
     return clip
 
 
-def _fitted(clip: Clip, height: int) -> Clip:
+def _resize(clip: Frames, height: int) -> Frames:
     """A clip at a height: grown by a whole factor, so that its pixels can be seen, or shrunk."""
     factor = height // clip.shape[1]
     if factor >= 1:
         return clip.repeat(factor, axis=1).repeat(factor, axis=2)
     size = (max(1, round(clip.shape[2] * height / clip.shape[1])), height)
-    return np.stack([np.asarray(Image.fromarray(picture).resize(size)) for picture in clip])
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size)) for frame in clip])
 
 
-def _captioned(clip: Clip, caption: str, colour: str, length: int) -> Clip:
-    """A clip of a length below a line of text."""
-    width = clip.shape[2]
+def _caption(text: str, colour: str, *, width: int) -> NDArray[np.uint8]:
     line = Image.new("RGB", (width, _CAPTION), "white")
-    ImageDraw.Draw(line).text((0, 2), caption, fill=colour, font=ImageFont.load_default(size=12))
-    lasting = np.concatenate([clip, np.repeat(clip[-1:], length - len(clip), axis=0)])
-    return np.concatenate([np.broadcast_to(np.asarray(line), (length, _CAPTION, width, 3)), lasting], axis=1)
-
-
-def _beside(parts: Sequence[Clip], *, axis: int) -> Clip:
-    """Parts one after another along an axis, with white between them and where one is smaller."""
-    other = 3 - axis
-    largest = max(part.shape[other] for part in parts)
-    padded = []
-    for number, part in enumerate(parts):
-        pads = [(0, 0)] * 4
-        pads[other] = (0, largest - part.shape[other])
-        pads[axis] = (0, _GAP if number < len(parts) - 1 else 0)
-        padded.append(np.pad(part, pads, constant_values=_WHITE))
-    return np.concatenate(padded, axis=axis)
+    ImageDraw.Draw(line).text((0, 2), text, fill=colour, font=ImageFont.load_default(size=12))
+    return np.asarray(line)

@@ -13,13 +13,10 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.results import plain
+from mmsada_lab.analysis.style import xy
 from mmsada_lab.errors import UserError
 
-_DECIMALS = 3
-
-_SHARES = {"low": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "high": 0.95}
-"""Quantiles of the observed distances that a box shows."""
+_QUANTILES = {"low": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "high": 0.95}
 
 
 def kernel_curves(bandwidths: Sequence[float], *, distances: Sequence[float]) -> pd.DataFrame:
@@ -33,16 +30,17 @@ def kernel_curves(bandwidths: Sequence[float], *, distances: Sequence[float]) ->
         Columns bandwidth, distance, value, pull: ``-d value / d log(distance) = 2 d^2 / g exp(-d^2 / g)``, greatest,
         2 / e, at ``d = sqrt(g)``: how much the kernel changes when the distance does by a given share.
 
-    Raises:
-        UserError: a bandwidth or distance is missing, not finite or not above 0.
+    Example:
+        >>> kernel_curves([4.0], distances=[2.0])[["value", "pull"]].iloc[0].tolist()  # 1 / e, 2 / e
+        [0.3679, 0.7358]
     """
     g, d = (np.asarray(values, dtype=float) for values in (bandwidths, distances))
     for name, values in (("bandwidth", g), ("distance", d)):
         if not len(values) or not (np.isfinite(values) & (values > 0)).all():
             raise UserError(f"every {name} is a number above 0, and there is at least one; found {values.tolist()}")
     ratio = (d[None] ** 2 / g[:, None]).ravel()
-    found = pd.DataFrame({"bandwidth": np.repeat(g, len(d)), "distance": np.tile(d, len(g))})
-    return found.assign(value=np.exp(-ratio), pull=2 * ratio * np.exp(-ratio)).round(4)
+    curves = pd.DataFrame({"bandwidth": np.repeat(g, len(d)), "distance": np.tile(d, len(g))})
+    return curves.assign(value=np.exp(-ratio), pull=2 * ratio * np.exp(-ratio)).round(4)
 
 
 def observed_distances(features: Mapping[str, NDArray[Any]], *, at_most: int = 300, seed: int = 0) -> pd.DataFrame:
@@ -55,32 +53,43 @@ def observed_distances(features: Mapping[str, NDArray[Any]], *, at_most: int = 3
 
     Returns:
         Columns modality, low, q25, median, q75, high (quantiles 5, 25, 50, 75 and 95 %).
+
+    Example:
+        >>> features = {"f_rgb": np.array([[0.0, 0.0], [3.0, 4.0]]), "side": np.array(["source", "target"])}
+        >>> observed_distances(features)["median"].tolist()
+        [5.0]
     """
+    from sklearn.metrics import pairwise_distances
+
     rng, rows = np.random.default_rng(seed), []
     drawn = [rng.permutation(np.flatnonzero(features["side"] == side))[:at_most] for side in style.DOMAIN_COLOURS]
     for name in (name for name in features if name.startswith("f_")):
         source, target = (features[name][row].astype(float) for row in drawn)
-        found = np.linalg.norm(source[:, None] - target[None], axis=2)
-        if not found.size or not np.isfinite(found).all():
+        if not len(source) * len(target) or not np.isfinite(np.concatenate([source, target])).all():
             raise UserError(f"features of {name[2:]} give no finite distance; the run behind them diverged or is empty")
-        quantiles = np.quantile(found, list(_SHARES.values())).round(_DECIMALS)
-        rows.append({"modality": name.removeprefix("f_"), **dict(zip(_SHARES, quantiles, strict=True))})
+        quantiles = np.quantile(pairwise_distances(source, target), list(_QUANTILES.values())).round(3)
+        rows.append({"modality": name.removeprefix("f_"), **dict(zip(_QUANTILES, quantiles, strict=True))})
     return pd.DataFrame(rows)
 
 
 def draw_kernels(
     curves: pd.DataFrame, *, observed: pd.DataFrame | None = None, title: str = "Gaussian kernels over distance"
 ) -> go.Figure:
-    """Draw `kernel_curves`: values above, pulls below; and the distances that were observed as boxes under both."""
+    """Draw `kernel_curves`: values above, pulls below; and the distances that were observed as boxes under both.
+
+    Example:
+        >>> [trace.name for trace in draw_kernels(kernel_curves([4.0], distances=[1.0, 2.0])).data]
+        ['g = 4', 'g = 4']
+    """
     heights = [0.4, 0.4, 0.2] if observed is not None else [0.5, 0.5]
     figure = make_subplots(len(heights), 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=heights)
     bandwidths = sorted(curves["bandwidth"].unique())
-    shades = sample_colorscale([[0.0, "#9ECAE1"], [1.0, "#08306B"]], np.linspace(0, 1, len(bandwidths)).tolist())
+    shades = sample_colorscale(style.KERNEL_SCALE, np.linspace(0, 1, len(bandwidths)).tolist())
     for g, shade in zip(bandwidths, shades, strict=True):
-        one, line = curves[curves["bandwidth"] == g], {"color": shade, "width": 2}
+        curve, line = curves[curves["bandwidth"] == g], {"color": shade, "width": 2}
         for row, column in enumerate(("value", "pull"), start=1):
-            shown = {"name": f"g = {g:.3g}", "legendgroup": str(g), "showlegend": row == 1, "mode": "lines"}
-            figure.add_scatter(x=plain(one["distance"]), y=plain(one[column]), line=line, **shown, row=row, col=1)
+            entry = {"name": f"g = {g:.3g}", "legendgroup": str(g), "showlegend": row == 1, "mode": "lines"}
+            figure.add_scatter(**xy(curve, "distance", column), line=line, **entry, row=row, col=1)
     if observed is not None:
         _add_boxes(figure, observed)
     ends = [float(np.log10(curves["distance"].agg(end))) for end in ("min", "max")]
@@ -92,10 +101,10 @@ def draw_kernels(
 
 def _add_boxes(figure: go.Figure, observed: pd.DataFrame) -> None:
     """Quartiles as the box, 5 and 95 % as its whiskers."""
-    colour = style.colours(list(observed["modality"]), style.STREAM_COLOURS)
-    for one in observed.to_dict("records"):
-        quartiles = {"lowerfence": [one["low"]], "q1": [one["q25"]], "median": [one["median"]]}
-        quartiles |= {"q3": [one["q75"]], "upperfence": [one["high"]]}
-        shown = {"name": f"{one['modality']}, source to target", "marker": {"color": colour[one["modality"]]}}
-        figure.add_box(y=[one["modality"]], **quartiles, orientation="h", **shown, row=3, col=1)
+    colours = style.colours(list(observed["modality"]))
+    for row in observed.to_dict("records"):
+        quartiles = {"lowerfence": [row["low"]], "q1": [row["q25"]], "median": [row["median"]]}
+        quartiles |= {"q3": [row["q75"]], "upperfence": [row["high"]]}
+        look = {"name": f"{row['modality']}, source to target", "marker": {"color": colours[row["modality"]]}}
+        figure.add_box(y=[row["modality"]], **quartiles, orientation="h", **look, row=3, col=1)
     figure.update_yaxes(title="observed", row=3)

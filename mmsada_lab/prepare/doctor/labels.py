@@ -1,37 +1,36 @@
-"""What can be said of segments and labels without opening a file: repeats, overlaps, classes that are missing."""
+"""What segments and labels show without opening a file: repeats, overlaps, missing classes."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
 from mmsada_lab.prepare.doctor.report import Finding
 
 SHORT = 16
-"""Clock frames below which a segment of a video is called very short."""
+"""A segment of a video is called very short if it has fewer clock frames."""
 
 OVERLAP = 0.5
-"""Intersection over union from which on two segments show the same thing."""
+"""Intersection over union above which two segments show the same thing."""
 
 _NAMED = 5
 
 
 def label_findings(data: MultiDomainData) -> Iterator[Finding]:
-    """Everything about segments and labels, domain by domain."""
+    """All findings about segments and labels, domain by domain."""
     if not data.domains:
         yield Finding("error", "nothing there", "the data set has no domains", "see its table of segments")
     yield from _repeated_uids(data)
-    classes = {name: _training_classes(domain) for name, domain in data.domains.items()}
+    trained = {name: Counter(s.label for s in d.train if s.label is not None) for name, d in data.domains.items()}
     for domain in data.domains.values():
-        yield from _empty_splits(domain)
         yield from _shared_videos(domain)
         yield from _duplicates(domain, data.classes)
         for split, segments in splits(domain).items():
             yield from _overlaps(domain, split, segments, data.classes)
-            yield from _short_segments(domain, split, segments)
-            yield from _unlabelled(domain, split, segments)
-        yield from _class_sets(domain, data.classes, classes)
+            yield from _of_split(domain, split, segments)
+        yield from _class_sets(domain, data.classes, trained)
 
 
 def splits(domain: Domain) -> dict[str, tuple[Segment, ...]]:
@@ -41,146 +40,101 @@ def splits(domain: Domain) -> dict[str, tuple[Segment, ...]]:
 
 def _repeated_uids(data: MultiDomainData) -> Iterator[Finding]:
     counts = Counter(s.uid for domain in data.domains.values() for s in (*domain.train, *domain.test))
-    for uid, count in counts.items():
-        if count > 1:
-            message = f"{count} segments have this uid"
-            yield Finding("error", "uids given more than once", message, "give each its own", segment=uid)
+    for uid in (uid for uid, count in counts.items() if count > 1):
+        message = f"{counts[uid]} segments have this uid"
+        yield Finding("error", "uids given more than once", message, "give each its own", segment=uid)
 
 
-def _empty_splits(domain: Domain) -> Iterator[Finding]:
-    for split, segments in splits(domain).items():
-        if not segments:
-            use = "trained or adapted on" if split == "train" else "tested on"
-            yield Finding(
-                "warning",
-                "domains without segments",
-                f"there are no {split} segments, so the domain cannot be {use}",
-                domain=domain.name,
-                split=split,
-            )
+def _of_split(domain: Domain, split: str, segments: Sequence[Segment]) -> Iterator[Finding]:
+    """A split that is empty, or has very short segments of videos, or segments without labels."""
+    where = {"domain": domain.name, "split": split}
+    if not segments:
+        use = "trained or adapted on" if split == "train" else "tested on"
+        message = f"there are no {split} segments, so the domain cannot be {use}"
+        yield Finding("warning", "domains without segments", message, **where)
+    is_video = any(reader.kind == "video" for reader in domain.readers.values())
+    for segment in segments:
+        length = segment.stop - segment.start + 1
+        if is_video and length < SHORT:
+            message = f"{length} frames; a window of the paper spans 32"
+            yield Finding("note", "very short segments", message, **where, segment=segment.uid)
+    if unlabelled := sum(segment.label is None for segment in segments):
+        message = f"{unlabelled} of {len(segments)} segments have no label"
+        yield Finding("note", "segments without labels", message, **where)
 
 
 def _shared_videos(domain: Domain) -> Iterator[Finding]:
-    shared = sorted({s.video for s in domain.train} & {s.video for s in domain.test})
-    if shared:
-        yield Finding(
-            "warning",
-            "training and test share videos",
-            f"segments of both come from {_listed(shared)}",
-            "split by video, or read test accuracy on this domain as optimistic",
-            domain=domain.name,
-        )
+    if shared := sorted({s.video for s in domain.train} & {s.video for s in domain.test}):
+        message = f"segments of both come from {_listed(shared)}"
+        fix = "split by video, or read test accuracy on this domain as optimistic"
+        yield Finding("warning", "training and test share videos", message, fix, domain=domain.name)
 
 
 def _duplicates(domain: Domain, classes: Sequence[str]) -> Iterator[Finding]:
-    """Segments of the same frames; within a domain, whatever the split."""
+    """Segments of the same frames within a domain, whatever the split."""
     same: dict[tuple[str, int, int], list[tuple[str, Segment]]] = defaultdict(list)
     for split, segments in splits(domain).items():
         for segment in segments:
             same[segment.video, segment.start, segment.stop].append((split, segment))
-    for (video, start, stop), found in same.items():
-        if len(found) > 1:
-            labels = sorted({s.label for _, s in found if s.label is not None})
-            conflict = len(labels) > 1
-            names = f", labelled {_listed([classes[at] for at in labels])}" if conflict else ""
-            uids = _listed([segment.uid for _, segment in found])
-            yield Finding(
-                "warning",
-                "conflicting labels of the same frames" if conflict else "duplicate segments",
-                f"segments {uids} are all frames {start} to {stop} of {video}{names}",
-                "keep the right one" if conflict else "keep one",
-                domain=domain.name,
-                split=found[0][0],
-                segment=found[0][1].uid,
-            )
+    for (video, start, stop), copies in same.items():
+        if len(copies) == 1:
+            continue
+        labels = sorted({segment.label for _, segment in copies if segment.label is not None})
+        uids = _listed([segment.uid for _, segment in copies])
+        message = f"segments {uids} are all frames {start} to {stop} of {video}"
+        where = {"domain": domain.name, "split": copies[0][0], "segment": copies[0][1].uid}
+        if len(labels) > 1:
+            message += f", labelled {_listed([classes[label] for label in labels])}"
+            yield Finding("warning", "conflicting labels of the same frames", message, "keep the right one", **where)
+        else:
+            yield Finding("warning", "duplicate segments", message, "keep one", **where)
 
 
 def _overlaps(domain: Domain, split: str, segments: Sequence[Segment], classes: Sequence[str]) -> Iterator[Finding]:
-    """One note with the number of pairs that overlap by more than half and are labelled differently."""
-    pairs = [pair for pair in _overlapping(segments) if pair[0].label != pair[1].label]
-    if pairs:
-        first, second = pairs[0]
-        names = [classes[s.label] for s in (first, second) if s.label is not None]
-        yield Finding(
-            "note",
-            "segments that overlap under different labels",
-            f"pairs that share more than half their frames: {len(pairs)}, such as {first.uid} ({names[0]}) "
-            f"and {second.uid} ({names[1]})",
-            domain=domain.name,
-            split=split,
-            segment=first.uid,
-        )
-
-
-def _overlapping(segments: Sequence[Segment]) -> Iterator[tuple[Segment, Segment]]:
-    """Pairs of labelled segments of one video that overlap by more than half, but are not the same."""
-    ordered = sorted((s for s in segments if s.label is not None), key=lambda s: (s.video, s.start, s.stop))
-    for at, first in enumerate(ordered):
-        for second in ordered[at + 1 :]:
+    """A single note with the number of pairs that overlap and are labelled differently."""
+    labelled = [(segment, segment.label) for segment in segments if segment.label is not None]
+    labelled.sort(key=lambda pair: (pair[0].video, pair[0].start, pair[0].stop))
+    examples = []
+    for at, (first, label) in enumerate(labelled):
+        for second, other_label in labelled[at + 1 :]:
             if second.video != first.video or second.start > first.stop:
                 break
-            shared = min(first.stop, second.stop) - second.start + 1
-            union = max(first.stop, second.stop) - first.start + 1
-            same = (first.start, first.stop) == (second.start, second.stop)
-            if not same and shared > OVERLAP * union:
-                yield first, second
+            if label != other_label and _mostly_overlap(first, second):
+                names = f"{first.uid} ({classes[label]}) and {second.uid} ({classes[other_label]})"
+                examples.append((first.uid, names))
+    if examples:
+        uid, names = examples[0]
+        message = f"pairs that share more than half their frames: {len(examples)}, such as {names}"
+        topic = "segments that overlap under different labels"
+        yield Finding("note", topic, message, domain=domain.name, split=split, segment=uid)
 
 
-def _short_segments(domain: Domain, split: str, segments: Sequence[Segment]) -> Iterator[Finding]:
-    if all(reader.kind != "video" for reader in domain.readers.values()):
-        return
-    for segment in segments:
-        length = segment.stop - segment.start + 1
-        if length < SHORT:
-            yield Finding(
-                "note",
-                "very short segments",
-                f"{length} frames; a window of the paper spans 32",
-                domain=domain.name,
-                split=split,
-                segment=segment.uid,
-            )
+def _mostly_overlap(first: Segment, second: Segment) -> bool:
+    """Whether two segments share most of their frames without being the same; the second starts no earlier."""
+    shared = min(first.stop, second.stop) - second.start + 1
+    union = max(first.stop, second.stop) - first.start + 1
+    return shared > OVERLAP * union and (first.start, first.stop) != (second.start, second.stop)
 
 
-def _unlabelled(domain: Domain, split: str, segments: Sequence[Segment]) -> Iterator[Finding]:
-    count = sum(segment.label is None for segment in segments)
-    if count:
-        message = f"{count} of {len(segments)} segments have no label"
-        yield Finding("note", "segments without labels", message, domain=domain.name, split=split)
-
-
-def _training_classes(domain: Domain) -> Counter[int]:
-    return Counter(segment.label for segment in domain.train if segment.label is not None)
-
-
-def _class_sets(domain: Domain, names: Sequence[str], found: Mapping[str, Counter[int]]) -> Iterator[Finding]:
-    """Classes that other domains train on and this one does not, that it has once, or only tests on."""
-    own = found[domain.name]
+def _class_sets(domain: Domain, names: Sequence[str], trained: Mapping[str, Counter[int]]) -> Iterator[Finding]:
+    """Classes that only other domains train on, that this one trains on with a single segment, or only tests on."""
+    own = trained[domain.name]
     if not own:
         return
-    elsewhere = {label for counts in found.values() for label in counts}
+    elsewhere = {label for counts in trained.values() for label in counts}
     tested = {segment.label for segment in domain.test if segment.label is not None}
-    topics = {
-        "classes missing from the training segments of a domain": (
-            sorted(elsewhere - own.keys()),
-            "other domains train on",
-            "leave them out of the others, or expect them to be mistaken",
-        ),
-        "classes with a single training segment": (
-            sorted(label for label, count in own.items() if count == 1),
-            "a single training segment shows",
-            "add segments, or leave the classes out",
-        ),
-        "test classes without training segments": (
-            sorted(tested - own.keys()),
-            "test segments, but no training segment of this domain, show",
-            "they cannot be learned from this domain: read its supervised accuracy with that in mind",
-        ),
-    }
-    for topic, (labels, what, fix) in topics.items():
-        if labels:
-            message = f"{what} {_listed([names[at] for at in labels])}"
-            yield Finding("warning", topic, message, fix, domain=domain.name)
+    warn = partial(Finding, "warning", domain=domain.name)
+    if missing := _listed([names[label] for label in sorted(elsewhere - own.keys())]):
+        topic = "classes missing from the training segments of a domain"
+        fix = "leave them out of the others, or expect them to be mistaken"
+        yield warn(topic, f"other domains train on {missing}", fix)
+    if single := _listed([names[label] for label in sorted(own) if own[label] == 1]):
+        topic, fix = "classes with a single training segment", "add segments, or leave the classes out"
+        yield warn(topic, f"a single training segment shows {single}", fix)
+    if untrained := _listed([names[label] for label in sorted(tested - own.keys())]):
+        fix = "they cannot be learned from this domain: read its supervised accuracy with that in mind"
+        message = f"test segments, but no training segment of this domain, show {untrained}"
+        yield warn("test classes without training segments", message, fix)
 
 
 def _listed(names: Sequence[str]) -> str:

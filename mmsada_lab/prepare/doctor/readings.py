@@ -1,4 +1,4 @@
-"""Readings: what the doctor learns of one segment in one modality by reading it once."""
+"""Reads a signal once and tells what was seen: extent, size, whether it is constant or cannot be read."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from mmsada_lab.clips.segments import Reader, Segment
 from mmsada_lab.clips.windows import WindowRule, centre_bounds
 from mmsada_lab.errors import UserError
 
-_CHUNK = 64
+_FRAMES_AT_ONCE = 64
 
 
-class Place(NamedTuple):
-    """Where a reading was taken."""
+class Signal(NamedTuple):
+    """One segment in one modality."""
 
     domain: str
     split: str
     modality: str
     segment: Segment
 
+    @property
+    def where(self) -> dict[str, str]:
+        """The place of a `Finding`."""
+        return {**self._asdict(), "segment": self.segment.uid}
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one segment gave in one modality.
+    """What was seen of a signal.
 
     Attributes:
-        place: whose it is.
-        kind: of the modality.
         extent: first and last clock number of the video; None if it has nothing.
-        length: number of its own samples, where its reader tells it.
-        size: height and width of its pictures.
+        length: number of samples, if the reader knows it.
+        size: height and width of the frames.
         constant: all pixels or samples are equal; a series may hold another value in each channel.
         problem: why it cannot be read; empty if it can.
     """
 
-    place: Place
+    signal: Signal
     kind: str
     extent: tuple[int, int] | None = None
     length: int | None = None
@@ -47,60 +50,51 @@ class Reading:
     constant: bool = False
     problem: str = ""
 
+    @property
+    def outside(self) -> bool:
+        """Whether segment and video have no frame in common; the segment is not read then."""
+        segment = self.signal.segment
+        return self.extent is not None and (segment.start > self.extent[1] or segment.stop < self.extent[0])
 
-def take_reading(reader: Reader, place: Place, *, fast: bool = False) -> Reading:
-    """Read a segment's frames once, or only its first and last; never raises.
 
-    All of them are the segment's own, and those around a short one which its windows take in.
-    """
-    reading = Reading(place, reader.kind)
+def read_signal(reader: Reader, signal: Signal, *, fast: bool = False) -> Reading:
+    """Read all frames of a segment and of its windows, or only its first and last; never raises."""
+    reading = Reading(signal, reader.kind)
     try:
-        reading = replace(reading, extent=reader.extent(place.segment), length=_length(reader, place.segment))
-        return reading if misses(reading) else _signal(reader, reading, fast=fast)
+        length = getattr(reader, "length", None)
+        samples = int(length(signal.segment)) if callable(length) else None
+        reading = replace(reading, extent=reader.extent(signal.segment), length=samples)
+        return reading if reading.outside else _read_frames(reader, reading, fast=fast)
     except UserError as error:
         return replace(reading, problem=str(error))
-    except Exception as error:  # whatever a reader does, the other segments are still to be looked at
+    except Exception as error:  # whatever a reader does, the other segments must still be read
         return replace(reading, problem=f"{type(error).__name__}: {error}")
 
 
-def _length(reader: Reader, segment: Segment) -> int | None:
-    length = getattr(reader, "length", None)
-    return int(length(segment)) if callable(length) else None
-
-
-def misses(reading: Reading) -> bool:
-    """Whether segment and extent have no frame in common; the segment is not read then."""
-    segment, extent = reading.place.segment, reading.extent
-    return extent is not None and (segment.start > extent[1] or segment.stop < extent[0])
-
-
-def _signal(reader: Reader, reading: Reading, *, fast: bool) -> Reading:
-    constant, first = not fast or reader.kind == "vector", None
-    for numbers in _wanted(reader, reading.place.segment, fast=fast):
-        values = reader.read(reading.place.segment, numbers)
+def _read_frames(reader: Reader, reading: Reading, *, fast: bool) -> Reading:
+    segment, first = reading.signal.segment, None
+    constant = not _too_short_to_vary(reader, reading) and not (fast and reader.kind != "vector")
+    for numbers in _clock_numbers(reader, segment, fast=fast):
+        values = reader.read(segment, numbers)
         if problem := _malformed(values, reader, len(numbers)):
             return replace(reading, problem=problem)
-        first = _first_sample(values, reader) if first is None else first
+        if first is None:  # a constant signal equals one value a channel, a vector one value
+            first = values[0, 0] if reader.kind == "vector" else values[(0,) * (values.ndim - 1)]
         constant = constant and bool((values[0] == first).all() and (values == first).all())
     size = (int(values.shape[1]), int(values.shape[2])) if reader.kind == "video" else None
-    return replace(reading, size=size, constant=constant and not _has_one_sample(reader, reading))
+    return replace(reading, size=size, constant=constant)
 
 
-def _first_sample(values: NDArray[Any], reader: Reader) -> Any:
-    """What a constant signal equals throughout: one value a channel, or for a vector one value in all."""
-    return values[0, 0] if reader.kind == "vector" else values[(0,) * (values.ndim - 1)]
+def _too_short_to_vary(reader: Reader, reading: Reading) -> bool:
+    """Whether there is only one sample, which is constant without being dead."""
+    if reader.kind == "vector":
+        return reader.channels == 1
+    segment = reading.signal.segment
+    return reader.kind == "series" and (reading.length == 1 or segment.start == segment.stop)
 
 
-def _has_one_sample(reader: Reader, reading: Reading) -> bool:
-    """Whether a signal is constant only because there is nothing to compare."""
-    segment = reading.place.segment
-    if reader.kind == "video":
-        return False
-    return reader.channels == 1 if reader.kind == "vector" else reading.length == 1 or segment.start == segment.stop
-
-
-def _wanted(reader: Reader, segment: Segment, *, fast: bool) -> Iterator[NDArray[np.int64]]:
-    """Clock numbers to read, in pieces that fit into memory."""
+def _clock_numbers(reader: Reader, segment: Segment, *, fast: bool) -> Iterator[NDArray[np.int64]]:
+    """Clock numbers to read, in chunks that fit into memory."""
     if reader.kind == "vector":
         yield np.array([segment.start], dtype=np.int64)
     elif fast:
@@ -109,20 +103,19 @@ def _wanted(reader: Reader, segment: Segment, *, fast: bool) -> Iterator[NDArray
         rule = WindowRule()
         low, high = centre_bounds(segment, rule)
         numbers = np.arange(min(segment.start, low - rule.half), max(segment.stop, high + rule.half - 1) + 1)
-        pieces = -(-len(numbers) // _CHUNK) if reader.kind == "video" else 1
-        yield from np.array_split(numbers.astype(np.int64), pieces)
+        chunks = -(-len(numbers) // _FRAMES_AT_ONCE) if reader.kind == "video" else 1
+        yield from np.array_split(numbers.astype(np.int64), chunks)
 
 
 def _malformed(values: NDArray[Any], reader: Reader, count: int) -> str:
-    """What is wrong with the shape, type or values that a reader gave."""
+    """What is wrong with the shape, type or values that a reader returned; empty if nothing."""
     video = reader.kind == "video"
-    wanted, dimensions = ("uint8", 4) if video else ("float32", 2)
-    right = values.ndim == dimensions and values.shape[0] == count and values.shape[-1] == reader.channels
-    if not right or values.dtype.name != wanted:
-        form = "(T, H, W, C)" if video else "(T, C)"
+    dtype, shape = ("uint8", "(T, H, W, C)") if video else ("float32", "(T, C)")
+    right = values.ndim == shape.count(",") + 1 and values.shape[0] == count and values.shape[-1] == reader.channels
+    if not right or values.dtype.name != dtype:
         return (
-            f"the reader gave {values.dtype} {values.shape} for {count} frames; a {reader.kind} is {wanted} {form}, "
-            f"C = {reader.channels}"
+            f"the reader returned {values.dtype} {values.shape} for {count} frames; a {reader.kind} is {dtype} "
+            f"{shape}, C = {reader.channels}"
         )
     if not video and not np.isfinite(values).all():
         return "it holds values that are not finite (NaN or infinite); repair or drop the segment"

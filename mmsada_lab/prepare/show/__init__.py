@@ -1,1 +1,1 @@
-"""`mmsada data show`: a segment with its flow and its windows."""
+"""`mmsada data show`: one segment as a page or GIF, with its flow and its windows. Start with `segment.py`."""

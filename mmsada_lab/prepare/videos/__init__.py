@@ -1,1 +1,1 @@
-"""`mmsada data import-videos`: clips of several sites become frames and optical flow."""
+"""`mmsada data import-videos`: clips of several sites become frames, flow and a table. Start with `importing.py`."""

@@ -1,16 +1,14 @@
-"""Decoding of video files: upright RGB pictures with square pixels, at a constant rate.
+"""Decodes video files to upright RGB images with square pixels, at a constant rate.
 
-Time 0 is the first picture of a file. The picture at time t is the last one that begins at or before t, so that
-a video of variable frame rate comes out in real time, with pictures repeated or passed over. Begin times are taken
-with half a tick of the file's clock to spare (0.5 ms at most), because containers round them.
+Time 0 is the first frame of a file. The image at time t is the last frame that begins at or before t, so that a video
+of variable frame rate comes out in real time, with frames repeated or skipped. Begin times have a tolerance of half a
+tick of the file's clock (0.5 ms at most), because containers round them.
 
-Colours follow the file's own tags; where it has none, FFmpeg's defaults hold (BT.601, limited range). Transparent
-parts are white.
+Colours follow the file's own tags; without tags, FFmpeg's defaults hold (BT.601, limited range).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mmsada_lab.errors import UserError
-from mmsada_lab.prepare.videos.pictures import Picture, fitted, shown_picture, shown_size
+from mmsada_lab.prepare.videos.images import Image, scaled_size, shown_size, to_rgb
+from mmsada_lab.prepare.videos.listing import parse_seconds
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -29,9 +28,10 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 LONGEST_GAP = 600
-"""Seconds a single picture may stand before its file's clock is taken to be broken."""
+"""Seconds a single frame may last; beyond that the file's clock counts as broken."""
 
 _TRUST = 0.1
+"""Relative difference from the measured frame rate up to which the one that the file states is used."""
 
 _REPAIR = "repair it, e.g. with `ffmpeg -i OLD NEW.mp4`"
 
@@ -41,68 +41,60 @@ class UnreadableVideoError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """What a file says of itself before anything is decoded.
-
-    Attributes:
-        rate: average pictures per second.
-        width: of the picture as shown, in its own pixels, upright and square.
-        height: likewise.
-    """
+class VideoInfo:
+    """Average frames per second, and the size in pixels of a video as shown: upright, in square pixels."""
 
     rate: Fraction
     width: int
     height: int
 
 
-def survey(path: Path) -> Survey:
-    """Read all packets of a video, decoding only the first picture.
-
-    The rate that the container states counts if it agrees with its packets to a tenth, otherwise theirs does.
+def inspect_video(path: Path) -> VideoInfo:
+    """Read all packets of a video, and decode only its first frame.
 
     Raises:
-        UnreadableVideoError: not a video, cut off, or a single picture.
+        UnreadableVideoError: not a video, cut off, or a single frame.
     """
     with _opened(path) as (container, stream):
-        count, begin, end = _span(container, stream)
+        count, begin, end = _packets(container, stream)
         _refuse_cut_off(container, stream, path, end)
     if count < 2:
-        raise UnreadableVideoError("it holds a single picture, and so no motion")
+        raise UnreadableVideoError("it holds a single frame, and so no motion")
     with _opened(path) as (container, stream):
         frame = next(iter(container.decode(stream)), None)
         if frame is None:
-            raise UnreadableVideoError("no picture can be decoded")
+            raise UnreadableVideoError("no frame can be decoded")
         width, height = shown_size(frame, stream.sample_aspect_ratio)
-        return Survey(_rate(stream, count, end - begin), width, height)
+        return VideoInfo(_rate(stream, count, end - begin), width, height)
 
 
-def sample_video(path: Path, rate: Fraction, *, height: int) -> Iterator[Picture]:
+def sample_video(path: Path, rate: Fraction, *, height: int) -> Iterator[Image]:
     """Decode a whole video at a constant rate.
 
     Args:
         path: any file FFmpeg can read.
-        rate: pictures per second.
-        height: of the pictures, pixels; their width follows the aspect ratio. Smaller videos are enlarged.
+        rate: images per second.
+        height: of the images; their width follows the aspect ratio. Smaller videos are enlarged.
 
     Yields:
-        `(height, W, 3)` RGB, 8 bits: the picture at 0, 1 / rate, 2 / rate, ... seconds.
+        `(height, W, 3)` RGB, 8 bits: the image at 0, 1 / rate, 2 / rate, ... seconds.
 
     Raises:
-        UnreadableVideoError: part of it cannot be decoded.
+        UnreadableVideoError: a frame cannot be decoded.
     """
     with _opened(path) as (container, stream):
         aspect = stream.sample_aspect_ratio
         tick = min(stream.time_base or Fraction(1, 1000), Fraction(1, 1000))
-        held: VideoFrame | None = None
-        for frame in hold(_timed(container, stream, rate), rate, tolerance=tick / 2):
-            if held is None:
-                size = fitted(shown_size(frame, aspect), height)
-            if frame is not held:
-                held, picture = frame, shown_picture(frame, size)
-            yield picture
+        last: VideoFrame | None = None
+        for frame in resample(_timed(container, stream, rate), rate, tolerance=tick / 2):
+            if last is None:
+                size = scaled_size(shown_size(frame, aspect), height)
+            if frame is not last:
+                last, image = frame, to_rgb(frame, size)
+            yield image
 
 
-def hold(
+def resample(
     items: Iterable[tuple[Fraction, Fraction, Item]], rate: Fraction, *, tolerance: Fraction = Fraction(0)
 ) -> Iterator[Item]:
     """Sample items that last until the next one begins.
@@ -110,10 +102,10 @@ def hold(
     Args:
         items: (begin, length, item) in seconds, by increasing begin, the first at 0. Only the last length counts.
         rate: samples per second.
-        tolerance: an item counts from this much before its begin, seconds.
+        tolerance: seconds before its begin from which an item counts.
 
     Yields:
-        At 0, 1 / rate, 2 / rate, ... the last item that has begun, as long as the last one lasts.
+        At 0, 1 / rate, 2 / rate, ... the last item that has begun, until the last one ends.
     """
     index, current, end = 0, None, Fraction(0)
     for begin, length, item in items:
@@ -128,15 +120,15 @@ def hold(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A file and its first moving-picture stream; what FFmpeg says against it becomes the reason of a refusal."""
+    """A file and its first video stream; an error of FFmpeg becomes an `UnreadableVideoError`."""
     import av
 
     try:
         if path.stat().st_size == 0:
             raise UnreadableVideoError("it is empty (0 bytes)")
-        # Playlists inside a file may point elsewhere: local files are as far as they lead.
-        limits = {"protocol_whitelist": "file"}
-        with av.open(f"file:{path}", metadata_errors="replace", container_options=limits) as container:
+        # a playlist inside a file may point elsewhere: allow local files only
+        local = {"protocol_whitelist": "file"}
+        with av.open(f"file:{path}", metadata_errors="replace", container_options=local) as container:
             cover = av.stream.Disposition.attached_pic
             stream = next((s for s in container.streams.video if not s.disposition & cover), None)
             if stream is None:
@@ -146,25 +138,26 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except av.error.FFmpegError as error:
         raise UnreadableVideoError(f"it cannot be decoded ({error.strerror}); {_REPAIR}") from error
     except OSError as error:
-        if error.filename != str(path):  # not ours: a disk that is full
+        if error.filename != str(path):  # of the caller's block, such as a full disk
             raise
         raise UnreadableVideoError(f"it cannot be opened ({error.strerror})") from error
 
 
-def _span(container: InputContainer, stream: VideoStream) -> tuple[int, Fraction, Fraction]:
+def _packets(container: InputContainer, stream: VideoStream) -> tuple[int, Fraction, Fraction]:
     """Number of packets, begin of the first and end of the last, seconds on the file's clock."""
-    count, spans = 0, list[tuple[int, int]]()
+    count, begins, ends = 0, list[int](), list[int]()
     for packet in container.demux(stream):
         if packet.size == 0:
             continue
         if packet.is_corrupt:
-            raise UnreadableVideoError(f"it is cut off or damaged after {count} pictures; copy it again, or {_REPAIR}")
+            raise UnreadableVideoError(f"it is cut off or damaged after {count} frames; copy it again, or {_REPAIR}")
         count += 1
         at = packet.dts if packet.pts is None else packet.pts
         if at is not None:
-            spans.append((at, at + (packet.duration or 0)))
+            begins.append(at)
+            ends.append(at + (packet.duration or 0))
     tick = stream.time_base or Fraction(1)
-    return count, min((s[0] for s in spans), default=0) * tick, max((s[1] for s in spans), default=0) * tick
+    return count, min(begins, default=0) * tick, max(ends, default=0) * tick
 
 
 def _refuse_cut_off(container: InputContainer, stream: VideoStream, path: Path, end: Fraction) -> None:
@@ -180,18 +173,18 @@ def _refuse_cut_off(container: InputContainer, stream: VideoStream, path: Path, 
 
 
 def _stated_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """The end of the video that its container states, seconds on its clock; None where that may be the sound's."""
+    """The end of the video that its container states, seconds on its clock; None if it may be that of the sound."""
     if stream.duration and stream.time_base:
         return ((stream.start_time or 0) + stream.duration) * stream.time_base
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", stream.metadata.get("DURATION", ""))
-    if tag:
-        return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])
+    if (tag := parse_seconds(stream.metadata.get("DURATION", ""))) is not None:
+        return tag
     if len(container.streams) == 1 and container.duration:
         return Fraction((container.start_time or 0) + container.duration, 1_000_000)
     return None
 
 
 def _rate(stream: VideoStream, count: int, seconds: Fraction) -> Fraction:
+    """The rate that the container states if it agrees with the packets, otherwise theirs."""
     stated = stream.average_rate or stream.guessed_rate
     if seconds <= 0:
         if not stated:
@@ -222,7 +215,7 @@ def _timed(
 
 
 def _stamped(frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, int | None]]:
-    """Frames with whichever stamp has gone backwards less often: of presentation, or of decoding (old AVI files)."""
+    """Frames with the time stamp that decreases less often: of presentation, or of decoding (old AVI files)."""
     faults, last = [0, 0], [-(2**63), -(2**63)]
     for frame in frames:
         for which, stamp in enumerate((frame.pts, frame.dts)):

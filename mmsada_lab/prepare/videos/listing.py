@@ -1,7 +1,7 @@
-"""What is to be imported: a folder of videos sorted by domain and label, or a CSV of segments.
+"""Lists the segments to import: from a folder of videos sorted by domain and label, or from a CSV.
 
-SRC/D1/open/any name.mp4      a whole video is one segment; D1 is its domain, open its label
-SRC/D1/unlabelled/x.mkv       seen by adaptation only
+CLIPS/D1/open/any name.mp4            a whole video is a segment of domain D1 with the label open
+CLIPS/D1/unlabelled/x.mkv             for adaptation only
 
 video,start,stop,label,domain         seconds, or h:m:s; both empty: the whole file
 a/kitchen.mp4,1.5,3.25,open,D1        paths are relative to the CSV's folder
@@ -21,42 +21,39 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+from mmsada_lab.datasets.tables import SPLITS
 from mmsada_lab.errors import UserError, unknown
 
 SUFFIXES = frozenset(
     "3g2 3gp asf avi f4v flv gif m2ts m2v m4v mkv mov mp4 mpe mpeg mpg mts".split()
     + "mxf ogm ogv rm rmvb ts vob webm wmv y4m".split()
 )
-"""File names that are taken for videos; what is in them is found out by FFmpeg."""
+"""Files with these suffixes count as videos."""
 
 COLUMNS = ("video", "start", "stop", "label", "domain", "uid", "split")
 RESERVED = frozenset(("participant_id", "video_id", "start_frame", "stop_frame", "verb", "verb_class"))
-SPLITS = ("train", "test")
 UNLABELLED = ("unlabelled", "unlabeled")
 
-_LAYOUT = "arrange it as SRC/DOMAIN/LABEL/*.mp4 (SRC/DOMAIN/unlabelled/*.mp4), or give a CSV"
+_LAYOUT = "arrange it as CLIPS/DOMAIN/LABEL/*.mp4 (CLIPS/DOMAIN/unlabelled/*.mp4), or give a CSV"
 _LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """A segment that was asked for.
+class VideoSegment:
+    """A segment to import.
 
     Attributes:
-        uid: unique.
         video: safe name of its video, unique over all domains.
-        source: path of the video below the folder of the source.
-        domain: safe name.
+        file: path of the video below the listing's root.
         label: empty if unlabelled.
-        start: seconds from the first picture; None: from there.
-        stop: likewise; None: to the last picture.
-        split: train, test, or empty where it is to be drawn.
+        start: seconds from the first frame of the video, as `stop`; None: the video's own start or end.
+        split: train, test, or empty if it is to be drawn.
         further: other columns of its table: (column, value) pairs.
     """
 
     uid: str
     video: str
-    source: str
+    file: str
     domain: str
     label: str
     start: Fraction | None = None
@@ -66,7 +63,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejected:
     """A file or a segment that is not imported, and why."""
 
     what: str
@@ -75,87 +72,74 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Everything a source asks for: its segments, the folder their paths start from, what cannot be meant.
-
-    Files beside the videos that are none by their suffix are passed over with a note.
-    """
+    """Segments, the folder that their paths start from, and misplaced files; other files are counted in the notes."""
 
     root: Path
-    clips: tuple[Clip, ...]
-    refused: tuple[Refusal, ...]
+    segments: tuple[VideoSegment, ...]
+    rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def list_source(source: Path) -> Listing:
-    """Read the names and the table of a source; no video is opened.
+def list_segments(path: Path) -> Listing:
+    """List the segments of a folder of videos or of a CSV; no video is opened.
 
     Raises:
         UserError: neither a folder with videos nor a sound CSV.
     """
-    if source.is_dir():
-        return _list_folder(source)
-    if source.is_file() and source.suffix.lower() == ".csv":
-        return _list_csv(source)
-    found = "a file" if source.is_file() else "nothing"
-    raise UserError(f"{source}: found {found}, not a folder of videos nor a CSV; {_LAYOUT}")
+    if path.is_dir():
+        return _list_folder(path)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return _list_csv(path)
+    what = "a file" if path.is_file() else "nothing"
+    raise UserError(f"{path}: found {what}, not a folder of videos nor a CSV; {_LAYOUT}")
 
 
 def safe_name(name: str) -> str:
-    """A file name made of letters, digits, '_', '-' and '.' that says the same as far as it can."""
-    kept = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("._-")
-    return kept[:_LONGEST_NAME].rstrip("._-") or "video"
+    """A similar name made of letters, digits, '_', '-' and '.'."""
+    safe = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("._-")
+    return safe[:_LONGEST_NAME].rstrip("._-") or "video"
 
 
-def video_names(sources: Iterable[str]) -> dict[str, str]:
-    """A safe name for each video path: its stem; where two would agree, all of them end in a hash of their path."""
-    sources = sorted(set(sources))
-    stems = {source: safe_name(Path(source).stem) for source in sources}
+def video_names(files: Iterable[str]) -> dict[str, str]:
+    """A safe name for each video file: its stem; equal stems all get a hash of their path."""
+    stems = {file: safe_name(Path(file).stem) for file in sorted(set(files))}
     counts = Counter(stem.casefold() for stem in stems.values())
-    return {s: stem if counts[stem.casefold()] == 1 else f"{stem}-{_hash(s)}" for s, stem in stems.items()}
+    return {
+        file: stem if counts[stem.casefold()] == 1 else f"{stem}-{hashlib.sha256(file.encode()).hexdigest()[:8]}"
+        for file, stem in stems.items()
+    }
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def parse_seconds(text: str) -> Fraction | None:
+    """Exact seconds of `12.5` or `0:00:12.5`; None if it is neither."""
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", text)
+    return 3600 * int(match[1] or 0) + 60 * int(match[2] or 0) + Fraction(match[3]) if match else None
 
 
 def _list_folder(root: Path) -> Listing:
-    found, refused, others = list[tuple[str, str, str]](), list[Refusal](), Counter[str]()
-    for domain in _visible(root):
-        for label in _visible(domain) if domain.is_dir() else [domain]:
-            for path in _visible(label) if label.is_dir() else [label]:
-                where = path.relative_to(root).as_posix()
-                if path.is_file() and path.suffix[1:].lower() not in SUFFIXES:
-                    others[path.suffix.lower() or path.name] += 1
-                    continue
-                reason = _misplaced(path, depth=where.count("/"))
-                if reason:
-                    refused.append(Refusal(where, reason))
-                else:
-                    found.append((where, domain.name, label.name))
-    if not found:
+    videos, rejected, others = list[tuple[str, str, str]](), list[Rejected](), Counter[str]()
+    for path in sorted(path for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern)):
+        file, parts = path.relative_to(root).as_posix(), path.relative_to(root).parts
+        if any(name.startswith(".") for name in parts) or (path.is_dir() and len(parts) < 3):
+            continue
+        if path.is_dir():
+            rejected.append(
+                Rejected(file, "it is a folder inside a label's folder; put its videos there, or give a CSV")
+            )
+        elif path.suffix[1:].lower() not in SUFFIXES:
+            others[path.suffix.lower() or path.name] += 1
+        elif len(parts) < 3:
+            reason = "it lies outside a label's folder; put it into DOMAIN/LABEL or DOMAIN/unlabelled"
+            rejected.append(Rejected(file, reason))
+        else:
+            videos.append((file, parts[0], "" if parts[1].casefold() in UNLABELLED else parts[1].strip()))
+    if not videos:
         raise UserError(f"{root} holds no video in a label's folder; {_LAYOUT}")
-    names, domains = video_names(f[0] for f in found), _safe_domains({f[1] for f in found})
-    clips = (
-        Clip(names[w], names[w], w, domains[d], "" if label.casefold() in UNLABELLED else label.strip())
-        for w, d, label in found
-    )
-    return Listing(root, tuple(clips), tuple(refused), tuple(_passed_over(others)))
-
-
-def _passed_over(others: Counter[str]) -> Iterator[str]:
-    if others:
-        shown = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
-        yield f"passed over {others.total()} files that are no videos by their names: {shown}"
-
-
-def _misplaced(path: Path, *, depth: int) -> str:
-    if path.is_dir():
-        return "it is a folder inside a label's folder; put its videos there, or give a CSV"
-    return "" if depth == 2 else "it lies outside a label's folder; put it into DOMAIN/LABEL or DOMAIN/unlabelled"
+    names, domains = video_names(file for file, *_ in videos), _safe_domains({domain for _, domain, _ in videos})
+    segments = [VideoSegment(names[file], names[file], file, domains[domain], label) for file, domain, label in videos]
+    kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
+    notes = (f"skipped {others.total()} files that are not videos by their names: {kinds}",) if others else ()
+    return Listing(root, tuple(segments), tuple(rejected), notes)
 
 
 def _safe_domains(domains: Iterable[str]) -> dict[str, str]:
@@ -168,19 +152,21 @@ def _safe_domains(domains: Iterable[str]) -> dict[str, str]:
 
 def _list_csv(path: Path) -> Listing:
     rows = list(_rows(path))
+    if not rows:
+        raise UserError(f"{path} lists no segments; give a row for each")
     names = video_names(row["video"] for _, row in rows)
     domains = _safe_domains({row["domain"] for _, row in rows})
-    clips, seen = list[Clip](), dict[str, str]()
+    segments, seen = list[VideoSegment](), dict[str, str]()
     for number, row in rows:
         where = f"{path}, line {number}"
         if seen.setdefault(row["video"], row["domain"]) != row["domain"]:
             raise UserError(f"{where}: {row['video']} is also given domain {seen[row['video']]!r}; a video has one")
-        clips.append(_clip(row, names, domains, where=where))
-    clips = _numbered(clips)
-    twice = [uid for uid, count in Counter(clip.uid for clip in clips).items() if count > 1]
+        segments.append(_segment(row, names, domains, where=where))
+    segments = _numbered(segments)
+    twice = [uid for uid, count in Counter(segment.uid for segment in segments).items() if count > 1]
     if twice:
         raise UserError(f"{path}: uid {twice[0]!r} is given to more than one segment; each needs its own")
-    return Listing(path.parent, tuple(clips), ())
+    return Listing(path.parent, tuple(segments))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -215,7 +201,9 @@ def _header(names: list[str], path: Path) -> list[str]:
     return names
 
 
-def _clip(row: Mapping[str, str], names: Mapping[str, str], domains: Mapping[str, str], *, where: str) -> Clip:
+def _segment(
+    row: Mapping[str, str], names: Mapping[str, str], domains: Mapping[str, str], *, where: str
+) -> VideoSegment:
     label, split = row.get("label", ""), row.get("split", "")
     if split and split not in SPLITS:
         raise unknown("split", split, SPLITS, hint=f"See {where}; leave it empty to have it drawn.")
@@ -225,27 +213,23 @@ def _clip(row: Mapping[str, str], names: Mapping[str, str], domains: Mapping[str
     if stop is not None and stop <= (start or 0):
         raise UserError(f"{where}: stop {row['stop']} is not after start {row.get('start') or 0}; correct it")
     further = tuple((name, cell) for name, cell in row.items() if name not in COLUMNS)
-    video, source = names[row["video"]], row["video"]
-    return Clip(
-        row.get("uid", ""), video, source, domains[row["domain"]], label, start, stop, split=split, further=further
-    )
-
-
-def _numbered(clips: list[Clip]) -> list[Clip]:
-    """Give every segment without a uid that of its video, numbered from 1 where the video has several."""
-    totals, counts, out = Counter(clip.video for clip in clips), Counter[str](), list[Clip]()
-    for clip in clips:
-        counts[clip.video] += 1
-        own = clip.video if totals[clip.video] == 1 else f"{clip.video}_{counts[clip.video]}"
-        out.append(clip if clip.uid else replace(clip, uid=own))
-    return out
+    file = row["video"]
+    uid, domain = row.get("uid", ""), domains[row["domain"]]
+    return VideoSegment(uid, names[file], file, domain, label, start, stop, split, further)
 
 
 def _seconds(text: str, name: str, where: str) -> Fraction | None:
-    """Exact seconds of `12.5` or `0:00:12.5`; None if empty."""
-    if not text:
-        return None
-    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", text)
-    if not match:
+    seconds = parse_seconds(text)
+    if text and seconds is None:
         raise UserError(f"{where}: {name} is {text!r}; give seconds (12.5) or hours, minutes and seconds (0:00:12.5)")
-    return 3600 * int(match[1] or 0) + 60 * int(match[2] or 0) + Fraction(match[3])
+    return seconds
+
+
+def _numbered(segments: list[VideoSegment]) -> list[VideoSegment]:
+    """Give each segment without a uid the name of its video, numbered from 1 if the video has several segments."""
+    totals, counts, numbered = Counter(segment.video for segment in segments), Counter[str](), list[VideoSegment]()
+    for segment in segments:
+        counts[segment.video] += 1
+        uid = segment.video if totals[segment.video] == 1 else f"{segment.video}_{counts[segment.video]}"
+        numbered.append(segment if segment.uid else replace(segment, uid=uid))
+    return numbered

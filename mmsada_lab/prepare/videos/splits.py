@@ -1,4 +1,4 @@
-"""Which of the segments that came without a split are for training and which for testing."""
+"""Draws the split of segments that have none."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmsada_lab.prepare.videos.listing import Clip
+from mmsada_lab.prepare.videos.listing import VideoSegment
 
 
-def draw_splits(clips: Sequence[Clip], *, test_fraction: float, seed: int) -> list[Clip]:
-    """Fill in the split of every segment that has none, domain by domain.
+def draw_splits(segments: Sequence[VideoSegment], *, test_fraction: float, seed: int) -> list[VideoSegment]:
+    """Draw the split of every segment that has none, domain by domain.
 
-    Unlabelled segments are for training. Of each class about `test_fraction` of the segments are for testing, but at
-    least one is for testing and one for training where the class has two or more; all labelled segments of a video
-    without a split of their own go to the same side, which comes first where the two wishes conflict. Splits that are
-    given stay, and count.
+    Of each class about `test_fraction` of the segments become test segments, but a class of two or more has at least
+    one in each split. Labelled segments of a video without a split of their own stay together, even if the fraction
+    suffers. Unlabelled segments are for training. Splits that are given stay, and count.
 
     Args:
-        clips: segments of all domains.
+        segments: segments of all domains.
         test_fraction: from 0 (no test segments) up to 1, exclusive.
-        seed: of the draw; a domain's draw depends on nothing outside it.
+        seed: of the draw; a domain's draw does not depend on other domains.
     """
     tested = set[str]()
-    for domain in sorted({clip.domain for clip in clips}):
+    for domain in sorted({segment.domain for segment in segments}):
         rng = np.random.default_rng([seed, zlib.crc32(domain.encode())])
-        tested |= _test_videos([c for c in clips if c.domain == domain and c.label], test_fraction, rng)
-    return [c if c.split else replace(c, split="test" if c.label and c.video in tested else "train") for c in clips]
+        tested |= _test_videos([s for s in segments if s.domain == domain and s.label], test_fraction, rng)
+    return [s if s.split else replace(s, split="test" if s.label and s.video in tested else "train") for s in segments]
 
 
-def _test_videos(clips: Sequence[Clip], test_fraction: float, rng: np.random.Generator) -> set[str]:
-    """The videos of a domain whose undecided segments are for testing; the rarest class chooses first."""
-    totals, tested = Counter(c.label for c in clips), Counter(c.label for c in clips if c.split == "test")
+def _test_videos(segments: Sequence[VideoSegment], test_fraction: float, rng: np.random.Generator) -> set[str]:
+    """The videos of a domain whose undecided segments become test segments; the rarest class chooses first."""
+    totals, tested = Counter(s.label for s in segments), Counter(s.label for s in segments if s.split == "test")
     free = defaultdict[str, Counter[str]](Counter)
-    for clip in clips:
-        if not clip.split:
-            free[clip.video][clip.label] += 1
+    for segment in segments:
+        if not segment.split:
+            free[segment.video][segment.label] += 1
     order = [sorted(free)[i] for i in rng.permutation(len(free))]
     chosen = set[str]()
     for label in sorted(totals, key=lambda name: (totals[name], name)):

@@ -1,4 +1,4 @@
-"""The table of an import: which frames a segment has, `segments.csv`, and what is to be said of it."""
+"""The table of an import, `segments.csv`, and notes on it."""
 
 from __future__ import annotations
 
@@ -10,36 +10,33 @@ from fractions import Fraction
 from math import ceil, floor
 
 from mmsada_lab.datasets.flow import STRIDE
-from mmsada_lab.prepare.videos.frames import Record
-from mmsada_lab.prepare.videos.listing import Clip, Refusal
+from mmsada_lab.prepare.videos.frames import ImportedVideo as Record
+from mmsada_lab.prepare.videos.listing import Rejected, VideoSegment as Clip
 
 TABLE = "segments.csv"
 COLUMNS = "uid participant_id video_id start_frame stop_frame verb verb_class domain split".split()
 
 
-def frame_range(clip: Clip, *, fps: Fraction, last: int) -> tuple[int, int]:
-    """First and last RGB frame (from 1) that show some of a segment; frame n shows (n - 1) / fps to n / fps seconds."""
-    start = floor((clip.start or 0) * fps) + 1
-    return start, last if clip.stop is None else min(ceil(clip.stop * fps), last)
+def frame_range(segment: Clip, *, fps: Fraction, last: int) -> tuple[int, int]:
+    """First and last RGB frame of a segment, from 1; frame n lasts from (n - 1) / fps to n / fps seconds."""
+    start = floor((segment.start or 0) * fps) + 1
+    return start, last if segment.stop is None else min(ceil(segment.stop * fps), last)
 
 
-def usable_clips(clips: Sequence[Clip], records: Mapping[str, Record]) -> tuple[list[Clip], list[Refusal]]:
-    """The segments of imported videos that have RGB and flow, and the others."""
-    usable, refused = list[Clip](), list[Refusal]()
-    for clip in clips:
-        record = records.get(clip.video)
-        if record is None:
-            continue
-        start, stop = frame_range(clip, fps=Fraction(record.fps), last=record.rgb)
+def usable_segments(segments: Sequence[Clip], records: Mapping[str, Record]) -> tuple[list[Clip], list[Rejected]]:
+    """The segments of imported videos: those with RGB and flow, and the others."""
+    usable, rejected = list[Clip](), list[Rejected]()
+    for segment in (segment for segment in segments if segment.video in records):
+        record = records[segment.video]
+        start, stop = frame_range(segment, fps=Fraction(record.fps), last=record.rgb)
         if start <= stop and start // STRIDE <= record.flow:
-            usable.append(clip)
+            usable.append(segment)
         else:
             end = float(record.rgb / Fraction(record.fps))
-            reason = (
-                f"it starts at {float(clip.start or 0):g} s, but the flow of {clip.source} ends before ({end:.2f} s)"
-            )
-            refused.append(Refusal(f"segment {clip.uid}", reason))
-    return usable, refused
+            start_time = f"it starts at {float(segment.start or 0):g} s"
+            reason = f"{start_time}, but the flow of {segment.file} ends before ({end:.2f} s)"
+            rejected.append(Rejected(f"segment {segment.uid}", reason))
+    return usable, rejected
 
 
 def table_text(clips: Sequence[Clip], records: Mapping[str, Record]) -> str:
@@ -57,31 +54,29 @@ def table_text(clips: Sequence[Clip], records: Mapping[str, Record]) -> str:
     return file.getvalue()
 
 
-def count_clips(clips: Sequence[Clip]) -> dict[str, dict[str, tuple[int, int]]]:
+def count_segments(segments: Sequence[Clip]) -> dict[str, dict[str, tuple[int, int]]]:
     """Domain -> label (empty: unlabelled) -> number of training and of test segments."""
-    tally = Counter((clip.domain, clip.label, clip.split) for clip in clips)
-    pairs = sorted({(clip.domain, clip.label) for clip in clips})
-    return {
-        domain: {label: (tally[d, label, "train"], tally[d, label, "test"]) for d, label in pairs if d == domain}
-        for domain in sorted({d for d, _ in pairs})
-    }
+    tally = Counter((segment.domain, segment.label, segment.split) for segment in segments)
+    counts: dict[str, dict[str, tuple[int, int]]] = {}
+    for domain, label in sorted({(segment.domain, segment.label) for segment in segments}):
+        counts.setdefault(domain, {})[label] = tally[domain, label, "train"], tally[domain, label, "test"]
+    return counts
 
 
-def notes_on(clips: Sequence[Clip], records: Mapping[str, Record]) -> Iterator[str]:
-    """What a user should know of a finished import."""
-    used = {clip.video: records[clip.video] for clip in clips}
+def notes_on(segments: Sequence[Clip], records: Mapping[str, Record]) -> Iterator[str]:
+    """What a user should know about a finished import."""
+    used = {segment.video: records[segment.video] for segment in segments}
     rates = sorted({Fraction(record.fps) for record in used.values()})
     if len(rates) > 1:
-        shown = f"{float(rates[0]):g} to {float(rates[-1]):g}"
-        yield f"frame rates differ, {shown} a second: a window lasts unequally long; give all one rate (--fps)"
+        between = f"{float(rates[0]):g} to {float(rates[-1]):g}"
+        yield f"frame rates differ, {between} a second, so windows differ in time; give all one rate (--fps)"
     small = sorted(name for name, r in used.items() if r.source_height < r.settings["height"])
     if small:
         yield f"{len(small)} of {len(used)} videos are lower than their frames and were enlarged, such as {small[0]}"
-    beyond = [c.uid for c in clips if c.stop and c.stop * Fraction(used[c.video].fps) > used[c.video].rgb + 1]
-    if beyond:
-        yield f"{len(beyond)} segments stop after their video ends and were shortened, such as {beyond[0]}"
-    untested = [
-        f"{d}/{label}" for d, by in count_clips(clips).items() for label, (_, test) in by.items() if label and not test
-    ]
+    late = [s.uid for s in segments if s.stop and s.stop * Fraction(used[s.video].fps) > used[s.video].rgb + 1]
+    if late:
+        yield f"{len(late)} segments stop after their video ends and were shortened, such as {late[0]}"
+    counts = count_segments(segments)
+    untested = [f"{domain}/{label}" for domain in counts for label, (_, n) in counts[domain].items() if label and not n]
     if untested:
         yield f"{len(untested)} classes of a domain have no test segment, such as {untested[0]}"

@@ -1,4 +1,4 @@
-"""Many videos at once: one process each, which ends when its parent does, however that ends."""
+"""Imports many videos at once, each in a process that ends with its parent, even if that is killed."""
 
 from __future__ import annotations
 
@@ -17,59 +17,61 @@ from tqdm.auto import tqdm
 
 from mmsada_lab.errors import UserError
 from mmsada_lab.prepare.videos.decoding import UnreadableVideoError
-from mmsada_lab.prepare.videos.frames import Order, Record, make_video
-from mmsada_lab.prepare.videos.listing import Refusal
+from mmsada_lab.prepare.videos.frames import ImportedVideo, ImportJob, make_video
+from mmsada_lab.prepare.videos.listing import Rejected
 
 
-def make_videos(orders: Sequence[Order], *, jobs: int) -> tuple[dict[str, Record], list[Refusal]]:
-    """Make all videos, the largest files first, and show how many are done.
+def make_videos(videos: Sequence[ImportJob], *, processes: int) -> tuple[dict[str, ImportedVideo], list[Rejected]]:
+    """Import videos, the largest files first, with a progress bar.
 
     Args:
-        orders: what to make; if nothing, nothing is shown.
-        jobs: processes; 1 means this one.
+        videos: what to import.
+        processes: how many; 1 means this one.
 
     Returns:
-        The records by video name, and the files that cannot be used, in the order of the orders.
+        The records by video name, and the files that cannot be used, both in the order of the videos.
 
     Raises:
         UserError: the destination cannot be written, or a process was killed; finished videos stay.
     """
-    results = dict[str, Record | Refusal]()
+    results = dict[str, ImportedVideo | Rejected]()
+    processes = min(processes, len(videos))
     try:
-        with tqdm(total=len(orders), desc="Importing videos", unit="video", disable=not orders) as bar:
-            for result in _in_processes(orders, jobs) if min(jobs, len(orders)) > 1 else _here(orders):
-                results[result.source if isinstance(result, Record) else result.what] = result
+        with tqdm(total=len(videos), desc="Importing videos", unit="video", disable=not videos) as bar:
+            for name, result in _in_processes(videos, processes) if processes > 1 else _here(videos):
+                results[name] = result
                 bar.update()
     except OSError as error:
         raise UserError(
             f"cannot write {error.filename or 'the frames'}: {error.strerror}; finished videos are kept: "
             "make room and run the same import again"
         ) from error
-    found = [results[order.source] for order in orders]
-    return {r.video: r for r in found if isinstance(r, Record)}, [r for r in found if isinstance(r, Refusal)]
+    ordered = [results[job.video] for job in videos]
+    imported = {result.video: result for result in ordered if isinstance(result, ImportedVideo)}
+    return imported, [result for result in ordered if isinstance(result, Rejected)]
 
 
-def _make(order: Order) -> Record | Refusal:
+def _make(job: ImportJob) -> tuple[str, ImportedVideo | Rejected]:
     try:
-        return make_video(order)
+        return job.video, make_video(job)
     except UnreadableVideoError as error:
-        return Refusal(order.source, str(error))
+        return job.video, Rejected(job.source, str(error))
 
 
-def _here(orders: Sequence[Order]) -> Iterator[Record | Refusal]:
+def _here(videos: Sequence[ImportJob]) -> Iterator[tuple[str, ImportedVideo | Rejected]]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        yield from map(_make, orders)
+        yield from map(_make, videos)
     finally:
         cv2.setNumThreads(threads)
 
 
-def _in_processes(orders: Sequence[Order], jobs: int) -> Iterator[Record | Refusal]:
-    largest_first = sorted(orders, key=lambda order: -_size(order))
-    with _pool(min(jobs, len(orders))) as pool:
+def _in_processes(videos: Sequence[ImportJob], processes: int) -> Iterator[tuple[str, ImportedVideo | Rejected]]:
+    largest_first = sorted(videos, key=lambda job: -job.path.stat().st_size if job.path.is_file() else 0)
+    with _pool(processes) as pool:
         try:
-            for future in as_completed([pool.submit(_make, order) for order in largest_first]):
+            for future in as_completed([pool.submit(_make, job) for job in largest_first]):
                 yield future.result()
         except BrokenProcessPool as error:
             raise UserError(
@@ -79,16 +81,12 @@ def _in_processes(orders: Sequence[Order], jobs: int) -> Iterator[Record | Refus
             ) from error
 
 
-def _size(order: Order) -> int:
-    return order.path.stat().st_size if order.path.is_file() else 0
-
-
 @contextmanager
-def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Spawned processes that end at once when this block is left by an error, or when this process is killed."""
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Spawned processes that end at once if this block is left by an error, or if this process is killed."""
     context = get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(theirs,))
+    pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(theirs,))
     try:
         yield pool
         pool.shutdown()
@@ -98,15 +96,15 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         theirs.close()
 
 
-def _begin(parent: Connection) -> None:
-    """Prepare a worker: one thread for OpenCV, Ctrl-C left to the parent, an end together with the parent."""
+def _start_worker(parent: Connection) -> None:
+    """One thread for OpenCV; Ctrl-C is left to the parent; end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
-    Thread(target=_end_with, args=(parent,), daemon=True).start()
+    Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: Connection) -> None:
+def _exit_with(parent: Connection) -> None:
     try:
-        parent.recv()  # nothing is ever sent: it ends when the other end is closed
+        parent.recv()  # nothing is ever sent: this raises when the other end is closed
     except (EOFError, OSError):
         os._exit(1)

@@ -1,0 +1,130 @@
+"""Accuracies as bars: of every stream of a run, and of every method; in percent, on the target's test segments."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from mmsada_lab.analysis import style
+from mmsada_lab.analysis.style import xy
+from mmsada_lab.analysis.tables import ACCURACIES, method_order
+from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.facts import METHODS
+
+
+def stream_accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every stream with its spread.
+
+    Args:
+        predictions: from `load_predictions`, or several stacked.
+
+    Returns:
+        Columns stream, measure, mean, sd and spread, which says what sd is over: the runs or, for one run, its
+        averaged evaluations (which share most of their weights: a smaller spread than seeds would give).
+
+    Example:
+        >>> predictions = pd.DataFrame({"stream": "rgb", "step": 9, "label": [0, 0, 1], "predicted": [0, 1, 1]})
+        >>> stream_accuracies(predictions)["mean"].round(1).tolist()  # top-1, mean class
+        [66.7, 75.0]
+    """
+    check_predictions(predictions)
+    correct = predictions.assign(
+        run=predictions.get("run", ""), correct=100.0 * (predictions["predicted"] == predictions["label"])
+    )
+    keys = ["run", "step", "stream"]
+    classes = correct.groupby([*keys, "label"], sort=False)["correct"].mean()
+    measured = {
+        "top1": correct.groupby(keys, sort=False)["correct"].mean(),
+        "mean_class": classes.groupby(level=keys, sort=False).mean(),
+    }
+    tidy = pd.DataFrame(measured).reset_index().melt(keys, var_name="measure", value_name="accuracy")
+    runs = tidy["run"].nunique()
+    if runs > 1:
+        tidy = tidy.groupby(["run", "stream", "measure"], sort=False)["accuracy"].mean().reset_index()
+    table = tidy.groupby(["stream", "measure"], sort=False)["accuracy"].agg(mean="mean", sd="std").reset_index()
+    return table.assign(spread=_spread(runs, correct["step"].nunique()))
+
+
+def draw_stream_accuracies(accuracies: pd.DataFrame, *, title: str = "Target accuracy per stream") -> go.Figure:
+    """Draw `stream_accuracies`: a group of bars per measure, a bar per stream.
+
+    Example:
+        >>> predictions = pd.DataFrame({"stream": "rgb", "step": 9, "label": [0, 0, 1], "predicted": [0, 1, 1]})
+        >>> draw_stream_accuracies(stream_accuracies(predictions)).data[0].text
+        ('66.7', '75.0')
+    """
+    figure = style.empty_figure(title)
+    _add_bars(figure, accuracies.assign(group=accuracies["measure"].map(ACCURACIES)))
+    figure.update_traces(textposition="inside", insidetextanchor="start")
+    figure.update_yaxes(title="accuracy (%)", range=[0, 100])
+    return figure.update_xaxes(title=f"measure (bars: {accuracies['spread'].iloc[0]})")
+
+
+def method_bars(runs: pd.DataFrame, *, measure: str = "top1") -> pd.DataFrame:
+    """Accuracy of every method and stream on the target.
+
+    Args:
+        runs: from `load_runs`, of one pair.
+        measure: ``top1`` or ``mean_class``.
+
+    Returns:
+        Columns method (its title), stream, mean, sd (over seeds, missing for one), seeds.
+
+    Example:
+        >>> run = {"source": "D2", "target": "D1", "stream": "fused"}
+        >>> runs = pd.DataFrame({**run, "method": ["mmsada", "adabn"], "top1": [60.0, 50.0]})
+        >>> method_bars(runs)["method"].tolist()
+        ['AdaBN', 'MM-SADA']
+    """
+    if measure not in ACCURACIES:
+        raise unknown("measure", measure, ACCURACIES)
+    pairs = runs[runs["source"] != runs["target"]][["source", "target"]].drop_duplicates()
+    if len(pairs) > 1 or runs["target"].nunique() != 1:
+        raise UserError(f"runs of {len(pairs)} pairs; a bar is for one, so choose runs of one source and target")
+    grouped = runs.groupby(["method", "stream"], sort=False)[measure]
+    bars = grouped.agg(mean="mean", sd="std", seeds="size").reset_index()
+    bars = bars.sort_values("method", key=method_order, kind="stable", ignore_index=True)
+    return bars.assign(method=[METHODS[method].title for method in bars["method"]])
+
+
+def draw_method_bars(bars: pd.DataFrame, *, title: str = "Accuracy on the target") -> go.Figure:
+    """Draw `method_bars`: a group per method, a bar per stream, error bars where there are several seeds.
+
+    Example:
+        >>> bars = pd.DataFrame({"method": ["AdaBN"], "stream": "fused", "mean": 50.0, "sd": 1.5, "seeds": 3})
+        >>> draw_method_bars(bars).layout.xaxis.title.text
+        'method (± sd over 3 seeds)'
+    """
+    figure = style.empty_figure(title)
+    _add_bars(figure, bars.assign(group=bars["method"]))
+    seeds = int(bars["seeds"].min())
+    spread = f"± sd over {seeds} seeds" if seeds > 1 else "one seed, no spread"
+    figure.update_xaxes(title=f"method ({spread})")
+    return figure.update_yaxes(title="accuracy (%)", range=[0, 100])
+
+
+def _add_bars(figure: go.Figure, bars: pd.DataFrame) -> None:
+    """A bar per group and stream, with its spread where one is known."""
+    colours = style.colours(list(bars["stream"].unique()))
+    for stream, of_stream in bars.groupby("stream", sort=False):
+        error = {**style.error_bars(of_stream["sd"].round(2)), "color": style.GREY}
+        look = {"name": stream, "marker": {"color": colours[str(stream)]}, "error_y": error}
+        text = [f"{value:.1f}" for value in of_stream["mean"]]
+        figure.add_bar(**xy(of_stream, "group", "mean", 2), text=text, **look)
+
+
+def check_predictions(predictions: pd.DataFrame) -> None:
+    """Refuse predictions that nothing can be drawn from: none, or probabilities that are not finite."""
+    if predictions.empty:
+        raise UserError("no prediction to draw; give the predictions of a finished run")
+    if not np.isfinite(predictions.filter(regex=r"^p\d+$")).all(axis=None):
+        raise UserError("some probabilities are not finite; the run behind them diverged and cannot be drawn")
+
+
+def _spread(runs: int, evaluations: int) -> str:
+    if runs > 1:
+        return f"± sd over {runs} runs"
+    if evaluations > 1:
+        return f"± sd over the last {evaluations} evaluations of one run"
+    return "one evaluation, no spread"

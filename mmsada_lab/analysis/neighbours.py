@@ -1,0 +1,141 @@
+"""Nearest neighbours in feature space: how far apart domains lie, and what a picture of them can be trusted for.
+
+Legend: `N` segments of both domains, `F` feature width. Distances are computed in blocks, so that memory grows with
+`N` and not with its square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmsada_lab.errors import UserError
+
+Values = NDArray[np.floating[Any]]
+Rows = NDArray[np.int64]
+
+
+def nearest(values: Values, neighbours: int) -> Rows:
+    """Rows of the nearest neighbours of every row, itself left out: `(N, F)` -> `(N, neighbours)`.
+
+    Of several that are equally near, the first rows are taken.
+
+    Example:
+        >>> nearest(np.array([[0.0], [1.0], [3.0]]), 1).tolist()
+        [[1], [0], [1]]
+    """
+    if not 0 < neighbours < len(values):
+        raise UserError(f"{neighbours} neighbours among {len(values)} segments; ask for 1 to {len(values) - 1}")
+
+    def closest(distances: Values, rows: Rows) -> Rows:
+        bounds = np.partition(distances, neighbours - 1, axis=1)[:, neighbours - 1]
+        near = np.empty((len(rows), neighbours), dtype=np.int64)
+        for number, (row, bound) in enumerate(zip(distances, bounds, strict=True)):
+            candidates = np.flatnonzero(row <= bound)  # more than asked for where there are ties
+            near[number] = candidates[np.argsort(row[candidates], kind="stable")[:neighbours]]
+        return near
+
+    return _by_block(values, closest)
+
+
+def _by_block(values: Values, reduce: Callable[[Values, Rows], Rows]) -> Rows:
+    """Apply a function to the distances of some rows to all, `(rows, N)`, and to these rows; a row is far from itself.
+
+    scikit-learn's `NearestNeighbors` would leave ties to the number of threads.
+    """
+    from sklearn.metrics import pairwise_distances_chunked
+
+    def without_itself(distances: Values, start: int) -> Rows:
+        rows = np.arange(start, start + len(distances))
+        distances[rows - start, rows] = np.inf
+        return reduce(distances, rows)
+
+    blocks = pairwise_distances_chunked(values, reduce_func=without_itself, working_memory=64)  # MiB
+    joined: Rows = np.concatenate(list(blocks))
+    return joined
+
+
+def domain_separation(near: Rows, sides: NDArray[Any]) -> float:
+    """Share of a segment's nearest neighbours that are of its own domain: about 0.5 if mixed, 1 if apart.
+
+    The mean of the two domains' means, so that the larger domain does not weigh more: where membership means nothing it
+    is ``(N - 2) / (2 (N - 1))``, whatever the sizes.
+
+    Args:
+        near: from `nearest`, of `(N, F)` features or `(N, 2)` points.
+        sides: `(N,)` ``"source"`` or ``"target"``.
+
+    Example:
+        >>> near = nearest(np.array([[0.0], [1.0], [5.0], [6.0]]), 1)
+        >>> domain_separation(near, np.array(["source", "source", "target", "target"]))
+        1.0
+    """
+    if len(np.unique(sides)) != 2:
+        raise UserError(f"segments are of {len(np.unique(sides))} domains; separation is between two")
+    own = sides[near] == sides[:, None]  # (N, neighbours)
+    return float(np.mean([own[sides == side].mean() for side in np.unique(sides)]))
+
+
+def neighbour_overlap(near: Rows, drawn_near: Rows) -> float:
+    """Share of a segment's nearest neighbours in feature space that are so in a picture too, mean over segments.
+
+    Example:
+        >>> picture = np.array([[0.0], [1.0], [5.0], [2.5]])  # the last has moved towards the second
+        >>> neighbour_overlap(nearest(np.array([[0.0], [1.0], [5.0], [7.0]]), 1), nearest(picture, 1))
+        0.75
+    """
+    return float((near[:, :, None] == drawn_near[:, None]).sum() / near.size)
+
+
+def embedding_summary(
+    features: Mapping[str, NDArray[Any]], points: pd.DataFrame, *, neighbours: int = 10
+) -> dict[str, float]:
+    """What a picture keeps of the features it was made of.
+
+    Args:
+        features: the arrays of a run's ``features.npz``.
+        points: from `joint_embedding`, of one modality.
+        neighbours: how many count as near; fewer than half of the segments.
+
+    Returns:
+        overlap (see `neighbour_overlap`), trustworthiness (1: no segment is near in the picture that was far; Venna and
+        Kaski 2001, https://doi.org/10.1007/3-540-44668-0_68), and `domain_separation` of the features and of the
+        picture.
+
+    Example:
+        >>> points = pd.DataFrame({"x": [0.0, 1.0, 5.0, 6.0], "y": 0.0, "modality": "rgb", "row": range(4)})
+        >>> points["side"] = ["source", "source", "target", "target"]
+        >>> embedding_summary({"f_rgb": points[["x", "y"]].to_numpy()}, points, neighbours=1)["overlap"]
+        1.0
+    """
+    (modality,) = points["modality"].unique()
+    values = features[f"f_{modality}"][points["row"]].astype(np.float64)
+    picture, sides = points[["x", "y"]].to_numpy(dtype=np.float64), points["side"].to_numpy()
+    if 2 * neighbours >= len(points):
+        raise UserError(f"{neighbours} neighbours among {len(points)} segments; ask for fewer than half")
+    near, drawn_near = nearest(values, neighbours), nearest(picture, neighbours)
+    return {
+        "overlap": neighbour_overlap(near, drawn_near),
+        "trustworthiness": _trustworthiness(values, drawn_near),
+        "separation, features": domain_separation(near, sides),
+        "separation, picture": domain_separation(drawn_near, sides),
+    }
+
+
+def _trustworthiness(values: Values, drawn_near: Rows) -> float:
+    """As scikit-learn's, which needs three matrices of all pairs."""
+    count, neighbours = drawn_near.shape
+
+    def surplus(distances: Values, rows: Rows) -> Rows:
+        """Rank in feature space of each neighbour in the picture, as far as it lies beyond the nearest ones."""
+        to_drawn = np.take_along_axis(distances, drawn_near[rows], axis=1)  # (rows, neighbours)
+        ranks = 1 + np.stack([(distances < column[:, None]).sum(axis=1) for column in to_drawn.T], axis=1)
+        beyond: Rows = np.maximum(ranks - neighbours, 0)
+        return beyond
+
+    largest = count * neighbours * (2 * count - 3 * neighbours - 1) / 2
+    return float(1 - _by_block(values, surplus).sum() / largest)

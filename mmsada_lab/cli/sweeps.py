@@ -1,0 +1,223 @@
+"""The commands for many runs: `mmsada compare`, `batch`, `results`, `reproduce` and `keep`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmsada_lab.cli import options
+from mmsada_lab.cli.options import TableFormat, format_table, parse_overrides
+from mmsada_lab.datasets.open import complete_choice
+from mmsada_lab.errors import UserError
+from mmsada_lab.facts import METHODS
+from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
+from mmsada_lab.sweeps.recipes import RECIPES, find_recipe
+
+if TYPE_CHECKING:
+    from mmsada_lab.sweeps.jobs import Failure
+
+sweeps_app = typer.Typer()
+
+
+@sweeps_app.command()
+def compare(
+    data: options.Data = "kitchens",
+    preset: options.Preset = None,
+    methods: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = ",".join(METHODS),
+    domains: Annotated[str, typer.Option(help="Comma-separated; all of the data set by default.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    jobs: options.Jobs = 1,
+    runs: options.RunsPath = Path("runs"),
+    device: options.Device = "auto",
+    scheduler: options.Scheduler = None,
+    notebooks: options.Notebooks = False,
+    override: options.Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Train every method on every pair of domains with several seeds, and print the table.
+
+    Example: mmsada compare --data kitchens --preset quick --seeds 3 --jobs 2 --runs runs/compare
+    """
+    from mmsada_lab.datasets.open import load_data
+    from mmsada_lab.experiment import check_fit
+    from mmsada_lab.sweeps.batch import run_grid
+    from mmsada_lab.sweeps.grid import build_grid
+
+    opened = load_data(data)
+    for note in opened.notes:
+        typer.echo(f"note: {note}", err=True)
+    names = domains.split(",") if domains else list(opened.domains)
+    preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
+    shared: dict[str, Any] = {"data": data, "preset": preset, "overrides": overrides}
+    configs = build_grid(names, methods=methods.split(","), seeds=range(seeds), **shared)
+    for config in configs:
+        check_fit(config, opened)
+    notebook = RUN_NOTEBOOK if notebooks else None
+    failures = run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
+    if len(failures) < len(configs):
+        results(runs, format=TableFormat.text, matrix=True)
+    _exit_if_any(failures)
+
+
+@sweeps_app.command()
+def batch(
+    grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="What to run; see the README.")],
+    jobs: options.Jobs = 1,
+    runs: options.RunsPath = Path("runs"),
+    device: options.Device = "auto",
+    scheduler: options.Scheduler = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the jobs, what is finished, and an estimate of the time.")
+    ] = False,
+) -> None:
+    """Train the runs of a grid: methods, pairs, seeds and swept options, on this machine or on a cluster.
+
+    Example: mmsada batch GRID.yaml --jobs 2 --dry-run
+
+    A short GRID.yaml: {methods: all, seeds: 3, sweep: {reversal_coefficient: [0.1, 0.2]}}
+
+    Finished runs are skipped, interrupted ones continue; a failed run does not stop the others.
+    """
+    from mmsada_lab.datasets.open import load_data
+    from mmsada_lab.experiment import check_fit
+    from mmsada_lab.sweeps.batch import run_grid
+    from mmsada_lab.sweeps.grid import load_grid
+    from mmsada_lab.sweeps.plans import estimate_seconds, plan_batch
+
+    wanted = load_grid(grid)
+    opened = load_data(wanted.data)
+    preset, overrides = complete_choice(wanted.data, wanted.preset, overrides=wanted.overrides)
+    configs = replace(wanted, preset=preset, overrides=overrides).configs(list(opened.domains))
+    for config in configs:
+        check_fit(config, opened)
+    if dry_run:
+        plan = plan_batch(configs, runs, device=device, notebooks=wanted.notebook is not None)
+        seconds = estimate_seconds(plan, jobs=jobs)
+        time = f"about {seconds / 60:.0f} minutes with {jobs} jobs" if isfinite(seconds) else "time unknown yet"
+        typer.echo(format_table(plan, TableFormat.text, digits=0))
+        typer.echo(f"{len(plan)} runs, {time}")
+        return
+    _exit_if_any(run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler, notebook=wanted.notebook))
+
+
+@sweeps_app.command()
+def results(
+    runs: Annotated[Path, typer.Argument(help="A folder of runs, or a zip file by mmsada keep.")] = Path("runs"),
+    format: options.Format = TableFormat.text,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="A row per method, a column per pair, as in the paper.")
+    ] = False,
+    stream: Annotated[
+        str, typer.Option(help="Of --matrix, --difference and --selection: fused, rgb, flow, ...")
+    ] = "fused",
+    difference: Annotated[
+        str,
+        typer.Option(metavar="A,B", help="Print A - B in points with a 95 % interval, paired over pairs and seeds."),
+    ] = "",
+    selection: Annotated[
+        bool,
+        typer.Option(
+            "--selection", help="Print what each label-free rule of choosing a checkpoint would have cost, per method."
+        ),
+    ] = False,
+) -> None:
+    """Print the accuracies of the runs in a folder: top-1 and mean class accuracy on the target's test segments.
+
+    Example: mmsada results runs --format md
+
+    Example: mmsada results runs --difference mmsada,source_only
+    """
+    from mmsada_lab.analysis.selection import selection_summary, selection_table
+    from mmsada_lab.analysis.tables import pair_matrix, paired_difference, results_table
+    from mmsada_lab.runs import load_runs
+
+    frame = load_runs(runs)
+    if difference:
+        better, _, baseline = difference.partition(",")
+        typer.echo(f"{better} - {baseline}, {stream}: {paired_difference(frame, better, baseline, stream=stream)}")
+        return
+    if selection:
+        table = selection_summary(selection_table(frame, stream=stream))
+    elif matrix:
+        table = pair_matrix(frame, stream=stream).reset_index(names="method")
+    else:
+        table = results_table(frame)
+    typer.echo(format_table(table, format))
+
+
+@sweeps_app.command()
+def reproduce(
+    recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(RECIPES)}, or all.")],
+    data: options.Data = "kitchens",
+    preset: options.Preset = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
+    jobs: options.Jobs = 1,
+    runs: options.RunsPath = Path("runs/reproduce"),
+    out: Annotated[Path, typer.Option(help="Where the reports are written.")] = Path("runs/reports"),
+    device: options.Device = "auto",
+    scheduler: options.Scheduler = None,
+    notebooks: options.Notebooks = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Train nothing; report on the runs that are finished.")
+    ] = False,
+    override: options.Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Make a table or figure of the paper on a data set: train what is missing, write CSV, Markdown and a page.
+
+    Example: mmsada reproduce table1 --data kitchens --preset quick --seeds 5 --jobs 2
+
+    Recipes share their runs, and an interrupted one continues when the same command is given again.
+    """
+    from mmsada_lab.sweeps.reproduce import reproduce as make
+
+    preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
+    shared: dict[str, Any] = {"data": data, "preset": preset, "seeds": range(seeds), "overrides": overrides}
+    shared |= {"runs_dir": runs, "out": out, "jobs": jobs, "device": device, "train": not report_only}
+    shared |= {"scheduler": scheduler, "notebook": RUN_NOTEBOOK if notebooks else None}
+    failures: list[Failure] = []
+    for name in list(RECIPES) if recipe == "all" else [recipe]:
+        files, failed = make(find_recipe(name), **shared)
+        typer.echo("\n".join(map(str, files)))
+        failures += failed
+    _exit_if_any(failures)
+
+
+@sweeps_app.command()
+def keep(
+    runs: Annotated[Path, typer.Argument(help="A folder of runs.")],
+    to: Annotated[Path, typer.Argument(help="Zip file: a new one, or one that this command has made before.")],
+    arrays: Annotated[
+        list[str],
+        typer.Option(metavar="SOURCE,TARGET,SEED", help="Keep predictions and features of these runs too. Repeatable."),
+    ] = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Pack finished runs without weights, training records and most arrays: small enough to commit, read as any runs.
+
+    Example: mmsada keep runs/reproduce kept_runs.zip --arrays D1,D3,0
+    """
+    from mmsada_lab.sweeps.keep import keep_runs
+
+    typer.echo(keep_runs(runs, to, arrays_of=[_parse_run(text) for text in arrays]))
+
+
+def _parse_run(text: str) -> tuple[str, str, int]:
+    match = re.fullmatch(r"([^,]+),([^,]+),([0-9]+)", text)
+    if match is None:
+        raise UserError(f"--arrays is {text!r}; give source, target and seed, e.g. D1,D3,0")
+    return match[1], match[2], int(match[3])
+
+
+def _exit_if_any(failures: Sequence[Failure]) -> None:
+    """Print the runs that did not finish; they decide the exit status."""
+    from mmsada_lab.sweeps.jobs import Busy
+
+    for failure in failures:
+        config, kind = failure.config, "skipped" if isinstance(failure, Busy) else "failed"
+        typer.echo(f"{kind}: {config.method} {config.pair} seed {config.seed}: {failure.message}", err=True)
+    if failures:
+        raise typer.Exit(1)
