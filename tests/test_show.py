@@ -167,12 +167,8 @@ def test_numbers_outside_a_video_are_those_of_its_ends(behind_the_door: Put, tmp
 
 
 def test_file_numbers_are_shown_where_they_are_known(behind_the_door: Put, tmp_path: Path) -> None:
-    class Index:
-        def files(self, frames: np.ndarray) -> np.ndarray:
-            return frames // 2
-
     data = sensors()
-    data.domain("P1").readers["imu"].index = Index()
+    data.domain("P1").readers["imu"].file_numbers = lambda frames: frames // 2
     behind_the_door(data)
     page, _ = shown(tmp_path, "u1", windows=1, rule=WindowRule(length=2, stride=40))
     assert "15, 55" not in page.texts_of("td")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from mmsada_lab.errors import UserError
 
+KEEP_BYTES = 2**30
+"""Data of no more bytes than this are kept in memory once read: a domain's decoded frames, folders of arrays."""
+
 
 def open_folder(root: Path | str, *, content: str) -> Path:
     """The folder as an absolute path.

@@ -21,7 +21,12 @@ SPLITS = ("train", "test")
 SAFE_NAME = re.compile(r"\w[\w.-]*")
 """Names that may become part of a path."""
 
-COLUMNS = {"uid": ("uid", "narration_id"), "video": ("video_id",), "start": ("start_frame",), "stop": ("stop_frame",)}
+EPIC_COLUMNS = {
+    "uid": ("uid", "narration_id"),
+    "video": ("video_id",),
+    "start": ("start_frame",),
+    "stop": ("stop_frame",),
+}
 """Column of the tidy table -> its names in files; each must be there."""
 
 CLASS_COLUMNS = ("verb_class", "verb", "label")
@@ -54,7 +59,8 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise UserError(f"{path} has the column {twice!r} twice; keep one")
     for line, row in rows[1:]:
         if len(row) != len(header):
-            raise UserError(f"{path}: line {line} has {len(row)} cells, but the header has {len(header)}")
+            hint = "; quote cells with commas" if len(row) > len(header) else ""
+            raise UserError(f"{path}: line {line} has {len(row)} cells, but the header has {len(header)}{hint}")
     return header, rows[1:]
 
 
@@ -142,7 +148,7 @@ def require_columns(names: Sequence[str], missing: Sequence[str], place: object)
 
 def _columns_of(raw: pd.DataFrame, path: Path, *, needs: Sequence[str], classes: bool) -> dict[str, str]:
     """Column of the tidy table -> column of the file."""
-    wanted = COLUMNS | {name: (name,) for name in needs}
+    wanted = EPIC_COLUMNS | {name: (name,) for name in needs}
     columns = {new: next((name for name in names if name in raw.columns), "") for new, names in wanted.items()}
     missing = [names[0] for new, names in wanted.items() if not columns[new]]
     if classes and not {*CLASS_COLUMNS} & {*raw.columns}:

@@ -12,9 +12,16 @@ import numpy as np
 import pandas as pd
 
 from mmsada_lab.datasets.epic100 import verb_keys
-from mmsada_lab.datasets.tables import SEGMENTS_CSV, check_segments, commonest, read_table, refuse_rows, tidy
+from mmsada_lab.datasets.tables import (
+    SEGMENTS_CSV,
+    check_segments,
+    commonest,
+    read_table,
+    refuse_rows,
+    tidy,
+    write_segments,
+)
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.files import write_whole
 from mmsada_lab.paper import VERBS
 
 _VERB_FILES = {"uid": "EPIC_verb_classes.csv", "narration_id": "EPIC_100_verb_classes.csv"}
@@ -82,7 +89,7 @@ def build_split(
 
 
 def write_split(table: pd.DataFrame, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a split whole, for the `epic:` door to read; returns the file.
+    """Write a split whole, as the format `epic:` reads it; returns the file.
 
     Args:
         table: what `build_split` returned.
@@ -94,7 +101,7 @@ def write_split(table: pd.DataFrame, path: Path, *, overwrite: bool = False) -> 
         raise UserError(
             f"{file} is there already; choose another place, or replace it with overwrite=True (--overwrite)"
         )
-    write_whole(file, table.to_csv(index=False, lineterminator="\n").encode())
+    write_segments(file, table)
     return file
 
 

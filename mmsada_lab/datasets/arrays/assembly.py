@@ -57,23 +57,23 @@ def assemble(
     rows = [row for row in table.ordered() if row.uid not in uids]
     if not rows:
         raise UserError(f"no segment of {table.place} has all of {', '.join(modalities)}; nothing would be left")
-    readers = {modality: found.reader for modality, found in modalities.items()}
+    readers = {name: modality.reader for name, modality in modalities.items()}
     return MultiDomainData(
         name=name,
         classes=table.classes,
         domains={domain: _domain(domain, rows, readers, table) for domain in sorted({r.domain for r in table.rows})},
         digest=_digest(rows, table.classes, modalities),
-        in_memory=all(found.mapped for found in modalities.values()),
-        notes=(*notes, *(note for found in modalities.values() for note in found.notes), *drop_notes),
+        in_memory=all(modality.mapped for modality in modalities.values()),
+        notes=(*notes, *(note for modality in modalities.values() for note in modality.notes), *drop_notes),
     )
 
 
 def _find_incomplete(table: SegmentTable, modalities: Mapping[str, FoundModality]) -> Iterator[Incomplete]:
-    for modality, found in modalities.items():
-        uids = [row.uid for row in table.rows if row.uid not in found.reader.lengths]
+    for name, modality in modalities.items():
+        uids = [row.uid for row in table.rows if row.uid not in modality.reader.lengths]
         if uids:
-            reason = found.reader.explain_absence(uids[0])
-            yield Incomplete(Path(table.place).name, modality, uids, len(table.rows), reason)
+            reason = modality.reader.explain_absence(uids[0])
+            yield Incomplete(Path(table.place).name, name, uids, len(table.rows), reason)
 
 
 def _domain(name: str, rows: Sequence[SegmentRow], readers: Mapping[str, ArrayReader], table: SegmentTable) -> Domain:
@@ -92,6 +92,6 @@ def _digest(rows: Sequence[SegmentRow], classes: Sequence[str], modalities: Mapp
     digest = hashlib.sha256(json.dumps(list(classes)).encode())
     for row in rows:
         digest.update(json.dumps([row.uid, row.domain, row.split, row.label, row.further]).encode())
-    for modality, found in modalities.items():
-        digest.update(json.dumps([modality, found.reader.kind, *found.files]).encode())
+    for name, modality in modalities.items():
+        digest.update(json.dumps([name, modality.reader.kind, *modality.files]).encode())
     return digest.hexdigest()

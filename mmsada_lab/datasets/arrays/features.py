@@ -29,7 +29,7 @@ from mmsada_lab.datasets.arrays.challenge import find_pickles, read_challenge
 from mmsada_lab.datasets.arrays.files import locate_npz
 from mmsada_lab.datasets.arrays.loader import check_modality, find_arrays, modality_files, row_numbers, stack, uid_text
 from mmsada_lab.datasets.arrays.readers import sample_spec
-from mmsada_lab.datasets.arrays.table import COLUMNS, SegmentTable, check_rows, read_array_table
+from mmsada_lab.datasets.arrays.table import ARRAY_COLUMNS, SegmentTable, check_rows, read_array_table
 from mmsada_lab.datasets.folders import open_folder, slug
 from mmsada_lab.datasets.missing import count
 from mmsada_lab.datasets.tables import CLASSES_TXT, SEGMENTS_CSV, write_segments
@@ -58,8 +58,9 @@ def load_features(root: Path | str, *, missing: str = "error", evaluate: str = "
         table, modalities, notes = read_challenge(root, pickles, evaluate=evaluate)
     else:
         raise UserError(
-            f"{root} has neither a table {SEGMENTS_CSV} (columns {', '.join(COLUMNS)}) with features MODALITY.npz "
-            "beside it, nor the challenge's source_train.pkl, source_val.pkl, target_train.pkl and target_val.pkl"
+            f"{root} has neither a table {SEGMENTS_CSV} (columns {', '.join(ARRAY_COLUMNS)}) with features "
+            "MODALITY.npz beside it, nor the challenge's source_train.pkl, source_val.pkl, target_train.pkl and "
+            "target_val.pkl"
         )
     return assemble(f"features-{slug(root)}", table, modalities=modalities, missing=missing, notes=notes)
 
@@ -131,8 +132,8 @@ def write_features(
         raise UserError(f"cannot write features into {root}: {error.strerror}; choose another folder") from error
     if classes:
         write_whole(root / CLASSES_TXT, "".join(f"{name}\n" for name in classes).encode())
-    further = [name for name in text.columns if name not in COLUMNS]
-    write_segments(root / SEGMENTS_CSV, text[[*COLUMNS, *further]])
+    further = [name for name in text.columns if name not in ARRAY_COLUMNS]
+    write_segments(root / SEGMENTS_CSV, text[[*ARRAY_COLUMNS, *further]])
 
 
 def _refuse_others(root: Path, features: Mapping[str, NDArray[Any]]) -> None:

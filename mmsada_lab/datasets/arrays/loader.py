@@ -28,12 +28,9 @@ from mmsada_lab.datasets.arrays.assembly import FoundModality, assemble
 from mmsada_lab.datasets.arrays.files import StoredArray, locate_npy
 from mmsada_lab.datasets.arrays.readers import FolderReader, SampleSpec, StackedReader, sample_spec
 from mmsada_lab.datasets.arrays.table import SegmentTable, read_array_table
-from mmsada_lab.datasets.folders import open_folder, slug
+from mmsada_lab.datasets.folders import KEEP_BYTES, open_folder, slug
 from mmsada_lab.datasets.missing import count
 from mmsada_lab.errors import UserError
-
-KEEP_BYTES = 2**30
-"""Folders of files that together are no larger than this are kept in memory once read."""
 
 _MODALITY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 

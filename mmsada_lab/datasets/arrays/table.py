@@ -24,7 +24,7 @@ from mmsada_lab.datasets.tables import (
 )
 from mmsada_lab.errors import UserError, unknown
 
-COLUMNS = ("uid", "domain", "split", "label")
+ARRAY_COLUMNS = ("uid", "domain", "split", "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,9 @@ def read_array_table(root: Path) -> SegmentTable:
     """
     path = root / SEGMENTS_CSV
     if not path.is_file():
-        raise UserError(f"no {SEGMENTS_CSV} in {root}; it must list the segments, with columns {', '.join(COLUMNS)}")
+        raise UserError(
+            f"no {SEGMENTS_CSV} in {root}; it must list the segments, with columns {', '.join(ARRAY_COLUMNS)}"
+        )
     rows = check_rows(read_table(path), str(path))
     labels = sorted({row.label for row in rows} - {""}, key=natural)
     classes = tuple(filter(None, read_classes(root / CLASSES_TXT))) or tuple(labels)
@@ -77,7 +79,7 @@ def check_rows(raw: pd.DataFrame, place: str) -> tuple[SegmentRow, ...]:
         raw: the table.
         place: where it is from, for errors.
     """
-    require_columns(list(raw.columns), [name for name in COLUMNS if name not in raw.columns], place)
+    require_columns(list(raw.columns), [name for name in ARRAY_COLUMNS if name not in raw.columns], place)
     cells = raw.fillna("").to_dict("records")
     rows = tuple(
         _check_row({str(name): cell.strip() for name, cell in row.items()}, f"{place}, row {number}")
@@ -95,8 +97,8 @@ def check_rows(raw: pd.DataFrame, place: str) -> tuple[SegmentRow, ...]:
 
 
 def _check_row(cells: Mapping[str, str], place: str) -> SegmentRow:
-    uid, domain, split, label = (cells[name] for name in COLUMNS)
-    for name in COLUMNS:
+    uid, domain, split, label = (cells[name] for name in ARRAY_COLUMNS)
+    for name in ARRAY_COLUMNS:
         if not cells[name] and name in ("uid", "domain"):
             raise UserError(f"{place} has no {name}; every segment needs one")
         if not cells[name].isprintable():
@@ -105,4 +107,4 @@ def _check_row(cells: Mapping[str, str], place: str) -> SegmentRow:
         raise UserError(f"{place}: domain {domain!r} cannot name a folder; use letters, digits, '_', '-' and '.'")
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, hint=f"See {place}.")
-    return SegmentRow(uid, domain, split, label, tuple((k, v) for k, v in cells.items() if k not in COLUMNS))
+    return SegmentRow(uid, domain, split, label, tuple((k, v) for k, v in cells.items() if k not in ARRAY_COLUMNS))

@@ -23,12 +23,9 @@ from mmsada_lab.datasets.epic.frame_files import open_tracks
 from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
 from mmsada_lab.datasets.epic.kept_frames import KeptFrames, decoded_bytes
 from mmsada_lab.datasets.epic.layouts import MODALITIES, Footage, Owner, find_footage
-from mmsada_lab.datasets.folders import open_folder, slug
+from mmsada_lab.datasets.folders import KEEP_BYTES, open_folder, slug
 from mmsada_lab.datasets.missing import Incomplete, leave_out
 from mmsada_lab.errors import UserError
-
-KEEP_BYTES = 2**30
-"""A domain whose frames take no more than this when decoded keeps them in memory (each is decoded once)."""
 
 _KEEP_FRAMES = 50_000
 _COUNTED_VIDEOS = 4

@@ -54,7 +54,7 @@ class Scene:
 
     def place(self, sprite: Sprite, position: tuple[float, float], angle: float = 0.0, scale: float = 1.0) -> None:
         """Draw a thing that stands still."""
-        offset = np.array([[1, 0, sprites.WIDTH / 2], [0, 1, sprites.HEIGHT / 2], [0, 0, 1]])
+        offset = np.array([[1, 0, sprites.SCENE_WIDTH / 2], [0, 1, sprites.SCENE_HEIGHT / 2], [0, 0, 1]])
         paste(self.background, sprite, offset @ poses(position, angle, scale=(scale, scale))[0])
 
     def move(
@@ -100,7 +100,7 @@ def film(scene: Scene) -> Frames:
     view = np.array([[1, 0, MIDDLE[0]], [0, 1, MIDDLE[1]], [0, 0, 1]]) @ head_motion(
         scene.frames, scene.rng, scene.look
     )
-    centre = np.array([[1, 0, -sprites.WIDTH / 2], [0, 1, -sprites.HEIGHT / 2], [0, 0, 1]])
+    centre = np.array([[1, 0, -sprites.SCENE_WIDTH / 2], [0, 1, -sprites.SCENE_HEIGHT / 2], [0, 0, 1]])
     frames = np.empty((scene.frames, 2 * HEIGHT, 2 * WIDTH, 3), dtype=np.uint8)
     for t, image in enumerate(frames):
         matrix = (view[t] @ centre)[:2]
@@ -123,7 +123,7 @@ def _light(frames: Frames, rng: Generator) -> Frames:
 
 def empty_scene(look: Look, rng: Generator, frames: int) -> Scene:
     """A worktop with its clutter, on which nothing happens yet."""
-    counter = surface(look.counter, rng, (sprites.HEIGHT, sprites.WIDTH))
+    counter = surface(look.counter, rng, (sprites.SCENE_HEIGHT, sprites.SCENE_WIDTH))
     scene = Scene(look, rng, frames, counter)
     for _ in range(int(rng.integers(3, 7))):
         angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(44, 80)

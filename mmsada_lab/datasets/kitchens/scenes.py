@@ -31,10 +31,10 @@ def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Frames
 
 
 def _take(scene: Scene) -> None:
-    """Reach for a thing, then carry it towards the wearer."""
+    """Reach for an item, then carry it towards the wearer."""
     rng, look, frames = scene.rng, scene.look, scene.frames
     radius = rng.uniform(11, 15)
-    thing = sprites.item(look.item, rng, radius)
+    item = sprites.item(look.item, rng, radius)
     rest = np.array([rng.uniform(-14, 14), rng.uniform(-22, -12)]) * look.amplitude
     end = np.array([rng.uniform(-6, 18), rng.uniform(36, 44)]) * look.amplitude
     start = np.array([rng.uniform(0, 24), 52.0])
@@ -44,7 +44,7 @@ def _take(scene: Scene) -> None:
     hand = np.where(reach[:, None] < 1, between(start, rest + grip, reach), moved + grip)
     turn = rng.uniform(-0.5, 0.5) + rng.uniform(-0.5, 0.5) * carry
     size = 1 + look.lift * carry
-    scene.move(thing, poses(moved, turn, scale=(size, size)))
+    scene.move(item, poses(moved, turn, scale=(size, size)))
     scene.arm(hand)
 
 
@@ -76,18 +76,18 @@ def _open_drawer(scene: Scene) -> None:
     drawer = sprites.blank(round(wide), round(deep) + 14, (wide / 2, deep))
     sprites.patch(drawer, (0, 0), (wide, deep), colour(rng, (0.1, 0.4), (0.15, 0.35)))
     for _ in range(5):
-        thing = sprites.item(look.clutter, rng, rng.uniform(6, 9))
+        item = sprites.item(look.clutter, rng, rng.uniform(6, 9))
         spot = np.array([[1, 0, rng.uniform(10, wide - 10)], [0, 1, rng.uniform(8, deep - 8)], [0, 0, 1.0]])
-        _stamp(drawer, thing, spot)
+        _stamp(drawer, item, spot)
     front = _panel(look, rng, wide, 14)
     _stamp(drawer, front, np.array([[1, 0, wide / 2], [0, 1, deep + 7], [0, 0, 1.0]]))
     reach, pull = phase(scene.frames, look.reach)
     closed = rng.uniform(-18, -10)
     path = between(np.array([0.0, closed]), np.array([0.0, closed + deep - 4]), pull)
-    top = surface(look.counter, rng, (90, sprites.WIDTH))
+    top = surface(look.counter, rng, (90, sprites.SCENE_WIDTH))
     opaque = np.concatenate([top, np.full((*top.shape[:2], 1), 255, np.uint8)], axis=2)
     scene.move(drawer, poses(path))
-    scene.move(Sprite(opaque, (sprites.WIDTH / 2, 90.0)), poses((0.0, closed + 2.0)))
+    scene.move(Sprite(opaque, (sprites.SCENE_WIDTH / 2, 90.0)), poses((0.0, closed + 2.0)))
     _follow(scene, path + np.array([rng.uniform(-6, 6), 10.0]), reach)
 
 

@@ -16,7 +16,7 @@ from mmsada_lab.datasets.kitchens.surfaces import Colour, colour, shade, skin
 Point = tuple[float, float]
 Generator = np.random.Generator
 
-WIDTH, HEIGHT = 240, 180
+SCENE_WIDTH, SCENE_HEIGHT = 240, 180
 """Extent of the background, with the action at its centre."""
 
 
