@@ -43,13 +43,13 @@ def one_thread() -> None:
 
 
 @pytest.fixture
-def toy_door(monkeypatch: pytest.MonkeyPatch) -> None:
+def toy_format(monkeypatch: pytest.MonkeyPatch) -> None:
     """`load_data("toy")` gives the toy."""
     monkeypatch.setitem(FORMATS, "toy", toy.TOY)
 
 
 @pytest.fixture
-def behind_the_door(monkeypatch: pytest.MonkeyPatch):
+def open_as_toy(monkeypatch: pytest.MonkeyPatch):
     """Let `load_data("toy")` give another data set."""
 
     def put(data: MultiDomainData) -> None:

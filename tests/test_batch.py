@@ -28,7 +28,7 @@ from mmsada_lab.sweeps.grid import build_grid
 from mmsada_lab.sweeps.jobs import Busy, Failure, TrainingJob, notebook_parameters, read_notebook, run_job
 from mmsada_lab.sweeps.plans import estimate_seconds, find_damage, plan_batch, plan_runs, rename_damaged
 
-pytestmark = pytest.mark.usefixtures("toy_door")
+pytestmark = pytest.mark.usefixtures("toy_format")
 
 
 def toy_grid(*domains: str, methods: tuple[str, ...] = ("source_only",), seeds: int = 1, **overrides: object) -> list:
@@ -129,8 +129,8 @@ class TestPlan:
         assert list(table["seed"]) == [0, 1, 0, 0, 1, 1]
         assert list(table["first_stage"]) == ["trained"] * 2 + ["shared"] * 4
 
-    def test_other_data_are_no_finished_run(self, runs: Path, behind_the_door: Callable[..., None]) -> None:
-        behind_the_door(replace(open_toy(""), digest="other"))
+    def test_other_data_are_no_finished_run(self, runs: Path, open_as_toy: Callable[..., None]) -> None:
+        open_as_toy(replace(open_toy(""), digest="other"))
         with pytest.raises(UserError, match=r"the data of .* have changed"):
             plan_batch(self.configs[:1], runs)
 

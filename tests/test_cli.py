@@ -33,7 +33,7 @@ from mmsada_lab.sweeps import batch
 from mmsada_lab.sweeps.grid import build_grid, load_grid
 from mmsada_lab.sweeps.jobs import Busy, Failure
 
-pytestmark = pytest.mark.usefixtures("toy_door")
+pytestmark = pytest.mark.usefixtures("toy_format")
 SMALL_OPTIONS = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
 
 

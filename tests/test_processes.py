@@ -149,7 +149,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     return runs, [out for out, _ in train(*(Run([one], [runs]) for one in FOLLOWED.values()))]
 
 
-@pytest.mark.usefixtures("toy_door")
+@pytest.mark.usefixtures("toy_format")
 class TestOneProcessIsFollowed:
     """Same global batch, same losses: each of two processes takes half of every batch."""
 
@@ -193,7 +193,7 @@ def same(one: Path, other: Path) -> None:
         assert all(np.array_equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.usefixtures("toy_door")
+@pytest.mark.usefixtures("toy_format")
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_is_killed(lost: int, followed: tuple[Path, list[str]], tmp_path: Path) -> None:
     """The other stops with a message and leaves nothing behind; the run continues from its checkpoint, whoever does."""
