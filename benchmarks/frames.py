@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmsada_lab.clips.batches import TrainingBatches
 from mmsada_lab.clips.clips import ClipRule
-from mmsada_lab.clips.segments import Domain, Picture, Segment
+from mmsada_lab.clips.segments import Domain, FramePart, Segment
 from mmsada_lab.clips.transforms import place_crop, sample_crop
 from mmsada_lab.clips.windows import WindowRule, training_window
 from mmsada_lab.datasets.epic.frame_files import open_tracks
@@ -109,14 +109,14 @@ class Recording:
     def __post_init__(self) -> None:
         self.channels, self.mirror_negates = self.reader.channels, self.reader.mirror_negates
 
-    def pictures(self, segment: Segment, frames: NDArray[np.int64]) -> Iterator[Picture]:
+    def frame_parts(self, segment: Segment, frames: NDArray[np.int64]) -> Iterator[FramePart]:
         """As the reader has them."""
-        tracks = open_tracks(self.reader.places[segment.video])
+        tracks = open_tracks(self.reader.locations[segment.video])
         first, last = self.reader.index.frames(int(tracks[0].numbers[0]), int(tracks[0].numbers[-1]))
         numbers = np.unique(self.reader.index.files(np.clip(frames, first, last)))
         colours = "RGB" if self.channels == 3 else "GRAY"
         self.clips.append([(colours, data) for t in tracks for data in t.payloads(t.locate(numbers))])
-        yield from self.reader.pictures(segment, frames)
+        yield from self.reader.frame_parts(segment, frames)
 
 
 def files_of(root: Path, *, clips: int, steps: int) -> list[Clip]:

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.datasets.epic import loader as source
-from mmsada_lab.datasets.epic.annotations import CSV_NAME
 from mmsada_lab.datasets.kitchens.loader import Kitchens
+from mmsada_lab.datasets.tables import SEGMENTS_CSV
 from mmsada_lab.prepare.export_kitchens import export_kitchens
 
 WIDTH, HEIGHT, QUALITY = 456, 256, 90
@@ -36,19 +36,19 @@ def large_kitchens(root: Path, *, videos: int) -> dict[str, Path]:
     """Make the same videos as folders and as tars below a folder, unless they are there already.
 
     Args:
-        root: where ``folder`` and ``tar`` lie, two data sets for the `epic` door with training segments alone.
+        root: where ``folder`` and ``tar`` lie, two data sets of the format `epic:` with training segments alone.
         videos: of each of two kitchens, one segment each.
     """
     made = {layout: root / f"{layout}-{videos}" for layout in ("folder", "tar")}
-    if not (made["tar"] / CSV_NAME).is_file():
+    if not (made["tar"] / SEGMENTS_CSV).is_file():
         with TemporaryDirectory(prefix="mmsada-small-kitchens-") as folder:
             small = export_kitchens(Path(folder) / "kitchens", Kitchens(scale=0.01))
-            table = pd.read_csv(small / CSV_NAME).query("split == 'train'")
+            table = pd.read_csv(small / SEGMENTS_CSV).query("split == 'train'")
             table = table[table["domain"].isin(DOMAINS)].groupby("domain").head(videos)
             _enlarge(small, made["folder"], table)
         _pack(made["folder"], made["tar"])
         for layout in made.values():
-            table.to_csv(layout / CSV_NAME, index=False)
+            table.to_csv(layout / SEGMENTS_CSV, index=False)
     return made
 
 
@@ -90,7 +90,7 @@ def _pack(folders: Path, tars: Path) -> None:
 
 @contextmanager
 def opened_as_large() -> Iterator[None]:
-    """Within the context the `epic` door keeps no frames in memory, however few there are."""
+    """Within the context the format `epic:` keeps no frames in memory, however few there are."""
     kept, source.KEEP_BYTES = source.KEEP_BYTES, 0
     try:
         yield

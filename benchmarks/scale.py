@@ -29,7 +29,7 @@ from families import megabytes, processor_seconds
 from large_kitchens import DOMAINS, large_kitchens, open_large
 from measure import Timing, parser, progress, ratio, rounded, run, save, table
 
-from mmsada_lab.datasets.epic.annotations import CSV_NAME
+from mmsada_lab.datasets.tables import SEGMENTS_CSV
 from mmsada_lab.errors import UserError
 
 VIDEO_SEGMENTS, MOST_VIDEOS = 15, 700
@@ -38,7 +38,7 @@ DISCARDED = 6  # steps whose batches were made while others were timed
 
 def write_segments(root: Path, tars: Path, *, segments: int) -> Path:
     """A data set of so many segments at random places of videos, which are links to those of a few tars."""
-    base = pd.read_csv(tars / CSV_NAME)
+    base = pd.read_csv(tars / SEGMENTS_CSV)
     rng = np.random.default_rng(0)
     tables = []
     for domain in DOMAINS:
@@ -49,7 +49,7 @@ def write_segments(root: Path, tars: Path, *, segments: int) -> Path:
         drawn["uid"] = [f"{domain}_{number:06d}" for number in range(len(drawn))]
         drawn["split"] = np.where(drawn.index < 16, "test", "train")  # evaluation is not measured
         tables.append(drawn)
-    pd.concat(tables).to_csv(root / CSV_NAME, index=False)
+    pd.concat(tables).to_csv(root / SEGMENTS_CSV, index=False)
     return root
 
 

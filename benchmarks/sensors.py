@@ -1,4 +1,4 @@
-"""Phone to watch, person to person: the methods on two data sets of sensors, through the `arrays:` door.
+"""Phone to watch, person to person: the methods on two data sets of sensors, in the format `arrays:`.
 
     python benchmarks/sensors.py DATA WORK --jobs 2
 

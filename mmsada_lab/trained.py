@@ -24,7 +24,7 @@ from mmsada_lab.models.network import build_network, network_spec
 from mmsada_lab.runs import read_manifest
 from mmsada_lab.runtime.device import choose_device
 
-SPLITS = ("all", "train", "test")
+_SPLITS = ("all", "train", "test")
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def predict_table(
         Columns uid, domain, split, video, start, stop, label (empty where unknown), predicted and confidence (of the
         fused streams), one prediction per stream, ``p(class)`` for every class, and what else the segments' table has.
     """
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
+    if split not in _SPLITS:
+        raise unknown("split", split, _SPLITS)
     trained, opened = _opened(run, data, device, workers=workers, show_progress=show_progress)
     where = _fitting_domain(trained, opened, domain or trained.config.target)
     splits = {"train": where.train, "test": where.test}

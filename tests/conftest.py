@@ -1,4 +1,4 @@
-"""One thread for every test, the toy's door, and the folder of tests on the path so that tests can share `toy`."""
+"""One thread for every test, the toy's format, and the folder of tests on the path so that tests can share `toy`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded; children inherit it, and their last bits depend on it
@@ -17,7 +18,7 @@ import toy
 
 from mmsada_lab.cli import main as cli
 from mmsada_lab.clips.segments import MultiDomainData
-from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.open import FORMATS
 
 torch.set_num_threads(1)
 
@@ -42,17 +43,18 @@ def one_thread() -> None:
 
 
 @pytest.fixture
-def toy_door(monkeypatch: pytest.MonkeyPatch) -> None:
+def toy_format(monkeypatch: pytest.MonkeyPatch) -> None:
     """`load_data("toy")` gives the toy."""
-    monkeypatch.setitem(sources.DOORS, "toy", toy.open_toy)
+    monkeypatch.setitem(FORMATS, "toy", toy.TOY)
 
 
 @pytest.fixture
-def behind_the_door(monkeypatch: pytest.MonkeyPatch):
-    """Put another data set behind the door named toy."""
+def open_as_toy(monkeypatch: pytest.MonkeyPatch):
+    """Let `load_data("toy")` give another data set."""
 
     def put(data: MultiDomainData) -> None:
-        monkeypatch.setitem(sources.DOORS, "toy", lambda _: data)
+        monkeypatch.setattr(toy, "OTHER", data)
+        monkeypatch.setitem(FORMATS, "toy", replace(toy.TOY, opener="toy:open_other"))
 
     return put
 

@@ -34,7 +34,7 @@ from mmsada_lab.runs import RunFolder, load_history, read_arrays, read_manifest
 from mmsada_lab.runtime import device as acceleration
 from mmsada_lab.train import train_steps
 
-pytestmark = pytest.mark.usefixtures("toy_door")
+pytestmark = pytest.mark.usefixtures("toy_format")
 INPUTS = {"rgb": ("video", 3), "flow": ("video", 2)}
 
 

@@ -1,4 +1,4 @@
-"""The arrays door: kinds, the common clock, damaged files, segments that lack a modality."""
+"""The format `arrays:`: kinds, the common clock, damaged files, segments that lack a modality."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import pytest
 from mmsada_lab.clips.segments import MultiDomainData, Segment
 from mmsada_lab.datasets.arrays import files as array_files, loader as arrays
 from mmsada_lab.datasets.arrays.loader import load_arrays
-from mmsada_lab.datasets.arrays.readers import layout_of
+from mmsada_lab.datasets.arrays.readers import sample_spec
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -69,50 +70,50 @@ def root(tmp_path: Path) -> Path:
     return write_set(tmp_path / "my set")
 
 
-def everything(source: MultiDomainData) -> dict[tuple[str, str], Array]:
+def everything(data: MultiDomainData) -> dict[tuple[str, str], Array]:
     """All samples there are, by uid and modality."""
     return {
         (segment.uid, modality): reader.read(segment, np.arange(1, segment.stop + 1))
-        for domain in source.domains.values()
+        for domain in data.domains.values()
         for segment in (*domain.train, *domain.test)
         for modality, reader in domain.readers.items()
     }
 
 
-def segment(source: MultiDomainData, uid: str) -> Segment:
-    return next(s for d in source.domains.values() for s in (*d.train, *d.test) if s.uid == uid)
+def segment(data: MultiDomainData, uid: str) -> Segment:
+    return next(s for d in data.domains.values() for s in (*d.train, *d.test) if s.uid == uid)
 
 
 # --- what a good folder gives -----------------------------------------------------------------------------------
 
 
-def test_three_kinds_in_one_source(root: Path) -> None:
-    source = load_arrays(root)
-    assert (source.name, source.classes, source.in_memory, source.notes) == (
+def test_three_kinds_in_one_data_set(root: Path) -> None:
+    data = load_arrays(root)
+    assert (data.name, data.classes, data.in_memory, data.notes) == (
         "arrays-my-set",
         ("clap", "wave"),
         True,
         (),
     )
-    assert list(source.domains) == ["A", "B"]
-    assert [(s.uid, s.label) for s in source.domain("B").train] == [("3", None), ("20", 1)], "numbers in order"
-    readers = source.domain("A").readers
+    assert list(data.domains) == ["A", "B"]
+    assert [(s.uid, s.label) for s in data.domain("B").train] == [("3", None), ("20", 1)], "numbers in order"
+    readers = data.domain("A").readers
     shown = {m: (r.kind, r.channels, r.mirror_negates) for m, r in readers.items()}
     assert shown == {"imu": ("series", 4, ()), "place": ("vector", 4, ()), "rgb": ("video", 3, ())}
     for uid, stop in LENGTHS.items():
-        here = segment(source, uid)
+        here = segment(data, uid)
         assert (here.video, here.start, here.stop) == (uid, 1, stop)
         assert {r.extent(here) for r in readers.values()} == {(1, stop)}
         assert {m: r.length(here) for m, r in readers.items()} == {"imu": 3, "place": 1, "rgb": stop}
 
 
 def test_clock_against_a_loop(root: Path) -> None:
-    source = load_arrays(root)
+    data = load_arrays(root)
     stored = {"imu": np.load(root / "imu.npy"), "place": np.load(root / "place.npy")}
     numbers = np.array([-40, 0, 1, 2, 3, 4, 5, 6, 7, 5, 1, 99])
     for uid, stop in LENGTHS.items():
-        here, row = segment(source, uid), UIDS.index(uid)
-        readers = source.domain("A").readers
+        here, row = segment(data, uid), UIDS.index(uid)
+        readers = data.domain("A").readers
         for at, n in enumerate(numbers.tolist()):
             inside = min(max(n, 1), stop)
             sample = int((inside - 1) * 3 / stop + 1e-9)
@@ -124,8 +125,8 @@ def test_clock_against_a_loop(root: Path) -> None:
 
 
 def test_reading_nothing_gives_nothing(root: Path) -> None:
-    source, none = load_arrays(root), np.array([], dtype=np.int64)
-    shapes = {m: r.read(segment(source, "3"), none).shape for m, r in source.domain("B").readers.items()}
+    data, none = load_arrays(root), np.array([], dtype=np.int64)
+    shapes = {m: r.read(segment(data, "3"), none).shape for m, r in data.domain("B").readers.items()}
     assert shapes == {"imu": (0, 4), "place": (0, 4), "rgb": (0, 6, 8, 3)}
 
 
@@ -148,8 +149,8 @@ def test_kinds(dtype: str, shape: tuple[int, ...], kind: str, channels: int, tmp
     write_files(write_table(tmp_path) / "m", dict.fromkeys(UIDS, content))
     write_files(tmp_path / "clock", {uid: np.zeros((5, 1)) for uid in UIDS})
     np.save(tmp_path / "n.npy", np.stack([content] * 5))
-    source = load_arrays(tmp_path)
-    readers, here = source.domain("A").readers, segment(source, "s10")
+    data = load_arrays(tmp_path)
+    readers, here = data.domain("A").readers, segment(data, "s10")
     expected = {
         "video": lambda: content.reshape(5, 4, 6, -1),
         "series": lambda: content.reshape(5, -1).astype("f4"),
@@ -180,9 +181,9 @@ def test_classes_in_the_order_of_numbers_or_as_listed(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.eye(5))
     assert load_arrays(tmp_path).classes == ("-1", "2.5", "9", "10", "b10")
     (tmp_path / "classes.txt").write_text("\ufeffb10\n9\nunused\r\n10\n-1\n2.5\n\n", encoding="utf-8")
-    source = load_arrays(tmp_path)
-    assert source.classes == ("b10", "9", "unused", "10", "-1", "2.5")
-    assert [s.label for s in source.domain("B").train] == [4, 5]
+    data = load_arrays(tmp_path)
+    assert data.classes == ("b10", "9", "unused", "10", "-1", "2.5")
+    assert [s.label for s in data.domain("B").train] == [4, 5]
     (tmp_path / "classes.txt").write_text("9\n10\n-1\n2.5\n")
     with pytest.raises(
         UserError, match=r"unknown label 'b10'; choose 9, 10, -1, 2\.5\..* row 5 of .*uid 100; .*classes"
@@ -228,23 +229,23 @@ def test_digest_follows_tables_sizes_and_shapes(root: Path) -> None:
     assert len({*digests}) == len(digests) - 1
 
 
-def test_source_is_picklable_and_reads_the_same(root: Path) -> None:
-    source = load_arrays(root)
-    before = everything(source)
-    data = pickle.dumps(source)
-    assert len(data) < 10_000, "no array travels"
-    for key, value in everything(pickle.loads(data)).items():
+def test_data_are_picklable_and_reads_the_same(root: Path) -> None:
+    data = load_arrays(root)
+    before = everything(data)
+    pickled = pickle.dumps(data)
+    assert len(pickled) < 10_000, "no array travels"
+    for key, value in everything(pickle.loads(pickled)).items():
         np.testing.assert_array_equal(value, before[key])
 
 
 def test_large_folders_are_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = everything(load_arrays(root))
     monkeypatch.setattr(arrays, "KEEP_BYTES", 1000)
-    source = load_arrays(root)
-    assert not source.in_memory
-    for key, value in everything(source).items():
+    data = load_arrays(root)
+    assert not data.in_memory
+    for key, value in everything(data).items():
         np.testing.assert_array_equal(value, kept[key])
-    assert not source.domain("A").readers["rgb"]._kept
+    assert not data.domain("A").readers["rgb"]._kept
 
 
 # --- segments that lack a modality ------------------------------------------------------------------------------
@@ -252,34 +253,34 @@ def test_large_folders_are_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_missing_files_and_rows_of_nothing(root: Path) -> None:
     (root / "rgb" / "20.npy").unlink()
-    with pytest.raises(UserError, match=r"segment 20 lacks rgb: nothing in .*rgb/20\.npy \(1 of 5 .*missing=drop"):
+    with pytest.raises(UserError, match=r"1 of 5 segments lack rgb, .* 20: nothing in .*rgb/20\.npy; .*missing=drop"):
         load_arrays(root)
     imu = np.load(root / "imu.npy")
     imu[[0, 3]] = np.nan
     np.save(root / "imu.npy", imu)
-    with pytest.raises(UserError, match=r"segment s10 lacks imu: .*imu\.npy, row 0 is all NaN \(2 of 5"):
+    with pytest.raises(UserError, match=r"2 of 5 segments lack imu, such as segment s10: .*imu\.npy, row 0 is all NaN"):
         load_arrays(root)
     full = everything(load_arrays(write_set(root.parent / "full")))
-    source = load_arrays(root, missing="drop")
-    assert source.notes == (
-        "dropped 2 of 5 segments (s10, 20) that lack imu",
-        "dropped 1 of 5 segments (20) that lack rgb",
+    data = load_arrays(root, missing="drop")
+    assert data.notes == (
+        "segments.csv: dropped 2 of 5 segments (s10, 20) that lack imu",
+        "segments.csv: dropped 1 of 5 segments (20) that lack rgb",
     )
-    assert (len(source.domain("A").train), len(source.domain("B").train)) == (0, 1)
-    for key, value in everything(source).items():
+    assert (len(data.domain("A").train), len(data.domain("B").train)) == (0, 1)
+    for key, value in everything(data).items():
         np.testing.assert_array_equal(value, full[key])
     with pytest.raises(UserError, match=r"unknown missing 'dorp'; choose error, drop"):
-        load_arrays(root, missing="dorp")
+        load_data(f"arrays:{root},missing=dorp")
 
 
 def test_a_row_that_begins_with_nan_is_damaged_and_not_missing(root: Path) -> None:
     imu = np.load(root / "imu.npy")
     imu[2, 0] = np.nan
     np.save(root / "imu.npy", imu)
-    source = load_arrays(root, missing="drop")
-    assert source.notes == ()
+    data = load_arrays(root, missing="drop")
+    assert data.notes == ()
     with pytest.raises(UserError, match=r"row 2, segment 3: nan at sample 0, value 0"):
-        everything(source)
+        everything(data)
 
 
 def test_nothing_left(tmp_path: Path) -> None:
@@ -294,9 +295,9 @@ def test_files_nobody_names_are_noted(root: Path) -> None:
     (root / "rgb" / "README").write_text("hello")
     (root / ".cache").mkdir()
     np.save(root / ".cache" / "x.npy", np.zeros(3))
-    source = load_arrays(root)
-    assert source.notes == (f"ignored 1 file (other) in {root / 'rgb'} that no row of {root / 'segments.csv'} names",)
-    assert sorted(source.domain("A").readers) == ["imu", "place", "rgb"]
+    data = load_arrays(root)
+    assert data.notes == (f"ignored 1 file (other) in {root / 'rgb'} that no row of {root / 'segments.csv'} names",)
+    assert sorted(data.domain("A").readers) == ["imu", "place", "rgb"]
 
 
 # --- bad tables -------------------------------------------------------------------------------------------------
@@ -434,8 +435,8 @@ def test_damaged_files(what: str, place: str, root: Path) -> None:
 def test_the_header_of_the_bad_files_is_good_when_whole(tmp_path: Path) -> None:
     np.save(write_table(tmp_path) / "v.npy", np.eye(5))
     (tmp_path / "w.npy").write_bytes(npy(GOOD, np.arange(10, dtype="f4").tobytes()))
-    source = load_arrays(tmp_path)
-    np.testing.assert_array_equal(source.domain("B").readers["w"].read(segment(source, "3"), np.array([1])), [[4, 5]])
+    data = load_arrays(tmp_path)
+    np.testing.assert_array_equal(data.domain("B").readers["w"].read(segment(data, "3"), np.array([1])), [[4, 5]])
     (tmp_path / "w.npy").write_bytes(npy(GOOD.replace("5", "5L"), np.arange(10, dtype="f4").tobytes()))
     assert len(everything(load_arrays(tmp_path))) == 10, "also as Python 2 wrote it"
 
@@ -490,8 +491,8 @@ def test_numbers_that_are_not_finite(bad: float, root: Path) -> None:
     imu = np.load(root / "imu.npy")
     imu[2, 1, 1, 0] = bad
     np.save(root / "imu.npy", imu)
-    source = load_arrays(root)
-    reader, here = source.domain("B").readers["imu"], segment(source, "3")
+    data = load_arrays(root)
+    reader, here = data.domain("B").readers["imu"], segment(data, "3")
     assert reader.read(here, np.array([1, 4, 9])).shape == (3, 4), "samples 0, 0 and 2 are good"
     with pytest.raises(UserError, match=r"imu\.npy, row 2, segment 3: -?(nan|inf) at sample 1, value 2 \(counted from"):
         reader.read(here, np.arange(1, 12))
@@ -499,26 +500,26 @@ def test_numbers_that_are_not_finite(bad: float, root: Path) -> None:
 
 def test_vectors_that_are_not_finite(tmp_path: Path) -> None:
     write_files(write_table(tmp_path) / "v", {uid: np.array([1.0, np.inf]) for uid in UIDS})
-    source = load_arrays(tmp_path)
+    data = load_arrays(tmp_path)
     with pytest.raises(UserError, match=r"v/s2\.npy, segment s2: inf at value 1"):
-        source.domain("A").readers["v"].read(segment(source, "s2"), np.arange(3))
+        data.domain("A").readers["v"].read(segment(data, "s2"), np.arange(3))
 
 
 def test_files_that_change_while_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = load_arrays(root)
+    data = load_arrays(root)
     for name, content in (("rgb/s2.npy", np.zeros((9, 6, 8, 3), "u1")), ("imu.npy", np.zeros((5, 1, 1, 1)))):
         np.save(root / name, content)
-        reader = source.domain("A").readers[name[:3]]
+        reader = data.domain("A").readers[name[:3]]
         with pytest.raises(UserError, match=r"start again"):
-            pickle.loads(pickle.dumps(reader)).read(segment(source, "s2"), np.array([1]))
+            pickle.loads(pickle.dumps(reader)).read(segment(data, "s2"), np.array([1]))
     (root / "rgb" / "s10.npy").unlink()
     with pytest.raises(UserError, match=r"cannot read .*s10\.npy"):
-        source.domain("A").readers["rgb"].read(segment(source, "s10"), np.array([1]))
+        data.domain("A").readers["rgb"].read(segment(data, "s10"), np.array([1]))
 
 
-def test_layout_of_nothing() -> None:
+def test_spec_of_nothing() -> None:
     with pytest.raises(UserError, match=r"x has shape \(3, 0\)"):
-        layout_of(np.dtype("f4"), (3, 0), "x")
+        sample_spec(np.dtype("f4"), (3, 0), "x")
 
 
 # --- seeded damage ----------------------------------------------------------------------------------------------
@@ -552,8 +553,8 @@ def test_damage_is_refused_or_read_as_numbers(name: str, root: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             try:
-                source = load_arrays(root, missing="drop")
-                assert all(np.isfinite(value).all() for value in everything(source).values())
+                data = load_arrays(root, missing="drop")
+                assert all(np.isfinite(value).all() for value in everything(data).values())
             except UserError as error:
                 refused.append(str(error))
     assert len(refused) > 5
@@ -582,18 +583,18 @@ def sensors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_utd_mhad(sensors: Path) -> None:
-    source = load_arrays(sensors)
-    assert (source.name, source.in_memory, source.notes) == ("arrays-utd", True, ())
-    assert source.classes == tuple(str(n) for n in range(1, 28))
-    counts = {name: (len(d.train), len(d.test)) for name, d in source.domains.items()}
+    data = load_arrays(sensors)
+    assert (data.name, data.in_memory, data.notes) == ("arrays-utd", True, ())
+    assert data.classes == tuple(str(n) for n in range(1, 28))
+    counts = {name: (len(d.train), len(d.test)) for name, d in data.domains.items()}
     assert counts == {"A": (162, 161), "B": (162, 161), "C": (108, 107)}
     assert sum(map(sum, counts.values())) == 861
-    readers = source.domain("A").readers
+    readers = data.domain("A").readers
     assert {m: (r.kind, r.channels) for m, r in readers.items()} == {
         "inertial": ("series", 6),
         "skeleton": ("series", 60),
     }
-    for (uid, modality), found in everything(source).items():
+    for (uid, modality), found in everything(data).items():
         stored = np.load(sensors / modality / f"{uid}.npy")
         stored = stored.reshape(len(stored), -1)
         here = len(found)
@@ -609,12 +610,12 @@ def test_utd_mhad_as_one_stacked_array(sensors: Path, tmp_path: Path) -> None:
     shown = everything(files)
     fixed = np.stack([shown[uid, "inertial"][:50] for uid in uids])
     np.save(root / "inertial.npy", fixed)
-    source = load_arrays(root)
-    for (uid, _), found in everything(source).items():
+    data = load_arrays(root)
+    for (uid, _), found in everything(data).items():
         np.testing.assert_array_equal(found, shown[uid, "inertial"][:50])
 
 
 def test_headers_are_parsed_once(sensors: Path) -> None:
-    array_files._parsed.cache_clear()
+    array_files._parse.cache_clear()
     load_arrays(sensors)
-    assert array_files._parsed.cache_info().misses < 400 < array_files._parsed.cache_info().hits
+    assert array_files._parse.cache_info().misses < 400 < array_files._parse.cache_info().hits

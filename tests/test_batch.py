@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from filelock import FileLock
-from toy import SMALL, open_toy, run_toy, toy_config
+from toy import SMALL, TOY, open_toy, run_toy, toy_config
 
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import build_config
@@ -28,7 +28,7 @@ from mmsada_lab.sweeps.grid import build_grid
 from mmsada_lab.sweeps.jobs import Busy, Failure, TrainingJob, notebook_parameters, read_notebook, run_job
 from mmsada_lab.sweeps.plans import estimate_seconds, find_damage, plan_batch, plan_runs, rename_damaged
 
-pytestmark = pytest.mark.usefixtures("toy_door")
+pytestmark = pytest.mark.usefixtures("toy_format")
 
 
 def toy_grid(*domains: str, methods: tuple[str, ...] = ("source_only",), seeds: int = 1, **overrides: object) -> list:
@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two finished runs and one that stopped after 9 of its 12 steps."""
     runs = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sources.DOORS, "toy", open_toy)
+        patch.setitem(FORMATS, "toy", TOY)
         for seed in (0, 1):
             run_toy(toy_config(seed=seed), runs, "cpu")
         from mmsada_lab import experiment
@@ -129,8 +129,8 @@ class TestPlan:
         assert list(table["seed"]) == [0, 1, 0, 0, 1, 1]
         assert list(table["first_stage"]) == ["trained"] * 2 + ["shared"] * 4
 
-    def test_other_data_are_no_finished_run(self, runs: Path, behind_the_door: Callable[..., None]) -> None:
-        behind_the_door(replace(open_toy(""), digest="other"))
+    def test_other_data_are_no_finished_run(self, runs: Path, open_as_toy: Callable[..., None]) -> None:
+        open_as_toy(replace(open_toy(""), digest="other"))
         with pytest.raises(UserError, match=r"the data of .* have changed"):
             plan_batch(self.configs[:1], runs)
 

@@ -414,7 +414,7 @@ class TestResizingOnTheDevice:
             assert torch.equal(moved.source.labels, loader[step].source.labels)
             assert type(moved.target) is TargetBatch
 
-    @pytest.mark.usefixtures("toy_door")
+    @pytest.mark.usefixtures("toy_format")
     def test_a_run_is_almost_the_same(self, tmp_path: Path) -> None:
         loader, device = (
             load_history(run_experiment(toy_config(resize_on=where), tmp_path, device="cpu", show_progress=False))

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy import SMALL, Mmsada, Said, open_toy, run_toy
+from toy import SMALL, TOY, Mmsada, Said, run_toy
 from typer.main import get_command
 
 from mmsada_lab import __version__
@@ -23,7 +23,7 @@ from mmsada_lab.analysis.tables import results_table
 from mmsada_lab.cli import main as cli
 from mmsada_lab.cli.options import parse_overrides
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.files import locate
@@ -33,7 +33,7 @@ from mmsada_lab.sweeps import batch
 from mmsada_lab.sweeps.grid import build_grid, load_grid
 from mmsada_lab.sweeps.jobs import Busy, Failure
 
-pytestmark = pytest.mark.usefixtures("toy_door")
+pytestmark = pytest.mark.usefixtures("toy_format")
 SMALL_OPTIONS = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
 
 
@@ -66,7 +66,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two methods on two pairs with two seeds."""
     folder = tmp_path_factory.mktemp("compared")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sources.DOORS, "toy", open_toy)
+        patch.setitem(FORMATS, "toy", TOY)
         methods = ["source_only", "adabn"]
         configs = build_grid(["A", "B"], methods=methods, seeds=range(2), data="toy", preset="quick", overrides=SMALL)
         assert in_turn(configs, folder, jobs=1, device="cpu") == []

@@ -22,7 +22,7 @@ from mmsada_lab.runs import find_runs, load_history, load_runs, read_manifest
 from mmsada_lab.sweeps import batch
 from mmsada_lab.sweeps.batch import run_grid
 
-pytestmark = pytest.mark.usefixtures("toy_door")
+pytestmark = pytest.mark.usefixtures("toy_format")
 SECONDS = 60
 """Until which something must have happened."""
 IMPORTS = os.pathsep.join([str(Path(__file__).parent), str(Path(batch.__file__).parents[1])])

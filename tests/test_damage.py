@@ -1,4 +1,4 @@
-"""Two thousand damaged files, each read whole through its door: refused by name, or read as what it may well be.
+"""Two thousand damaged files, each read whole: refused by name, or read as what it may well be.
 
 Nothing else may come of them: no other error, no hang, no code run, no word on stderr. What is held against the sound
 file besides: no frame ever stands in for another, frames and rows whose bytes were not touched are as they were, and
@@ -39,7 +39,7 @@ from tiny_epic import write_folder, write_pickles, write_tar
 
 from mmsada_lab.clips.segments import MultiDomainData, Segment
 from mmsada_lab.datasets.arrays.features import write_features
-from mmsada_lab.datasets.epic.frame_files import Place, Series
+from mmsada_lab.datasets.epic.frame_files import FrameLocation, FramePattern
 from mmsada_lab.datasets.epic.jpeg_reader import JpegReader
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
@@ -366,9 +366,9 @@ def archive_subject(root: Path, *, compressed: bool) -> Subject:
     return Subject(path, lambda _: read_all(load_data(f"features:{root}")), (str(path),), covered=True)
 
 
-def table_subject(root: Path, door: str) -> Subject:
-    write_sensors(root) if door == "arrays" else write_epic(root, tars=False)
-    return Subject(root / "segments.csv", lambda _: read_all(load_data(f"{door}:{root}")), (str(root),))
+def table_subject(root: Path, name: str) -> Subject:
+    write_sensors(root) if name == "arrays" else write_epic(root, tars=False)
+    return Subject(root / "segments.csv", lambda _: read_all(load_data(f"{name}:{root}")), (str(root),))
 
 
 def pickled_table_subject(root: Path) -> Subject:
@@ -517,7 +517,7 @@ def test_there_are_two_thousand() -> None:
 # --- pictures ---------------------------------------------------------------------------------------------------
 
 
-FRAME_TRACK = (Series("", "frame_"),)
+FRAME_TRACK = (FramePattern("", "frame_"),)
 SEGMENT = Segment("7", "V", 1, 1)
 
 
@@ -534,7 +534,7 @@ def encoded(form: str) -> bytes:
 
 def read_picture(folder: Path, data: bytes) -> Array:
     write_folder(folder, {"frame_1.jpg": data})
-    return JpegReader({"V": Place(folder, FRAME_TRACK)}).read(SEGMENT, np.array([1]))
+    return JpegReader({"V": FrameLocation(folder, FRAME_TRACK)}).read(SEGMENT, np.array([1]))
 
 
 @pytest.mark.parametrize("form", ["444", "420", "grey", "progressive", "restarts"])
@@ -584,7 +584,7 @@ def test_a_hole_is_not_the_end_of_a_tar(tmp_path: Path) -> None:
     """What a download in parts leaves: the frames after the hole must not be taken for frames there never were."""
     tar = tmp_path / "V.tar"
     write_tar(tar, {f"frame_{n}.jpg": noise(n, 3) for n in range(1, 5)})
-    whole, reader = tar.read_bytes(), JpegReader({"V": Place(tar, FRAME_TRACK, tar=True)})
+    whole, reader = tar.read_bytes(), JpegReader({"V": FrameLocation(tar, FRAME_TRACK, tar=True)})
 
     def read(data: bytes, number: int) -> int:
         tar.write_bytes(data)

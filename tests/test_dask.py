@@ -28,7 +28,7 @@ from mmsada_lab.sweeps import batch, clusters, jobs
 from mmsada_lab.sweeps.batch import run_grid
 from mmsada_lab.sweeps.jobs import Failure
 
-pytestmark = pytest.mark.usefixtures("toy_door")
+pytestmark = pytest.mark.usefixtures("toy_format")
 LAUNCH_SECONDS = 60
 
 

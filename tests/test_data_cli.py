@@ -25,9 +25,8 @@ from toy import SMALL, Mmsada, Said
 from mmsada_lab.cli import main as cli
 from mmsada_lab.cli.data import data_app
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.datasets import open as sources
-from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
-from mmsada_lab.datasets.open import load_data, parse_knobs
+from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens, parse_knobs
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.prepare import export_kitchens as export
 from mmsada_lab.prepare.epic_split import build_split
@@ -523,7 +522,7 @@ def test_the_examples_of_the_help_work(
     if command == "check":
         import_videos(clips, tmp_path / "frames", algorithm="dis", height=16, jobs=1)
     real, asked = export.export_kitchens, list[ExperimentConfig]()
-    monkeypatch.setitem(sources.DOORS, "kitchens", lambda _: load_kitchens(TINY))
+    monkeypatch.setattr("mmsada_lab.datasets.kitchens.loader.load_kitchens", lambda _: load_kitchens(TINY))
     monkeypatch.setattr(export, "export_kitchens", lambda to, *_, **__: real(to, TINY, tar=True))
     monkeypatch.setattr("mmsada_lab.experiment.run_experiment", lambda config, *_, **__: asked.append(config))
     for words in examples(command):

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import toy
 
 from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
-from mmsada_lab.datasets import open as sources
 from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
-from mmsada_lab.datasets.open import load_data
+from mmsada_lab.datasets.open import FORMATS, Format, load_data
 from mmsada_lab.datasets.pickles import read_pickle_frame
 from mmsada_lab.errors import UserError
 from mmsada_lab.prepare.doctor import check as doctor
@@ -403,12 +403,13 @@ def test_what_cannot_be_opened_is_the_one_error(tmp_path: Path) -> None:
 
 
 def test_data_with_holes_are_examined_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    def door(rest: str) -> MultiDomainData:
+    def open_holed(rest: str) -> MultiDomainData:
         if not rest.endswith(",missing=drop"):
             raise UserError("segment 7 lacks flow; get it")
         return replace(PLANTED["a segment twice"][0], notes=("dropped 1 of 7",))
 
-    monkeypatch.setitem(sources.DOORS, "holed", door)
+    monkeypatch.setattr(toy, "open_other", open_holed)
+    monkeypatch.setitem(FORMATS, "holed", Format(syntax="holed:ROOT", help="", opener="toy:open_other"))
     report = check_data("holed:ROOT")
     assert [(f.level, f.message) for f in report.findings][::2] == [
         ("error", "segment 7 lacks flow"),

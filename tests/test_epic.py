@@ -1,4 +1,4 @@
-"""The EPIC door: one source from annotations and frames, what is done where frames are missing, and real data."""
+"""The format `epic:`: a data set from annotations and frames, what is done where frames are missing, and real data."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mmsada_lab.datasets.epic import frame_files, loader as epic
 from mmsada_lab.datasets.epic.frame_digest import sample_sizes
 from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, JpegReader
 from mmsada_lab.datasets.epic.loader import load_epic
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import VERBS
 
@@ -89,11 +90,11 @@ def test_pickles_and_csv_give_the_same_source(shared_root: Path, tmp_path: Path)
 def test_segments_without_labels_and_a_domain_without_tests(tmp_path: Path) -> None:
     frame = edited("verb_class", None, rows=[4, 8, 9, 10, 11])
     frame = frame[(frame.domain == "X") | (frame.split == "train")].assign(verb=lambda t: t.verb.where(t.index < 4))
-    source = load_epic(write_root(tmp_path, annotations=frame))
-    assert [s.label for s in source.domain("Y").train] == [None] * 4
-    assert [s.label for s in source.domain("X").test] == [None, 1, 2, 1]
-    assert source.domain("Y").test == ()
-    assert read(source, "rgb", [3], domain="Y").shape == (1, 24, 32, 3)
+    data = load_epic(write_root(tmp_path, annotations=frame))
+    assert [s.label for s in data.domain("Y").train] == [None] * 4
+    assert [s.label for s in data.domain("X").test] == [None, 1, 2, 1]
+    assert data.domain("Y").test == ()
+    assert read(data, "rgb", [3], domain="Y").shape == (1, 24, 32, 3)
 
 
 def test_tar_root_equals_folder_root(tiny: MultiDomainData, tmp_path: Path) -> None:
@@ -110,13 +111,13 @@ def test_tar_root_equals_folder_root(tiny: MultiDomainData, tmp_path: Path) -> N
 def test_flow_index(name: str, kept: bool, shared_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kept:
         monkeypatch.setattr(epic, "KEEP_BYTES", 0)
-    source, frames = load_epic(shared_root, flow_index=name), [4, 5, 6, 7, 4]
-    assert source.in_memory == kept
+    data, frames = load_epic(shared_root, flow_index=name), [4, 5, 6, 7, 4]
+    assert data.in_memory == kept
     numbers = FLOW_INDEX[name].files(np.array(frames))
     for _ in range(2):
-        clip = read(source, "flow", frames)
+        clip = read(data, "flow", frames)
         np.testing.assert_allclose(clip.mean((1, 2)), np.stack([8 * numbers, 9 * numbers], 1), atol=1)
-    domain = source.domain("X")
+    domain = data.domain("X")
     assert domain.readers["flow"].extent(domain.train[0]) == FLOW_INDEX[name].frames(1, 20)
     assert domain.readers["rgb"].extent(domain.train[0]) == (1, 40)
 
@@ -125,18 +126,18 @@ def test_unknown_options(shared_root: Path) -> None:
     with pytest.raises(
         UserError, match=r"unknown flow_index 'cell'; choose authors, ceil, ceil-1, same\. Did you mean 'ceil'"
     ):
-        load_epic(shared_root, flow_index="cell")
+        load_data(f"epic:{shared_root},flow_index=cell")
     with pytest.raises(UserError, match="unknown missing 'ignore'; choose error, drop"):
-        load_epic(shared_root, missing="ignore")
+        load_data(f"epic:{shared_root},missing=ignore")
 
 
 def test_large_folders_are_not_listed_at_load(shared_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epic, "KEEP_BYTES", 0)
     monkeypatch.setattr(epic, "_KEEP_FRAMES", 0)
     frame_files._index_folder.cache_clear()
-    source = load_epic(shared_root)
+    data = load_epic(shared_root)
     assert frame_files._index_folder.cache_info().misses == 0
-    read(source, "flow", [5])
+    read(data, "flow", [5])
     assert frame_files._index_folder.cache_info().misses == 2, "u and v of the one video"
 
 
@@ -154,9 +155,9 @@ def test_a_video_without_frames_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_epic(root)
     for part in (
-        "domain Y: 1 of 2 videos lack rgb frames, such as that of segment 12: video 'P02_01' has no rgb frames",
+        "domain Y: 4 of 8 segments lack rgb, such as segment 12: video 'P02_01' has no rgb frames",
         "rgb/[P02/]P02_01 with frame_*.jpg",
-        "or leave out these 4 segments: missing=drop",
+        "or leave such segments out with missing=drop",
     ):
         assert part in str(caught.value)
 
@@ -164,15 +165,15 @@ def test_a_video_without_frames_is_an_error(tmp_path: Path) -> None:
 def test_a_domain_may_be_absent_until_it_is_read(tmp_path: Path) -> None:
     root = write_root(tmp_path)
     shutil.rmtree(root / "rgb" / "P02")
-    source = load_epic(root)
-    assert source.notes == ("domain Y has no rgb frames here and can only be used without them",)
-    assert len(source.domain("Y").train) == 4
-    assert read(source, "flow", [5], domain="Y").shape[0] == 1, "the other modality is there"
+    data = load_epic(root)
+    assert data.notes == ("domain Y has no rgb frames here and can only be used without them",)
+    assert len(data.domain("Y").train) == 4
+    assert read(data, "flow", [5], domain="Y").shape[0] == 1, "the other modality is there"
     with pytest.raises(UserError, match=r"segment 8: video 'P02_00' has no rgb frames\. Looked in"):
-        read(source, "rgb", [1], domain="Y")
+        read(data, "rgb", [1], domain="Y")
     (tmp_path / "bare").mkdir()
     table().to_csv(tmp_path / "bare" / "segments.csv", index=False)
-    for policy in epic.MISSING:
+    for policy in ("error", "drop"):
         with pytest.raises(UserError, match="no video of the annotations has frames"):
             load_epic(tmp_path / "bare", missing=policy)
 
@@ -183,15 +184,15 @@ def test_segments_without_frames_are_dropped_on_request(tmp_path: Path) -> None:
     assert first.notes == ()
     shutil.rmtree(root / "flow" / "P02" / "P02_01")
     (root / "rgb" / "P01" / "P01_00").rename(root / "rgb" / "P01" / "gone")
-    source = load_epic(root, missing="drop")
-    assert source.notes == (
-        "domain X: dropped 4 of 8 segments, whose videos lack rgb frames: uid 0, 1, 2, 3",
-        "domain Y: dropped 4 of 8 segments, whose videos lack flow frames: uid 12, 13, 14, 15",
+    data = load_epic(root, missing="drop")
+    assert data.notes == (
+        "domain X: dropped 4 of 8 segments (0, 1, 2, 3) that lack rgb",
+        "domain Y: dropped 4 of 8 segments (12, 13, 14, 15) that lack flow",
     )
-    assert (source.domain("X").train, source.domain("Y").test) == ((), ())
-    assert (source.domain("X").test, source.domain("Y").train) == (first.domain("X").test, first.domain("Y").train)
-    assert source.classes == first.classes, "a label keeps its number"
-    assert source.digest != first.digest
+    assert (data.domain("X").train, data.domain("Y").test) == ((), ())
+    assert (data.domain("X").test, data.domain("Y").train) == (first.domain("X").test, first.domain("Y").train)
+    assert data.classes == first.classes, "a label keeps its number"
+    assert data.digest != first.digest
 
 
 def test_a_long_list_of_dropped_segments_is_cut(tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_a_long_list_of_dropped_segments_is_cut(tmp_path: Path) -> None:
     root = write_root(tmp_path, annotations=frame)
     shutil.rmtree(root / "rgb" / "P01" / "P01_01")
     (note,) = load_epic(root, missing="drop").notes
-    assert note.endswith("dropped 7 of 8 segments, whose videos lack rgb frames: uid 1, 2, 3, 4, 5, ...")
+    assert note.endswith("dropped 7 of 8 segments (1, 2, 3, 4, 5, ...) that lack rgb")
 
 
 # --- the digest -------------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ def test_digest_does_not_depend_on_the_order_of_a_listing(name: str, tmp_path: P
         (tmp_path / place).mkdir()
         for n in order:
             (tmp_path / place / name.format(n=n)).write_bytes(files[n])
-        found = frame_files.Place(tmp_path / place, (frame_files.Series("", "frame_"),))
+        found = frame_files.FrameLocation(tmp_path / place, (frame_files.FramePattern("", "frame_"),))
         lines |= {*sample_sizes(found, [9, 10, 99, 100, 119, 120])}
     sizes = " ".join(str(len(files[n])) for n in (9, 10, 99, 100, 119))
     assert lines == {f"frame_*.jpg {sizes} -"}
@@ -264,31 +265,31 @@ def test_authors_splits_load(real: Path, tmp_path: Path) -> None:
     rows = read_annotations(real / "mmsada_splits").table
     (tmp_path / "annotations").symlink_to(real / "mmsada_splits")
     with_one_frame_each(tmp_path, rows.drop_duplicates("video"), path="rgb/{person}/{video}")
-    source = load_epic(tmp_path)
-    assert source.classes == VERBS
-    assert {n: (len(d.train), len(d.test)) for n, d in source.domains.items()} == {
+    data = load_epic(tmp_path)
+    assert data.classes == VERBS
+    assert {n: (len(d.train), len(d.test)) for n, d in data.domains.items()} == {
         "D1": (1543, 435),
         "D2": (2495, 750),
         "D3": (3897, 974),
     }
-    assert source.notes == tuple(
+    assert data.notes == tuple(
         f"domain {name} has no flow frames here and can only be used without them" for name in ("D1", "D2", "D3")
     )
-    assert not source.in_memory
+    assert not data.in_memory
 
 
 def test_challenge_loads(real: Path, tmp_path: Path) -> None:
     (tmp_path / "annotations").symlink_to(real / "epic100_uda")
     videos = pd.DataFrame({"video": ["P01_01"], "participant": ["P01"]})
     with_one_frame_each(tmp_path, videos, path="{person}/rgb_frames/{video}")
-    source = load_epic(tmp_path, evaluate="test", missing="drop")
-    assert source.notes[0].startswith("domain source: dropped ")
-    assert [n.split(" has ")[0] for n in source.notes[1:]] == ["domain target", "domain source", "domain target"]
-    target = source.domain("target")
+    data = load_epic(tmp_path, evaluate="test", missing="drop")
+    assert data.notes[0].startswith("domain source: dropped ")
+    assert [n.split(" has ")[0] for n in data.notes[1:]] == ["domain target", "domain source", "domain target"]
+    target = data.domain("target")
     assert (len(target.train), len(target.test)) == (26115, 5909), "a domain that is absent altogether stays as it is"
-    assert {s.video for s in source.domain("source").train} == {"P01_01"}
+    assert {s.video for s in data.domain("source").train} == {"P01_01"}
     assert all(s.label is None for s in (*target.train, *target.test))
-    assert len(source.classes) == 97
+    assert len(data.classes) == 97
 
 
 def test_utd_video(utd: MultiDomainData) -> None:
@@ -327,11 +328,11 @@ def test_utd_tars_equal_their_unpacked_frames(utd: MultiDomainData, tmp_path: Pa
     window = window_at(segment.stop, WindowRule())
     for modality, kept in utd.domain("B").readers.items():
         reader = from_files(kept)
-        place = reader.places[segment.video]
+        place = reader.locations[segment.video]
         assert place.tar
         unpack(place.path, tmp_path / modality)
         unpacked = JpegReader(
-            {segment.video: frame_files.Place(tmp_path / modality, place.series)},
+            {segment.video: frame_files.FrameLocation(tmp_path / modality, place.patterns)},
             channels=reader.channels,
             index=reader.index,
         )

@@ -1,4 +1,4 @@
-"""The whole path from JPEG files to a trained network: exported kitchens and painted videos behind the `epic:` door."""
+"""The whole path from JPEG files to a trained network: exported kitchens and painted videos in the format `epic:`."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_batches_are_those_of_memory_but_for_the_coding(trees: dict[str, Path], 
     rule = ClipRule(WindowRule(length=4), size=24, negatives=True)
     batches = [
         TrainingBatches(
-            source.domain("D1"),
-            source.domain("D3"),
+            data.domain("D1"),
+            data.domain("D3"),
             rule=rule,
             modalities=("rgb", "flow"),
             source_batch=8,
@@ -106,7 +106,7 @@ def test_batches_are_those_of_memory_but_for_the_coding(trees: dict[str, Path], 
             steps=3,
             seed=(0, 1),
         )
-        for source in (load_data(f"epic:{trees['folders']}"), load_data(f"epic:{trees['tars']}"), load_data(KNOBS))
+        for data in (load_data(f"epic:{trees['folders']}"), load_data(f"epic:{trees['tars']}"), load_data(KNOBS))
     ]
     for folders, tars, memory in zip(*batches, strict=True):
         assert folders.source.labels.tolist() == memory.source.labels.tolist()
@@ -124,10 +124,10 @@ def test_batches_are_those_of_memory_but_for_the_coding(trees: dict[str, Path], 
 
 def test_test_clips_are_those_of_memory_but_for_the_coding(trees: dict[str, Path], cache: Path) -> None:
     rule = ClipRule(WindowRule(length=4), size=24)
-    sources = [load_data(f"epic:{trees['tars']}"), load_data(KNOBS)]
+    loaded = [load_data(f"epic:{trees['tars']}"), load_data(KNOBS)]
     clips = [
         TestClips(d, d.test[:5], rule=rule, modalities=("rgb", "flow"), windows=3)
-        for d in (source.domain("D2") for source in sources)
+        for d in (data.domain("D2") for data in loaded)
     ]
     for files, memory in zip(*clips, strict=True):
         for modality, limit in {"rgb": 4.0, "flow": 1.0}.items():
@@ -202,7 +202,7 @@ def test_segments_without_flow_are_dropped_and_noted(
         "domain D2: dropped 1",
     ]
     for note, uid in zip(manifest["data_notes"], ("D1_train_0003", "D2_test_0001"), strict=True):
-        assert note.endswith(f"whose videos lack flow frames: uid {uid}")
+        assert note.endswith(f"({uid}) that lack flow")
     before, after = (read_arrays(p / "predictions.npz")["uid"].tolist() for p in (trained["tars"], path))
     assert after == [uid for uid in before if uid != "D2_test_0001"]
 
@@ -305,11 +305,11 @@ def test_a_training_clip_has_the_frames_of_the_paper(
 
     Both modalities of a clip share their window here, so that the RGB frames tell what c is.
     """
-    source = load_data(f"epic:{numbered(form, index)}" + f",flow_index={index}" * bool(index))
-    domain = source.domain("X")
+    data = load_data(f"epic:{numbered(form, index)}" + f",flow_index={index}" * bool(index))
+    domain = data.domain("X")
     batches = TrainingBatches(
         domain,
-        source.domain("Y"),
+        data.domain("Y"),
         rule=ClipRule(WindowRule(), size=SIDE, synchronous=True),
         modalities=("rgb", "flow"),
         source_batch=3,

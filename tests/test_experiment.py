@@ -39,7 +39,7 @@ from mmsada_lab.experiment import Experiment, run_experiment
 from mmsada_lab.models.network import build_network, network_spec
 from mmsada_lab.runs import RunFolder, load_history, load_predictions, read_arrays, read_manifest
 
-pytestmark = pytest.mark.usefixtures("toy_door")
+pytestmark = pytest.mark.usefixtures("toy_format")
 ADAPTING = ["adabn", "adversarial_only", "self_supervised_only", "mmsada"]
 
 
@@ -112,7 +112,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def make(config: ExperimentConfig) -> Path:
         if config.digest not in made:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(toy.sources.DOORS, "toy", toy.open_toy)
+                patch.setitem(toy.FORMATS, "toy", toy.TOY)
                 made[config.digest] = run(config, tmp_path_factory.mktemp("finished"))
         return made[config.digest]
 
@@ -145,12 +145,12 @@ class TestWhatARunLeaves:
         assert arrays["p_fused"].shape == (2, 9, 3)
 
     def test_the_test_clips_are_those_of_the_segments_named(
-        self, finished: Callable[..., Path], behind_the_door, tmp_path: Path
+        self, finished: Callable[..., Path], open_as_toy, tmp_path: Path
     ) -> None:
         """Segments in another order are predicted in that order."""
         data = toy_data()
         target = data.domain("B")
-        behind_the_door(replace(data, domains={**data.domains, "B": replace(target, test=target.test[::-1])}))
+        open_as_toy(replace(data, domains={**data.domains, "B": replace(target, test=target.test[::-1])}))
         turned = read_arrays(run(toy_config("source_only"), tmp_path) / "predictions.npz")
         straight = read_arrays(finished(toy_config("source_only")) / "predictions.npz")
         np.testing.assert_array_equal(turned["uid"], straight["uid"][::-1])
@@ -239,16 +239,16 @@ class TestTargetLabels:
         method: str,
         label: Callable[..., int | None],
         finished: Callable[..., Path],
-        behind_the_door,
+        open_as_toy,
         tmp_path: Path,
     ) -> None:
-        behind_the_door(relabelled(toy_data(), "B", label))
+        open_as_toy(relabelled(toy_data(), "B", label))
         assert_same(finished(toy_config(method)), run(toy_config(method), tmp_path))
 
     def test_test_labels_change_accuracies_alone(
-        self, finished: Callable[..., Path], behind_the_door, tmp_path: Path
+        self, finished: Callable[..., Path], open_as_toy, tmp_path: Path
     ) -> None:
-        behind_the_door(relabelled(toy_data(), "B", lambda s: (class_of(s.uid) + 1) % 3, part="test"))
+        open_as_toy(relabelled(toy_data(), "B", lambda s: (class_of(s.uid) + 1) % 3, part="test"))
         before, after = (
             read_arrays(p / "predictions.npz") for p in (finished(toy_config()), run(toy_config(), tmp_path))
         )
@@ -257,19 +257,19 @@ class TestTargetLabels:
 
     @pytest.mark.parametrize(("method", "domain"), [("mmsada", "A"), ("supervised_target", "B")])
     def test_labels_that_are_meant_to_be_used_are(
-        self, method: str, domain: str, finished: Callable[..., Path], behind_the_door, tmp_path: Path
+        self, method: str, domain: str, finished: Callable[..., Path], open_as_toy, tmp_path: Path
     ) -> None:
-        behind_the_door(relabelled(toy_data(), domain, lambda s: (class_of(s.uid) * 2 + 1) % 3))
+        open_as_toy(relabelled(toy_data(), domain, lambda s: (class_of(s.uid) * 2 + 1) % 3))
         changed = run(toy_config(method), tmp_path)
         assert (changed / "history.jsonl").read_bytes() != (finished(toy_config(method)) / "history.jsonl").read_bytes()
 
-    def test_unlabelled_source_segments_are_left_out(self, behind_the_door, tmp_path: Path) -> None:
+    def test_unlabelled_source_segments_are_left_out(self, open_as_toy, tmp_path: Path) -> None:
         """As if they were not there."""
         data = toy_data()
         source = data.domain("A")
-        behind_the_door(relabelled(data, "A", lambda s: s.label if toy.number_of(s.uid) < 13 else None))
+        open_as_toy(relabelled(data, "A", lambda s: s.label if toy.number_of(s.uid) < 13 else None))
         withheld = run(toy_config(), tmp_path / "withheld")
-        behind_the_door(replace(data, domains={**data.domains, "A": replace(source, train=source.train[:13])}))
+        open_as_toy(replace(data, domains={**data.domains, "A": replace(source, train=source.train[:13])}))
         assert_same(withheld, run(toy_config(), tmp_path / "absent"))
 
 
@@ -387,10 +387,10 @@ class TestInterruption:
         assert snapshot(path) == before
 
     @pytest.mark.parametrize("when", ["finished", "running"])
-    def test_data_that_have_changed(self, when: str, writes: Writes, behind_the_door, tmp_path: Path) -> None:
+    def test_data_that_have_changed(self, when: str, writes: Writes, open_as_toy, tmp_path: Path) -> None:
         path = run(toy_config(), tmp_path) if when == "finished" else stopped(toy_config(), tmp_path, writes)
         before = snapshot(path)
-        behind_the_door(replace(toy_data(), digest="0123456789"))
+        open_as_toy(replace(toy_data(), digest="0123456789"))
         with pytest.raises(UserError, match=r"data of .* have changed .*now 0123456789"):
             run(toy_config(), tmp_path)
         assert snapshot(path) == before
@@ -496,29 +496,29 @@ class TestDataThatDoNotFit:
             r"unknown modality 'flaw'; .*Did you mean 'flow'\?",
         )
 
-    def test_no_source_label(self, behind_the_door, tmp_path: Path) -> None:
-        behind_the_door(relabelled(toy_data(), "A", lambda _: None))
+    def test_no_source_label(self, open_as_toy, tmp_path: Path) -> None:
+        open_as_toy(relabelled(toy_data(), "A", lambda _: None))
         self.refused(toy_config(), tmp_path / "runs", "training set of A has no labelled segment")
 
-    def test_no_source_segment(self, behind_the_door, tmp_path: Path) -> None:
-        behind_the_door(self.changed("A", train=()))
+    def test_no_source_segment(self, open_as_toy, tmp_path: Path) -> None:
+        open_as_toy(self.changed("A", train=()))
         self.refused(toy_config(), tmp_path / "runs", "training set of A has no labelled segment")
 
-    def test_one_class(self, behind_the_door, tmp_path: Path) -> None:
-        behind_the_door(relabelled(toy_data(), "A", lambda _: 2))
+    def test_one_class(self, open_as_toy, tmp_path: Path) -> None:
+        open_as_toy(relabelled(toy_data(), "A", lambda _: 2))
         self.refused(toy_config(), tmp_path / "runs", "training set of A has only the class 'spin'")
 
     @pytest.mark.parametrize("method", ["source_only", "mmsada"])
     def test_a_batch_larger_than_a_domain(self, method: str, tmp_path: Path) -> None:
         self.refused(toy_config(method, batch_size=38), tmp_path / "runs", "lower batch_size")
 
-    def test_nothing_to_adapt_to(self, behind_the_door, tmp_path: Path) -> None:
-        behind_the_door(self.changed("B", test=(), train=()))
+    def test_nothing_to_adapt_to(self, open_as_toy, tmp_path: Path) -> None:
+        open_as_toy(self.changed("B", test=(), train=()))
         self.refused(toy_config("source_only"), tmp_path / "runs", "nothing to adapt to")
 
-    def test_modalities_that_differ_between_domains(self, behind_the_door, tmp_path: Path) -> None:
+    def test_modalities_that_differ_between_domains(self, open_as_toy, tmp_path: Path) -> None:
         readers = {**toy_data().domain("B").readers, "flow": ToyReader(1)}
-        behind_the_door(self.changed("B", readers=readers))
+        open_as_toy(self.changed("B", readers=readers))
         self.refused(toy_config(), tmp_path / "runs", "flow is video of 2 channels in A and video of 1 channels in B")
 
     def test_a_backbone_that_does_not_take_video(self, tmp_path: Path) -> None:
@@ -532,9 +532,9 @@ class TestDataThatDoNotFit:
 class TestUnlabelledTarget:
     """A site of which nothing is known: adapted to and predicted all the same, with no accuracy anywhere."""
 
-    def test_test_segments_without_labels(self, behind_the_door, tmp_path: Path) -> None:
+    def test_test_segments_without_labels(self, open_as_toy, tmp_path: Path) -> None:
         run(toy_config(), tmp_path / "known")
-        behind_the_door(relabelled(toy_data(), "B", lambda _: None, part="test"))
+        open_as_toy(relabelled(toy_data(), "B", lambda _: None, part="test"))
         path = run(toy_config(), tmp_path / "unknown")
         known, unknown = (load_predictions(one) for one in (run(toy_config(), tmp_path / "known"), path))
         assert (unknown["label"] == -1).all()
@@ -542,8 +542,8 @@ class TestUnlabelledTarget:
         assert read_manifest(path / "manifest.json")["result"]["target"] == {}
         assert not load_history(path)["name"].str.contains("top1|mean_class").any()
 
-    def test_some_labels_are_enough_for_an_accuracy(self, behind_the_door, tmp_path: Path) -> None:
-        behind_the_door(relabelled(toy_data(), "B", lambda s: None if s.uid.endswith("3") else s.label, part="test"))
+    def test_some_labels_are_enough_for_an_accuracy(self, open_as_toy, tmp_path: Path) -> None:
+        open_as_toy(relabelled(toy_data(), "B", lambda s: None if s.uid.endswith("3") else s.label, part="test"))
         path = run(toy_config("source_only"), tmp_path)
         last = load_predictions(path).query("stream == 'fused' and label >= 0")
         means = [100 * (part.predicted == part.label).mean() for _, part in last.groupby("step")]
@@ -551,18 +551,18 @@ class TestUnlabelledTarget:
             np.mean(means)
         )
 
-    def test_no_test_segments(self, behind_the_door, tmp_path: Path) -> None:
+    def test_no_test_segments(self, open_as_toy, tmp_path: Path) -> None:
         """Training segments are predicted; the labels they have here stay unseen."""
         data = toy_data()
-        behind_the_door(TestDataThatDoNotFit().changed("B", test=()))
+        open_as_toy(TestDataThatDoNotFit().changed("B", test=()))
         path = run(toy_config("adabn"), tmp_path)
         found = load_predictions(path)
         assert set(found["uid"]) == {s.uid for s in data.domain("B").train}
         assert (found["label"] == -1).all()
         assert read_manifest(path / "manifest.json")["result"]["target"] == {}
 
-    def test_a_source_without_test_segments(self, behind_the_door, tmp_path: Path) -> None:
-        behind_the_door(TestDataThatDoNotFit().changed("A", test=()))
+    def test_a_source_without_test_segments(self, open_as_toy, tmp_path: Path) -> None:
+        open_as_toy(TestDataThatDoNotFit().changed("A", test=()))
         path = run(toy_config("source_only"), tmp_path)
         assert read_manifest(path / "manifest.json")["result"]["source_last"] == {}
 
@@ -589,7 +589,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     assert load_history(path)["total_step"].max() == 12
 
 
-@pytest.mark.usefixtures("toy_door")
+@pytest.mark.usefixtures("toy_format")
 def test_a_run_that_another_process_finished_meanwhile_is_not_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -604,7 +604,7 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_made_again(
     assert snapshot(run(toy_config("source_only"), tmp_path)) == made["files"]
 
 
-@pytest.mark.usefixtures("toy_door")
+@pytest.mark.usefixtures("toy_format")
 class TestPretrained:
     def weights(self, folder: Path, **more: torch.Tensor) -> Path:
         """Those of a stream as `toy_config` builds it, all ones."""

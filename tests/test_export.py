@@ -57,8 +57,8 @@ def opened(folders: Path, tars: Path) -> dict[str, MultiDomainData]:
     return {"folders": load_data(f"epic:{folders}"), "tars": load_data(f"epic:{tars}")}
 
 
-def pixels(source: MultiDomainData, domain: str, modality: str, segment: Segment, frames: object) -> np.ndarray:
-    return source.domain(domain).readers[modality].read(segment, np.asarray(frames)).astype(np.int64)
+def pixels(data: MultiDomainData, domain: str, modality: str, segment: Segment, frames: object) -> np.ndarray:
+    return data.domain(domain).readers[modality].read(segment, np.asarray(frames)).astype(np.int64)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -113,7 +113,7 @@ def test_folders_and_tars_give_identical_clips(opened: dict[str, MultiDomainData
         for segment in domain.train + domain.test:
             frames = test_windows(segment, WindowRule(), count=2).ravel()
             for modality in ("rgb", "flow"):
-                one, other = (pixels(source, name, modality, segment, frames) for source in opened.values())
+                one, other = (pixels(data, name, modality, segment, frames) for data in opened.values())
                 np.testing.assert_array_equal(one, other)
 
 

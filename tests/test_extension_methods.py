@@ -69,7 +69,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return write
 
 
-@pytest.mark.usefixtures("toy_door")
+@pytest.mark.usefixtures("toy_format")
 class TestMethod:
     def test_one_file_and_one_entry(self, module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mmsada) -> None:
         module("feature_means", METHOD)
@@ -94,7 +94,7 @@ class TestMethod:
         assert "Did you mean 'feature_means'?" in said.err
 
 
-@pytest.mark.usefixtures("toy_door")
+@pytest.mark.usefixtures("toy_format")
 class TestPretext:
     @pytest.fixture(autouse=True)
     def larger(self, module, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The features door: what is written is read back, uids decide, the challenge's pickles and tables fit together."""
+"""The format `features:`: what is written is read back, uids decide, the challenge's pickles and tables fit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from mmsada_lab.clips.segments import MultiDomainData, Segment
 from mmsada_lab.datasets.arrays.features import load_features, write_features
+from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -36,19 +37,19 @@ def features() -> dict[str, Array]:
     return {"rgb": rng.normal(size=(5, 4, 6)).astype("f4"), "audio": rng.normal(size=(5, 3))}
 
 
-def segments(source: MultiDomainData) -> dict[str, Segment]:
-    return {s.uid: s for d in source.domains.values() for s in (*d.train, *d.test)}
+def segments(data: MultiDomainData) -> dict[str, Segment]:
+    return {s.uid: s for d in data.domains.values() for s in (*d.train, *d.test)}
 
 
-def read(source: MultiDomainData, modality: str, uid: str) -> Array:
-    here = segments(source)[uid]
-    reader = next(iter(source.domains.values())).readers[modality]
+def read(data: MultiDomainData, modality: str, uid: str) -> Array:
+    here = segments(data)[uid]
+    reader = next(iter(data.domains.values())).readers[modality]
     return reader.read(here, np.arange(1, here.stop + 1))
 
 
-def everything(source: MultiDomainData) -> list[Array]:
-    modalities = next(iter(source.domains.values())).readers
-    return [read(source, modality, uid) for modality in modalities for uid in segments(source)]
+def everything(data: MultiDomainData) -> list[Array]:
+    modalities = next(iter(data.domains.values())).readers
+    return [read(data, modality, uid) for modality in modalities for uid in segments(data)]
 
 
 @pytest.fixture
@@ -61,17 +62,17 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_round_trip(root: Path) -> None:
-    source, stored = load_features(root), features()
-    assert (source.name, source.in_memory, source.notes) == ("features-run-1", True, ())
-    assert source.classes == ("9", "10", "cut")
-    assert [(s.uid, s.label) for s in source.domain("B").train] == [("9", None), ("ü,1", 0)]
-    assert [(s.uid, s.label, s.further) for s in source.domain("B").test] == [("x", None, (("person", "5"),))]
-    assert {(s.start, s.stop) for s in segments(source).values()} == {(1, 4)}
-    readers = source.domain("A").readers
+    data, stored = load_features(root), features()
+    assert (data.name, data.in_memory, data.notes) == ("features-run-1", True, ())
+    assert data.classes == ("9", "10", "cut")
+    assert [(s.uid, s.label) for s in data.domain("B").train] == [("9", None), ("ü,1", 0)]
+    assert [(s.uid, s.label, s.further) for s in data.domain("B").test] == [("x", None, (("person", "5"),))]
+    assert {(s.start, s.stop) for s in segments(data).values()} == {(1, 4)}
+    readers = data.domain("A").readers
     assert {m: (r.kind, r.channels) for m, r in readers.items()} == {"audio": ("vector", 3), "rgb": ("series", 6)}
     for row, uid in enumerate(UIDS):
-        np.testing.assert_array_equal(read(source, "rgb", uid), stored["rgb"][row])
-        np.testing.assert_array_equal(read(source, "audio", uid), np.stack([stored["audio"][row].astype("f4")] * 4))
+        np.testing.assert_array_equal(read(data, "rgb", uid), stored["rgb"][row])
+        np.testing.assert_array_equal(read(data, "audio", uid), np.stack([stored["audio"][row].astype("f4")] * 4))
     assert sorted(p.name for p in root.iterdir()) == ["audio.npz", "rgb.npz", "segments.csv"], "no drafts are left"
 
 
@@ -128,13 +129,13 @@ def test_rows_are_found_by_uid(compressed: bool, root: Path) -> None:
     order = [4, 2, 0, 1, 3]
     extra = np.concatenate([content[order], np.ones((2, 4, 6), "f4")])
     save(root / "rgb.npz", np.array([*(UIDS[i] for i in order), "p", "q"]), extra, compressed=compressed)
-    source = load_features(root)
-    assert source.notes == (
+    data = load_features(root)
+    assert data.notes == (
         f"ignored 2 of 7 rows (p, q) of {root / 'rgb.npz'} that {root / 'segments.csv'} does not list",
     )
-    for found, expected in zip(everything(pickle.loads(pickle.dumps(source))), before, strict=True):
+    for found, expected in zip(everything(pickle.loads(pickle.dumps(data))), before, strict=True):
         np.testing.assert_array_equal(found, expected)
-    digest = source.digest
+    digest = data.digest
     save(root / "rgb.npz", np.array([*(UIDS[i] for i in order[::-1]), "p", "q"]), extra, compressed=compressed)
     assert load_features(root).digest != digest, "the same numbers now belong to others"
 
@@ -151,10 +152,10 @@ def test_uids_may_be_numbers_or_bytes(tmp_path: Path) -> None:
 
 def test_archives_and_plain_arrays_together(root: Path) -> None:
     np.save(root / "imu.npy", np.arange(5 * 8 * 2).reshape(5, 8, 2))
-    source = load_features(root)
-    assert sorted(source.domain("A").readers) == ["audio", "imu", "rgb"]
-    assert segments(source)["x"].stop == 8
-    np.testing.assert_array_equal(read(source, "rgb", "b"), features()["rgb"][0][np.arange(8) // 2])
+    data = load_features(root)
+    assert sorted(data.domain("A").readers) == ["audio", "imu", "rgb"]
+    assert segments(data)["x"].stop == 8
+    np.testing.assert_array_equal(read(data, "rgb", "b"), features()["rgb"][0][np.arange(8) // 2])
     np.save(root / "rgb.npy", np.zeros((5, 3)))
     with pytest.raises(UserError, match=r"has rgb as \.npz and as \.npy"):
         load_features(root)
@@ -162,11 +163,13 @@ def test_archives_and_plain_arrays_together(root: Path) -> None:
 
 def test_segments_without_a_row(root: Path) -> None:
     save(root / "rgb.npz", np.array(UIDS[:4]), features()["rgb"][:4])
-    with pytest.raises(UserError, match=r"segment x lacks rgb: nothing in .*rgb\.npz .*\(1 of 5 .*missing=drop"):
+    with pytest.raises(
+        UserError, match=r"1 of 5 segments lack rgb, such as segment x: nothing in .*rgb\.npz; .*missing=drop"
+    ):
         load_features(root)
-    source = load_features(root, missing="drop")
-    assert source.notes == ("dropped 1 of 5 segments (x) that lack rgb",)
-    assert source.domain("B").test == ()
+    data = load_features(root, missing="drop")
+    assert data.notes == ("segments.csv: dropped 1 of 5 segments (x) that lack rgb",)
+    assert data.domain("B").test == ()
 
 
 BAD_ARCHIVES: dict[str, dict[str, Any]] = {
@@ -206,7 +209,7 @@ def test_neither_form(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no features in .*: no file MODALITY\.npz"):
         load_features(tmp_path)
     with pytest.raises(UserError, match=r"unknown evaluate 'all'; choose val, test"):
-        load_features(tmp_path, evaluate="all")
+        load_data(f"features:{tmp_path},evaluate=all")
 
 
 # --- the challenge ----------------------------------------------------------------------------------------------
@@ -251,42 +254,42 @@ def challenge(tmp_path: Path) -> Path:
     return write_challenge(tmp_path / "epic 100")
 
 
-def assert_challenge_samples(source: MultiDomainData) -> None:
-    for uid in segments(source):
+def assert_challenge_samples(data: MultiDomainData) -> None:
+    for uid in segments(data):
         part, number = int(uid[1:3]), int(uid[-1])
         expected = np.repeat(100 * part + 10 * number + np.arange(5.0)[:, None], 3, axis=1)
-        np.testing.assert_array_equal(read(source, "rgb", uid), expected)
-        np.testing.assert_array_equal(read(source, "flow", uid), -expected)
+        np.testing.assert_array_equal(read(data, "rgb", uid), expected)
+        np.testing.assert_array_equal(read(data, "flow", uid), -expected)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_challenge(protocol: int, tmp_path: Path) -> None:
-    source = load_features(write_challenge(tmp_path / "epic 100", protocol=protocol))
-    assert (source.name, source.in_memory, source.notes) == ("features-epic-100", True, ())
-    assert list(source.domains) == ["source", "target"]
-    assert (len(source.classes), source.classes[0], source.classes[3]) == (97, "take", "open")
-    labels = {n: ([s.label for s in d.train], [s.label for s in d.test]) for n, d in source.domains.items()}
+    data = load_features(write_challenge(tmp_path / "epic 100", protocol=protocol))
+    assert (data.name, data.in_memory, data.notes) == ("features-epic-100", True, ())
+    assert list(data.domains) == ["source", "target"]
+    assert (len(data.classes), data.classes[0], data.classes[3]) == (97, "take", "open")
+    labels = {n: ([s.label for s in d.train], [s.label for s in d.test]) for n, d in data.domains.items()}
     assert labels == {"source": ([3, 0, 0, 0], [3, 0, 0, 0]), "target": ([None] * 4, [3, 0, 0, 0])}
-    assert [s.uid for s in source.domain("target").test] == narrations("target", "val")
-    here = source.domain("source").train[1]
+    assert [s.uid for s in data.domain("target").test] == narrations("target", "val")
+    here = data.domain("source").train[1]
     assert (here.start, here.stop) == (1, 5)
     assert here.further[:3] == (("video", "P00_01"), ("start_frame", "11"), ("stop_frame", "20"))
-    assert {m: (r.kind, r.channels) for m, r in source.domain("source").readers.items()} == {
+    assert {m: (r.kind, r.channels) for m, r in data.domain("source").readers.items()} == {
         "flow": ("series", 3),
         "rgb": ("series", 3),
     }
-    assert_challenge_samples(source)
-    assert_challenge_samples(pickle.loads(pickle.dumps(source)))
-    assert len(pickle.dumps(source)) < 20_000, "no feature travels"
+    assert_challenge_samples(data)
+    assert_challenge_samples(pickle.loads(pickle.dumps(data)))
+    assert len(pickle.dumps(data)) < 20_000, "no feature travels"
 
 
 def test_challenge_of_its_test_part(challenge: Path) -> None:
-    source, other = load_features(challenge, evaluate="test"), load_features(challenge)
-    assert [s.uid for s in source.domain("target").test] == narrations("target", "test")
-    assert {s.label for d in source.domains.values() for s in d.test} == {None}
-    assert [s.label for s in source.domain("source").train] == [3, 0, 0, 0]
-    assert source.digest != other.digest
-    assert_challenge_samples(source)
+    data, other = load_features(challenge, evaluate="test"), load_features(challenge)
+    assert [s.uid for s in data.domain("target").test] == narrations("target", "test")
+    assert {s.label for d in data.domains.values() for s in d.test} == {None}
+    assert [s.label for s in data.domain("source").train] == [3, 0, 0, 0]
+    assert data.digest != other.digest
+    assert_challenge_samples(data)
 
 
 def test_challenge_with_other_names_and_top_level_arrays(challenge: Path) -> None:
@@ -310,14 +313,16 @@ def test_challenge_with_parts_and_rows_missing(challenge: Path) -> None:
     short = {m: array[[3, 0]] for m, array in content["features"].items()}
     more = {"features": short, "narration_ids": [content["narration_ids"][3], "P99_01_0"]}
     (challenge / "target_val.pkl").write_bytes(pickle.dumps(more))
-    with pytest.raises(UserError, match=r"segment P04_01_0 lacks flow: nothing in .* \(3 of 12 .*missing=drop"):
+    with pytest.raises(
+        UserError, match=r"3 of 12 segments lack flow, such as segment P04_01_0: nothing in .*missing=drop"
+    ):
         load_features(challenge)
-    source = load_features(challenge, missing="drop")
-    assert source.notes[0] == f"no source_val.pkl in {challenge}: source has no test segments"
-    assert source.notes[1].startswith(f"ignored 1 of 2 rows (P99_01_0) of {challenge / 'target_val.pkl'}")
-    assert source.notes[2] == "dropped 3 of 12 segments (P04_01_0, P04_01_1, P04_01_2) that lack flow"
-    assert (source.domain("source").test, len(source.domain("target").test)) == ((), 1)
-    assert_challenge_samples(source)
+    data = load_features(challenge, missing="drop")
+    assert data.notes[0] == f"no source_val.pkl in {challenge}: source has no test segments"
+    assert data.notes[1].startswith(f"ignored 1 of 2 rows (P99_01_0) of {challenge / 'target_val.pkl'}")
+    assert data.notes[2] == "EPIC_100_uda_*.csv: dropped 3 of 12 segments (P04_01_0, P04_01_1, P04_01_2) that lack flow"
+    assert (data.domain("source").test, len(data.domain("target").test)) == ((), 1)
+    assert_challenge_samples(data)
 
 
 def test_rows_of_another_part_are_not_taken(challenge: Path) -> None:
@@ -325,9 +330,9 @@ def test_rows_of_another_part_are_not_taken(challenge: Path) -> None:
     strange = {m: np.concatenate([array, array]) for m, array in content["features"].items()}
     ids = np.array([*content["narration_ids"], *narrations("source", "train")])
     (challenge / "target_val.pkl").write_bytes(pickle.dumps({"features": strange, "narration_ids": ids}))
-    source = load_features(challenge)
-    assert source.notes[0].startswith("ignored 4 of 8 rows (P00_01_0, P00_01_1, P00_01_2, P00_01_3)")
-    for found, expected in zip(everything(source), before, strict=True):
+    data = load_features(challenge)
+    assert data.notes[0].startswith("ignored 4 of 8 rows (P00_01_0, P00_01_1, P00_01_2, P00_01_3)")
+    for found, expected in zip(everything(data), before, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -401,18 +406,18 @@ def test_challenge_tables_as_they_are(tmp_path: Path) -> None:
         rows[part] = len(ids)
         content = np.arange(len(ids), dtype="f4")[:, None, None] + np.zeros((2, 1), "f4")
         (tmp_path / f"{part}.pkl").write_bytes(pickle.dumps({"features": {"RGB": content}, "narration_ids": ids}))
-    source = load_features(tmp_path)
-    counts = {n: (len(d.train), len(d.test)) for n, d in source.domains.items()}
+    data = load_features(tmp_path)
+    counts = {n: (len(d.train), len(d.test)) for n, d in data.domains.items()}
     assert counts == {"source": (16115, 5002), "target": (26115, 7906)}
-    assert [sum(s.label is not None for s in p) for d in source.domains.values() for p in (d.train, d.test)] == [
+    assert [sum(s.label is not None for s in p) for d in data.domains.values() for p in (d.train, d.test)] == [
         *(16115, 5002),
         *(0, 7906),
     ]
     frame = pd.read_csv(real / "EPIC_100_uda_target_val.csv").set_index("narration_id")
     ids = frame.reset_index().narration_id.sample(frac=1, random_state=0).tolist()
-    for here in source.domain("target").test[::500]:
+    for here in data.domain("target").test[::500]:
         assert here.label == frame.verb_class[here.uid]
-        assert read(source, "rgb", here.uid)[0, 0] == ids.index(here.uid)
+        assert read(data, "rgb", here.uid)[0, 0] == ids.index(here.uid)
 
 
 # --- seeded damage ----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from mmsada_lab.experiment import run_experiment
 from mmsada_lab.facts import METHODS
 from mmsada_lab.runs import read_manifest
 
-pytestmark = pytest.mark.usefixtures("toy_door")
+pytestmark = pytest.mark.usefixtures("toy_format")
 
 
 def run(config, runs: Path, *, share: bool = True) -> Path:

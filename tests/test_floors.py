@@ -229,7 +229,7 @@ def test_a_planted_violation_is_found(tmp_path: Path, files: dict[str, str], pro
         {"methods.py": "from mmsada_lab import losses\nfrom mmsada_lab.clips.batches import Batch"},
         {"clips/batches.py": "from mmsada_lab.clips.segments import Segment\nfrom .windows import WindowRule"},
         {"datasets/open.py": "def f():\n    from .epic import loader", "datasets/epic/loader.py": ""},
-        {"datasets/epic/loader.py": "from mmsada_lab.datasets.tables import checked", "datasets/tables.py": ""},
+        {"datasets/epic/loader.py": "from mmsada_lab.datasets.tables import tidy", "datasets/tables.py": ""},
         {"analysis/tables.py": "from mmsada_lab.runs import load_runs\nfrom mmsada_lab import paper"},
         {"cli/main.py": "def f():\n    from mmsada_lab.prepare import doctor\n    from mmsada_lab.sweeps import batch"},
         {"config.py": "import dataclasses\nfrom mmsada_lab.errors import unknown"},

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 from tiny_epic import FORMS, add_to_tar, colour, picture, video_files, write_folder, write_tar
 
-from mmsada_lab.clips.segments import Frames, Segment, pictures_of
+from mmsada_lab.clips.segments import Frames, Segment, read_frame_parts
 from mmsada_lab.clips.windows import WindowRule, window_at
-from mmsada_lab.datasets.epic import frame_files, jpeg_reader, tar_index
-from mmsada_lab.datasets.epic.frame_files import Place, Series
+from mmsada_lab.datasets.epic import frame_files, tar_index
+from mmsada_lab.datasets.epic.frame_files import FrameLocation, FramePattern
 from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
 from mmsada_lab.datasets.epic.kept_frames import KeptFrames
 from mmsada_lab.errors import UserError
 
-RGB, UV = (Series("", "frame_"),), (Series("u", "frame_"), Series("v", "frame_"))
+RGB, UV = (FramePattern("", "frame_"),), (FramePattern("u", "frame_"), FramePattern("v", "frame_"))
 SEGMENT = Segment("7", "V", 1, 36)
 
 
@@ -32,11 +33,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def rgb_reader(path: Path, *, tar: bool = False) -> JpegReader:
-    return JpegReader({"V": Place(path, RGB, tar)})
+    return JpegReader({"V": FrameLocation(path, RGB, tar)})
 
 
 def flow_reader(path: Path, *, tar: bool = False, index: str = "authors") -> JpegReader:
-    return JpegReader({"V": Place(path, UV, tar)}, channels=2, index=FLOW_INDEX[index], mirror_negates=(0,))
+    return JpegReader({"V": FrameLocation(path, UV, tar)}, channels=2, index=FLOW_INDEX[index], mirror_negates=(0,))
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +107,13 @@ def test_frames_beyond_either_end_are_the_end(video: Path) -> None:
 
 def test_order_and_repeats_are_kept_and_decoded_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
-    plain = jpeg_reader._decode
+    decode = simplejpeg.decode_jpeg
 
-    def counted(data: bytes, colours: str, *, out: Frames) -> ValueError | None:
+    def counted(data: bytes, **options: Any) -> Frames:
         decoded.append(data)
-        return plain(data, colours, out=out)
+        return decode(data, **options)
 
-    monkeypatch.setattr(jpeg_reader, "_decode", counted)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", counted)
     clip = rgb_reader(video / "rgb").read(SEGMENT, np.array([9, 3, 9, 9, 5]))
     np.testing.assert_allclose(clip.mean((1, 2))[:, 0], [45, 15, 45, 45, 25], atol=2)
     assert decoded == [(video / "rgb" / f"frame_{number:010d}.jpg").read_bytes() for number in (3, 5, 9)]
@@ -126,7 +127,7 @@ def test_pictures_one_by_one_make_up_the_clip(modality: str, numbers: list[int],
     frames = np.array(numbers)
     clip = reader.read(SEGMENT, frames)
     made, addresses, channels = np.full_like(clip, 77), set(), []
-    for channel, times, pixels in pictures_of(reader, SEGMENT, frames):
+    for channel, times, pixels in read_frame_parts(reader, SEGMENT, frames):
         made[times, :, :, channel : channel + pixels.shape[2]] = pixels
         addresses.add(pixels.ctypes.data)
         channels.append(channel)
@@ -137,9 +138,9 @@ def test_pictures_one_by_one_make_up_the_clip(modality: str, numbers: list[int],
 
 
 def test_a_reader_of_whole_clips_gives_their_pictures(video: Path) -> None:
-    kept = KeptFrames(flow_reader(video / "flow"), stride=2)
+    kept = KeptFrames(flow_reader(video / "flow"), FrameIndex(2))
     frames = np.array([4, 6, 6, 9])
-    found = list(pictures_of(kept, SEGMENT, frames))
+    found = list(read_frame_parts(kept, SEGMENT, frames))
     assert [(channel, times) for channel, times, _ in found] == [(0, [0]), (0, [1]), (0, [2]), (0, [3])]
     np.testing.assert_array_equal(np.stack([pixels for *_, pixels in found]), kept.read(SEGMENT, frames))
 

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmsada_lab.clips.segments import Frames, Segment
+from mmsada_lab.datasets.epic.jpeg_reader import FrameIndex
 from mmsada_lab.datasets.epic.kept_frames import KeptFrames, decoded_bytes
 
 SEGMENT = Segment("0", "video", 3, 22)
@@ -32,7 +33,7 @@ class Counting:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_frames_are_the_readers_and_asked_for_once(stride: int) -> None:
     reader = Counting(stride)
-    kept = KeptFrames(reader, stride=stride)
+    kept = KeptFrames(reader, FrameIndex(stride))
     for numbers in ([3, 4, 5, 5], [5, 4, 9], [22, 3, 8]):
         frames = np.array(numbers)
         np.testing.assert_array_equal(kept.read(SEGMENT, frames), Counting(stride).read(SEGMENT, frames))
@@ -42,14 +43,14 @@ def test_frames_are_the_readers_and_asked_for_once(stride: int) -> None:
 
 def test_videos_do_not_share_frames() -> None:
     reader = Counting()
-    kept = KeptFrames(reader)
+    kept = KeptFrames(reader, FrameIndex())
     for video in ("one", "two"):
         kept.read(Segment("0", video, 1, 9), np.array([4]))
     assert reader.asked == [4, 4]
 
 
 def test_a_copy_for_another_process_starts_empty() -> None:
-    kept = KeptFrames(Counting())
+    kept = KeptFrames(Counting(), FrameIndex())
     kept.read(SEGMENT, np.arange(3, 20))
     copy = pickle.loads(pickle.dumps(kept))
     assert len(pickle.dumps(copy)) < 1000

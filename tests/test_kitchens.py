@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from mmsada_lab.clips.segments import MultiDomainData, Segment
+from mmsada_lab.clips.segments import Frames, MultiDomainData, Segment
 from mmsada_lab.clips.windows import WindowRule, test_centres, training_centre, window_at
 from mmsada_lab.datasets.kitchens import loader as kitchens, store as kitchen_store
 from mmsada_lab.datasets.kitchens.loader import FLOW_BOUND, Kitchens, class_counts, load_kitchens, plan_segments, render
@@ -22,7 +22,6 @@ from mmsada_lab.files import cache_root
 from mmsada_lab.paper import TRAINING_SEGMENTS, VERBS
 
 TINY = Kitchens(scale=0.001)
-Picture = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +34,14 @@ def tiny(cache: Path) -> MultiDomainData:
     return load_kitchens(TINY, cache_dir=cache, workers=1)
 
 
-def rendered(verb: str, *, kitchen: int = 0, seed: int = 0) -> Picture:
+def rendered(verb: str, *, kitchen: int = 0, seed: int = 0) -> Frames:
     rng = np.random.default_rng(seed)
     look = draw_look(kitchen, rng, appearance=1, viewpoint=1, motion=1)
     return render_segment(verb, look, rng, 26)
 
 
-def everything(source: MultiDomainData) -> Iterator[tuple[Segment, str, Picture]]:
-    for domain in source.domains.values():
+def everything(data: MultiDomainData) -> Iterator[tuple[Segment, str, Frames]]:
+    for domain in data.domains.values():
         for segment in domain.train + domain.test:
             for modality, reader in domain.readers.items():
                 yield segment, modality, reader.read(segment, np.arange(2, segment.stop + 1))
@@ -244,7 +243,7 @@ def test_environment_variable_names_the_cache(tmp_path: Path, monkeypatch: pytes
 ENTRY = kitchen_store.Entry(uid="a", domain="D1", split="train", label=0, start=2, stop=3, rgb=4, flow=1)
 
 
-def pictures(value: int) -> list[Mapping[str, Picture]]:
+def pictures(value: int) -> list[Mapping[str, Frames]]:
     return [{"rgb": np.full((4, 36, 64, 3), value, np.uint8), "flow": np.full((1, 36, 64, 2), value, np.uint8)}]
 
 
@@ -255,7 +254,7 @@ def stored(folder: Path) -> set[int]:
 @pytest.mark.parametrize("damage", ["empty", "unsealed", "short"])
 def test_a_half_written_folder_is_made_anew(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "set"
-    kitchen_store.publish(folder, [ENTRY], lambda: pictures(1))
+    kitchen_store.ensure_folder(folder, [ENTRY], lambda: pictures(1))
     if damage == "empty":
         for path in folder.iterdir():
             path.unlink()
@@ -264,30 +263,41 @@ def test_a_half_written_folder_is_made_anew(tmp_path: Path, damage: str) -> None
     else:
         (folder / "D1_train_flow.npy").write_bytes(b"")
     assert not kitchen_store.is_complete(folder)
-    kitchen_store.publish(folder, [ENTRY], lambda: pictures(2))
+    kitchen_store.ensure_folder(folder, [ENTRY], lambda: pictures(2))
     assert stored(folder) == {2}
     assert kitchen_store.load_entries(folder) == [ENTRY]
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_a_cache_with_line_ends_of_earlier_versions_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    kitchen_store.ensure_folder(folder, [ENTRY], lambda: pictures(1))
+    table = (folder / "segments.csv").read_bytes().replace(b"\n", b"\r\n")
+    (folder / "segments.csv").write_bytes(table)
+    sizes = json.loads((folder / "complete.json").read_text()) | {"segments.csv": len(table)}
+    (folder / "complete.json").write_text(json.dumps(sizes))
+    kitchen_store.ensure_folder(folder, [ENTRY], lambda: pictures(2))
+    assert (kitchen_store.load_entries(folder), stored(folder)) == ([ENTRY], {1})
+
+
 def test_a_failed_generation_leaves_nothing(tmp_path: Path) -> None:
-    def fail() -> Iterator[Mapping[str, Picture]]:
+    def fail() -> Iterator[Mapping[str, Frames]]:
         raise KeyboardInterrupt
         yield {}
 
     with pytest.raises(KeyboardInterrupt):
-        kitchen_store.publish(tmp_path / "set", [ENTRY], fail)
+        kitchen_store.ensure_folder(tmp_path / "set", [ENTRY], fail)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_of_two_at_once_the_first_to_end_stays(tmp_path: Path) -> None:
     folder = tmp_path / "set"
 
-    def overtaken() -> Iterator[Mapping[str, Picture]]:
-        kitchen_store.publish(folder, [ENTRY], lambda: pictures(1))
+    def overtaken() -> Iterator[Mapping[str, Frames]]:
+        kitchen_store.ensure_folder(folder, [ENTRY], lambda: pictures(1))
         yield from pictures(2)
 
-    kitchen_store.publish(folder, [ENTRY], overtaken)
+    kitchen_store.ensure_folder(folder, [ENTRY], overtaken)
     assert stored(folder) == {1}
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -295,7 +305,7 @@ def test_of_two_at_once_the_first_to_end_stays(tmp_path: Path) -> None:
 def test_many_at_once_make_one_whole_folder(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     with ThreadPoolExecutor(4) as pool:
-        for _ in pool.map(lambda v: kitchen_store.publish(folder, [ENTRY], lambda: pictures(v)), range(8)):
+        for _ in pool.map(lambda v: kitchen_store.ensure_folder(folder, [ENTRY], lambda: pictures(v)), range(8)):
             pass
     assert kitchen_store.is_complete(folder)
     assert len(stored(folder)) == 1

@@ -27,7 +27,7 @@ from mmsada_lab.clips.segments import MultiDomainData, Segment
 from mmsada_lab.clips.windows import WindowRule, window_at
 from mmsada_lab.datasets.epic import frame_files
 from mmsada_lab.datasets.epic.jpeg_reader import JpegReader
-from mmsada_lab.datasets.epic.layouts import LAYOUTS, Footage, Owner, expand, find_footage
+from mmsada_lab.datasets.epic.layouts import LAYOUTS, MODALITIES, Footage, Owner, expand, find_footage
 from mmsada_lab.datasets.epic.loader import load_epic
 from mmsada_lab.errors import UserError
 
@@ -66,8 +66,8 @@ def test_templates_expand_to_every_path_they_stand_for() -> None:
 
 
 def test_every_layout_has_both_modalities() -> None:
-    assert {tuple(layout.series) for layout in LAYOUTS} == {("rgb", "flow")}
-    assert {tuple(len(series) for series in layout.series.values()) for layout in LAYOUTS} == {(1, 2)}
+    assert tuple(MODALITIES) == ("rgb", "flow")
+    assert {tuple(len(layout.patterns(m)) for m in MODALITIES) for layout in LAYOUTS} == {(1, 2)}
 
 
 # --- the same frames everywhere ---------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def expected(tmp_path: Path) -> dict[str, np.ndarray]:
     clips = {}
     for modality, (layout, channels) in {"rgb": (LAYOUTS[0], 3), "flow": (LAYOUTS[0], 2)}.items():
         write_folder(tmp_path / "plain" / modality, video_files()[modality])
-        place = frame_files.Place(tmp_path / "plain" / modality, layout.series[modality])
+        place = frame_files.FrameLocation(tmp_path / "plain" / modality, layout.patterns(modality))
         reader = JpegReader({"P01_00": place}, channels=channels)
         clips[modality] = reader.read(SEGMENT, np.array([1, 5, 18]))
     return clips
@@ -97,7 +97,7 @@ def expected(tmp_path: Path) -> dict[str, np.ndarray]:
 
 def clips_of(found: dict[str, Footage]) -> dict[str, np.ndarray]:
     channels = {"rgb": 3, "flow": 2}
-    readers = {m: JpegReader(footage.places, channels=channels[m]) for m, footage in found.items()}
+    readers = {m: JpegReader(footage.locations, channels=channels[m]) for m, footage in found.items()}
     return {m: reader.read(SEGMENT, np.array([1, 5, 18])) for m, reader in readers.items()}
 
 
@@ -115,7 +115,7 @@ def test_frames_are_found_in_their_layout(place: str, tar: bool, tmp_path: Path)
             path, files
         )
     found = search(root)
-    assert not found["rgb"].shared
+    assert not found["rgb"].raw
     for modality, clip in clips_of(found).items():
         np.testing.assert_array_equal(clip, expected(tmp_path)[modality])
 
@@ -127,7 +127,7 @@ def test_raw_frames_are_found(place: str, tar: bool, tmp_path: Path) -> None:
     path = root / place
     write_tar(path.with_name("P01_00.tar"), raw_files()) if tar else write_folder(path, raw_files())
     found = search(root)
-    assert found["flow"].shared == found["rgb"].shared == {"P01_00"}
+    assert found["flow"].raw == found["rgb"].raw == {"P01_00"}
     for modality, clip in clips_of(found).items():
         np.testing.assert_array_equal(clip, expected(tmp_path)[modality])
 
@@ -137,17 +137,17 @@ def test_a_folder_comes_before_a_tar_and_an_empty_one_after(tmp_path: Path) -> N
     write_tar(path.with_name("P01_00.tar"), video_files()["rgb"])
     for half in ("flow/P01/P01_00/u", "rgb/P01/P01_00"):
         (tmp_path / half).mkdir(parents=True)
-    assert find_footage(tmp_path, "rgb", VIDEOS).places["P01_00"].tar
+    assert find_footage(tmp_path, "rgb", VIDEOS).locations["P01_00"].tar
     write_folder(path, video_files()["rgb"])
-    assert not find_footage(tmp_path, "rgb", VIDEOS).places["P01_00"].tar
+    assert not find_footage(tmp_path, "rgb", VIDEOS).locations["P01_00"].tar
     write_folder(tmp_path / "flow/P01/P01_00", {"u/frame_1.jpg": picture(1)})
-    assert not find_footage(tmp_path, "flow", VIDEOS).places, "u without v is no flow"
+    assert not find_footage(tmp_path, "flow", VIDEOS).locations, "u without v is no flow"
 
 
 def test_no_folder_is_listed_when_videos_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_root(tmp_path / "root")
     monkeypatch.setattr(frame_files, "_index_folder", lambda *_: pytest.fail("a folder was listed"))
-    assert len(find_footage(root, "flow", VIDEOS).places) == 1
+    assert len(find_footage(root, "flow", VIDEOS).locations) == 1
 
 
 # --- what is said -----------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_every_place_looked_at_is_shown(tmp_path: Path) -> None:
 def test_a_raw_tar_without_flow_lacks_it(tmp_path: Path) -> None:
     write_tar(tmp_path / "P01_00.tar", {n: d for n, d in raw_files().items() if n.startswith("img")})
     found = search(tmp_path)
-    assert (len(found["rgb"].places), len(found["flow"].places)) == (1, 0)
+    assert (len(found["rgb"].locations), len(found["flow"].locations)) == (1, 0)
     add_to_tar(tmp_path / "P01_00.tar", "x_00001.jpg", kind=tarfile.SYMTYPE, target="img_00001.jpg")
     with pytest.raises(UserError, match=r"'x_00001\.jpg' \(a link\) is not followed"):
         search(tmp_path)
@@ -181,8 +181,8 @@ def test_a_raw_tar_without_flow_lacks_it(tmp_path: Path) -> None:
 # --- whole sources ----------------------------------------------------------------------------------------------
 
 
-def clips(source: MultiDomainData, modality: str) -> list[np.ndarray]:
-    parts = [(d, s) for d in source.domains.values() for s in (*d.train, *d.test)]
+def clips(data: MultiDomainData, modality: str) -> list[np.ndarray]:
+    parts = [(d, s) for d in data.domains.values() for s in (*d.train, *d.test)]
     return [d.readers[modality].read(s, np.array([s.start, 9, 38])) for d, s in parts]
 
 
@@ -230,12 +230,12 @@ def raw_root(root: Path, *, flow: int) -> Path:
 
 @pytest.mark.parametrize(("flow", "index"), [(40, "same"), (39, "same"), (20, "authors"), (19, "authors")])
 def test_raw_frames_choose_the_index_by_their_numbers(flow: int, index: str, tmp_path: Path) -> None:
-    source = load_epic(raw_root(tmp_path / "root", flow=flow))
-    (note,) = source.notes
+    data = load_epic(raw_root(tmp_path / "root", flow=flow))
+    (note,) = data.notes
     assert note.startswith(
         f"flow_index={index}: {4 * flow} flow frames (x_) for 160 RGB frames (img_) in 4 of 4 raw videos"
     )
-    reader = source.domain("X").readers["flow"]
+    reader = data.domain("X").readers["flow"]
     clip = reader.read(SEGMENT, np.array([4, 9, 12]))
     numbers = np.array([4, 9, 12]) // (1 if index == "same" else 2)
     np.testing.assert_allclose(clip.mean((1, 2)), np.stack([4 * numbers, 5 * numbers], 1), atol=1)
@@ -246,18 +246,18 @@ def test_raw_frames_whose_numbers_say_nothing_need_an_index(tmp_path: Path) -> N
     root = raw_root(tmp_path / "root", flow=13)
     with pytest.raises(UserError, match=r"found 52 flow frames .* for 160 RGB frames .*flow_index=authors or same"):
         load_epic(root)
-    source = load_epic(root, flow_index="ceil")
-    assert not source.notes
-    assert source.domain("X").readers["flow"].extent(SEGMENT) == (1, 26)
+    data = load_epic(root, flow_index="ceil")
+    assert not data.notes
+    assert data.domain("X").readers["flow"].extent(SEGMENT) == (1, 26)
 
 
 def test_real_raw_frames(real: Path, tmp_path: Path) -> None:
     frame = edited("video_id", "rawframes", rows=[*range(16)]).assign(participant_id="P", start_frame=1, stop_frame=10)
     frame.to_csv(tmp_path / "segments.csv", index=False)
     (tmp_path / "rawframes").symlink_to(real / "clips" / "mmaction2" / "rawframes")
-    source = load_epic(tmp_path)
-    assert source.notes[0].startswith("flow_index=authors: 5 flow frames (x_) for 10 RGB frames (img_)")
-    domain = source.domain("X")
+    data = load_epic(tmp_path)
+    assert data.notes[0].startswith("flow_index=authors: 5 flow frames (x_) for 10 RGB frames (img_)")
+    domain = data.domain("X")
     window = window_at(5, WindowRule(length=4))
     assert window.tolist() == [1, 3, 5, 7]
     rgb, flow = (domain.readers[m].read(domain.train[0], window) for m in ("rgb", "flow"))

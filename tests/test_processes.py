@@ -31,7 +31,7 @@ from torch import Tensor, nn
 import mmsada_lab
 from mmsada_lab import experiment
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.errors import UserError
 from mmsada_lab.models.backbones import BACKBONES, Backbone
 from mmsada_lab.models.batchnorm import GroupedBatchNorm3d
@@ -149,7 +149,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     return runs, [out for out, _ in train(*(Run([one], [runs]) for one in FOLLOWED.values()))]
 
 
-@pytest.mark.usefixtures("toy_door")
+@pytest.mark.usefixtures("toy_format")
 class TestOneProcessIsFollowed:
     """Same global batch, same losses: each of two processes takes half of every batch."""
 
@@ -193,7 +193,7 @@ def same(one: Path, other: Path) -> None:
         assert all(np.array_equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.usefixtures("toy_door")
+@pytest.mark.usefixtures("toy_format")
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_is_killed(lost: int, followed: tuple[Path, list[str]], tmp_path: Path) -> None:
     """The other stops with a message and leaves nothing behind; the run continues from its checkpoint, whoever does."""
@@ -314,7 +314,7 @@ def main() -> None:
     torch.set_num_threads(1)
     listed, pause, workers = sys.argv[1:]
     toy.ToyReader.pause = float(pause)
-    sources.DOORS["toy"] = toy.open_toy
+    FORMATS["toy"] = toy.TOY
     experiment.Experiment = Watched
     sys.exit(sum([not trains(configs, folders, int(workers)) for configs, folders in json.loads(listed)]))
 

@@ -240,7 +240,7 @@ class TestFigures:
         assert figure.layout.shapes[0].y0 == 35
 
 
-@pytest.mark.usefixtures("toy_door")
+@pytest.mark.usefixtures("toy_format")
 class TestReproduce:
     def test_a_figure_from_runs_to_page(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", in_this_process)

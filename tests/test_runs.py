@@ -14,9 +14,9 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 import pytest
-from toy import CLASSES, open_toy, toy_config
+from toy import CLASSES, TOY, toy_config
 
-from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.files import write_atomic
@@ -118,7 +118,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two finished runs and one that was stopped."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sources.DOORS, "toy", open_toy)
+        patch.setitem(FORMATS, "toy", TOY)
         for config in (toy_config("source_only"), toy_config("mmsada", modalities=("flow", "rgb", "depth"), seed=2)):
             run_experiment(config, folder, device="cpu", workers=0, show_progress=False)
         stopped = run_experiment(

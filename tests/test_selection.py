@@ -123,7 +123,7 @@ class TestRules:
             selection_table(runs)
 
 
-@pytest.mark.usefixtures("toy_door")
+@pytest.mark.usefixtures("toy_format")
 class TestRuns:
     @pytest.mark.parametrize("method", ["source_only", "adabn", "mmsada", "supervised_target"])
     def test_every_evaluation_of_the_last_stage_is_scored(self, method: str, tmp_path: Path) -> None:
@@ -134,11 +134,11 @@ class TestRuns:
         history = load_history(path)
         assert not history["name"][history["stage"] == "pretrain"].str.startswith("validator").any()
 
-    def test_no_score_but_the_accuracies_depends_on_a_target_label(self, behind_the_door, tmp_path: Path) -> None:
+    def test_no_score_but_the_accuracies_depends_on_a_target_label(self, open_as_toy, tmp_path: Path) -> None:
         config = toy_config()
         run_experiment(config, tmp_path / "a", device="cpu", workers=0, show_progress=False)
         shuffled = relabelled(toy_data(), "B", lambda s: (s.label + 1) % 3, part="test")
-        behind_the_door(relabelled(shuffled, "C", lambda s: 0))
+        open_as_toy(relabelled(shuffled, "C", lambda s: 0))
         run_experiment(config, tmp_path / "b", device="cpu", workers=0, show_progress=False)
         one, other = (load_history(next((tmp_path / x).rglob("history.jsonl")).parent) for x in "ab")
         scored = one["name"].str.startswith("validator")

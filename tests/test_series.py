@@ -179,8 +179,8 @@ class TestStandardise:
 
 
 @pytest.fixture
-def mixed(behind_the_door) -> None:
-    behind_the_door(mixed_data())
+def mixed(open_as_toy) -> None:
+    open_as_toy(mixed_data())
 
 
 @pytest.mark.usefixtures("mixed")

@@ -105,7 +105,7 @@ def shown(tmp_path: Path, uid: str = "A-train-4", **options: object) -> tuple[Pa
 # --- the page ---------------------------------------------------------------------------------------------------
 
 
-def test_the_page_needs_no_network(toy_door: None, tmp_path: Path) -> None:
+def test_the_page_needs_no_network(toy_format: None, tmp_path: Path) -> None:
     page, text = shown(tmp_path)
     sources = page.attributes("img", "src")
     assert len(sources) == 3
@@ -117,7 +117,7 @@ def test_the_page_needs_no_network(toy_door: None, tmp_path: Path) -> None:
     assert text.startswith("<!DOCTYPE html>")
 
 
-def test_facts_are_told(toy_door: None, tmp_path: Path) -> None:
+def test_facts_are_told(toy_format: None, tmp_path: Path) -> None:
     page, _ = shown(tmp_path)
     segment = toy_data().domain("A").train[4]
     facts = page.facts()
@@ -128,7 +128,7 @@ def test_facts_are_told(toy_door: None, tmp_path: Path) -> None:
     assert facts["flow"] == f"video, 2 channels, frames 1 to {segment.stop + WIDTH}"
 
 
-def test_pictures_play_together(toy_door: None, tmp_path: Path) -> None:
+def test_pictures_play_together(toy_format: None, tmp_path: Path) -> None:
     page, _ = shown(tmp_path)
     segment = toy_data().domain("A").train[4]
     tracks, numbers = page.constant("tracks"), page.constant("numbers")
@@ -142,7 +142,7 @@ def test_pictures_play_together(toy_door: None, tmp_path: Path) -> None:
         assert picture.size == (WIDTH * 6, HEIGHT * 6)
 
 
-def test_windows_are_those_of_training_and_testing(toy_door: None, tmp_path: Path) -> None:
+def test_windows_are_those_of_training_and_testing(toy_format: None, tmp_path: Path) -> None:
     rule = WindowRule(length=4, stride=3)
     page, _ = shown(tmp_path, windows=2, rule=rule)
     segment = toy_data().domain("A").train[4]
@@ -157,8 +157,8 @@ def test_windows_are_those_of_training_and_testing(toy_door: None, tmp_path: Pat
     assert again.texts == page.texts, "the training windows are seeded"
 
 
-def test_numbers_outside_a_video_are_those_of_its_ends(behind_the_door: Put, tmp_path: Path) -> None:
-    behind_the_door(sensors(start=1, stop=4))
+def test_numbers_outside_a_video_are_those_of_its_ends(open_as_toy: Put, tmp_path: Path) -> None:
+    open_as_toy(sensors(start=1, stop=4))
     page, _ = shown(tmp_path, "u1", rule=WindowRule(length=3, stride=2, whole=False))
     cells = page.texts_of("td")
     at = cells.index("2, 4, 6")
@@ -166,14 +166,10 @@ def test_numbers_outside_a_video_are_those_of_its_ends(behind_the_door: Put, tmp
     assert cells[at + 2] == "the same for every frame"
 
 
-def test_file_numbers_are_shown_where_they_are_known(behind_the_door: Put, tmp_path: Path) -> None:
-    class Index:
-        def files(self, frames: np.ndarray) -> np.ndarray:
-            return frames // 2
-
+def test_file_numbers_are_shown_where_they_are_known(open_as_toy: Put, tmp_path: Path) -> None:
     data = sensors()
-    data.domain("P1").readers["imu"].index = Index()
-    behind_the_door(data)
+    data.domain("P1").readers["imu"].file_numbers = lambda frames: frames // 2
+    open_as_toy(data)
     page, _ = shown(tmp_path, "u1", windows=1, rule=WindowRule(length=2, stride=40))
     assert "15, 55" not in page.texts_of("td")
     window = test_windows(data.domain("P1").train[0], WindowRule(length=2, stride=40), count=1)[0]
@@ -181,13 +177,13 @@ def test_file_numbers_are_shown_where_they_are_known(behind_the_door: Put, tmp_p
     assert f"files {first}, {second}" in page.texts_of("td")
 
 
-def test_nothing_from_the_data_becomes_markup(behind_the_door: Put, tmp_path: Path) -> None:
+def test_nothing_from_the_data_becomes_markup(open_as_toy: Put, tmp_path: Path) -> None:
     toy = toy_data(domains=("A", "B"))
     segment = Segment(f"{HOSTILE}-1", HOSTILE, 5, 40, 0, ((HOSTILE, HOSTILE),))
     readers = toy.domain("A").readers | {"imu": Numbers("series", 2), "embedding": Numbers("vector", 2)}
     readers = {f"{HOSTILE}{name}": reader for name, reader in readers.items()}
     domain = Domain(HOSTILE, readers, (segment,), ())
-    behind_the_door(replace(toy, name=HOSTILE, classes=(HOSTILE,) * 3, domains={HOSTILE: domain}))
+    open_as_toy(replace(toy, name=HOSTILE, classes=(HOSTILE,) * 3, domains={HOSTILE: domain}))
     page, text = shown(tmp_path, segment.uid)
     assert [tag for tag, _ in page.tags].count("script") == 1
     assert "<script>alert" not in text
@@ -195,9 +191,9 @@ def test_nothing_from_the_data_becomes_markup(behind_the_door: Put, tmp_path: Pa
     assert HOSTILE in page.texts_of("td")
 
 
-def test_series_and_vectors_are_drawn(behind_the_door: Put, tmp_path: Path) -> None:
+def test_series_and_vectors_are_drawn(open_as_toy: Put, tmp_path: Path) -> None:
     data = sensors()
-    behind_the_door(data)
+    open_as_toy(data)
     page, _ = shown(tmp_path, "u1")
     points = page.attributes("polyline", "points")
     assert len(points) == 6
@@ -213,8 +209,8 @@ def test_series_and_vectors_are_drawn(behind_the_door: Put, tmp_path: Path) -> N
     assert facts["hand"] == "left"
 
 
-def test_wide_signals_are_thinned(behind_the_door: Put, tmp_path: Path) -> None:
-    behind_the_door(sensors(series=60, vector=2048, stop=20_000, label=None))
+def test_wide_signals_are_thinned(open_as_toy: Put, tmp_path: Path) -> None:
+    open_as_toy(sensors(series=60, vector=2048, stop=20_000, label=None))
     page, text = shown(tmp_path, "u1")
     assert len(page.attributes("polyline", "points")) == 12
     assert "of 60, those that vary most" in text
@@ -223,8 +219,8 @@ def test_wide_signals_are_thinned(behind_the_door: Put, tmp_path: Path) -> None:
     assert "(unlabelled)" in page.texts_of("td")
 
 
-def test_a_constant_signal_can_be_drawn(behind_the_door: Put, tmp_path: Path) -> None:
-    behind_the_door(sensors(start=7, stop=7, label=0))
+def test_a_constant_signal_can_be_drawn(open_as_toy: Put, tmp_path: Path) -> None:
+    open_as_toy(sensors(start=7, stop=7, label=0))
     page, text = shown(tmp_path, "u1")
     assert "nan" not in text
     assert len(page.attributes("polyline", "points")) == 6
@@ -233,7 +229,7 @@ def test_a_constant_signal_can_be_drawn(behind_the_door: Put, tmp_path: Path) ->
 # --- the GIF ----------------------------------------------------------------------------------------------------
 
 
-def test_the_gif_plays_every_picture(toy_door: None, tmp_path: Path) -> None:
+def test_the_gif_plays_every_picture(toy_format: None, tmp_path: Path) -> None:
     path = show_segment("toy", "A-train-4", tmp_path / "new folder" / "x.GIF")
     segment = toy_data().domain("A").train[4]
     with Image.open(path) as gif:
@@ -248,18 +244,18 @@ def test_the_gif_plays_every_picture(toy_door: None, tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["x.GIF"]
 
 
-def test_long_segments_are_shown_in_steps(behind_the_door: Put, tmp_path: Path) -> None:
+def test_long_segments_are_shown_in_steps(open_as_toy: Put, tmp_path: Path) -> None:
     toy = toy_data(domains=("A", "B"), modalities=("depth",))
     long = Segment("A-train-0", "A_train", 1, 1000, 0)
-    behind_the_door(replace(toy, domains={"A": replace(toy.domain("A"), train=(long,))}))
+    open_as_toy(replace(toy, domains={"A": replace(toy.domain("A"), train=(long,))}))
     page, text = shown(tmp_path, "A-train-0")
     assert page.constant("numbers") == list(range(1, 1001, 7))
     assert len(page.constant("numbers")) <= MOST_FRAMES
     assert "Frames, every 7" in text
 
 
-def test_a_gif_needs_video(behind_the_door: Put, tmp_path: Path) -> None:
-    behind_the_door(sensors())
+def test_a_gif_needs_video(open_as_toy: Put, tmp_path: Path) -> None:
+    open_as_toy(sensors())
     with pytest.raises(UserError, match=r"sensors has no video in domain P1; choose a name ending in \.html"):
         show_segment("toy", "u1", tmp_path / "x.gif")
     assert list(tmp_path.iterdir()) == []
@@ -315,7 +311,7 @@ def test_pictures_fit_the_screen(height: int, width: int, size: tuple[int, int])
 # --- mistakes ---------------------------------------------------------------------------------------------------
 
 
-def test_unknown_segments_are_answered_with_near_ones(toy_door: None, tmp_path: Path) -> None:
+def test_unknown_segments_are_answered_with_near_ones(toy_format: None, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no segment 'A-tran-4' among the 81 of toy; the nearest are A-train-4, "):
         show_segment("toy", "A-tran-4", tmp_path / "x.html")
     with pytest.raises(UserError, match="they are written like A-train-0, A-train-1, A-train-2"):
@@ -333,21 +329,21 @@ def test_windows_are_counted_from_one(tmp_path: Path) -> None:
         show_segment("nonsense", "u", tmp_path / "x.html", windows=0)
 
 
-def test_what_was_there_stays_when_reading_fails(behind_the_door: Put, tmp_path: Path) -> None:
+def test_what_was_there_stays_when_reading_fails(open_as_toy: Put, tmp_path: Path) -> None:
     class Broken(Numbers):
         def read(self, segment: Segment, frames: np.ndarray) -> np.ndarray:
             raise UserError("file 7 is damaged; copy it again")
 
     data = sensors()
     domain = replace(data.domain("P1"), readers={"imu": Broken("series", 2)})
-    behind_the_door(replace(data, domains={"P1": domain}))
+    open_as_toy(replace(data, domains={"P1": domain}))
     (tmp_path / "x.html").write_text("before")
     with pytest.raises(UserError, match="file 7 is damaged"):
         show_segment("toy", "u1", tmp_path / "x.html")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x.html", "before")]
 
 
-def test_a_place_that_cannot_be_written_is_told(toy_door: None, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_told(toy_format: None, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=r"cannot write .*page\.html"):
         show_segment("toy", "A-train-4", tmp_path / "file" / "page.html")

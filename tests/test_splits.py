@@ -203,7 +203,7 @@ def test_tables_without_labels_are_explained(source: Path, tmp_path: Path) -> No
 # --- writing and the command line -------------------------------------------------------------------------------
 
 
-def test_what_is_written_is_what_the_door_reads(source: Path, tmp_path: Path) -> None:
+def test_what_is_written_is_what_the_format_reads(source: Path, tmp_path: Path) -> None:
     split = build_split([source], domains=TWO, verbs=["put", "take", "fold"])
     root = tmp_path / "root"
     root.mkdir()

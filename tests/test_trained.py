@@ -21,7 +21,7 @@ from mmsada_lab.experiment import run_experiment
 from mmsada_lab.runs import load_predictions, read_arrays
 from mmsada_lab.trained import load_trained, predict_table, write_run_features
 
-pytestmark = pytest.mark.usefixtures("toy_door")
+pytestmark = pytest.mark.usefixtures("toy_format")
 
 
 def run(method: str, runs: Path, **changes: object) -> Path:
@@ -41,9 +41,9 @@ class TestPredictions:
         assert found["predicted"].tolist() == [toy_data().classes[k] for k in last["predicted"]]
         np.testing.assert_allclose(found["confidence"], probabilities.max(axis=1))
 
-    def test_every_segment_of_a_domain_labelled_or_not(self, behind_the_door, tmp_path: Path) -> None:
+    def test_every_segment_of_a_domain_labelled_or_not(self, open_as_toy, tmp_path: Path) -> None:
         path = run("source_only", tmp_path)
-        behind_the_door(relabelled(toy_data(), "C", lambda _: None))
+        open_as_toy(relabelled(toy_data(), "C", lambda _: None))
         found = predict_table(path, domain="C", device="cpu")
         domain = toy_data().domain("C")
         assert found["uid"].tolist() == [s.uid for s in (*domain.train, *domain.test)]
@@ -107,9 +107,9 @@ class TestPredictions:
         with pytest.raises(UserError, match="does not hold the weights"):
             load_trained(path, device="cpu")
 
-    def test_a_domain_of_other_modalities(self, behind_the_door, tmp_path: Path) -> None:
+    def test_a_domain_of_other_modalities(self, open_as_toy, tmp_path: Path) -> None:
         path = run("source_only", tmp_path)
-        behind_the_door(toy_data(modalities=("rgb",)))
+        open_as_toy(toy_data(modalities=("rgb",)))
         with pytest.raises(UserError, match="unknown modality 'flow'"):
             predict_table(path, device="cpu")
 
@@ -135,9 +135,9 @@ class TestFeatures:
                 assert [s.uid for s in domain.test] == saved["uid"][chosen].tolist()
                 np.testing.assert_allclose([w.mean(axis=0) for w in windows], saved[f"f_{modality}"][chosen], atol=1e-5)
 
-    def test_labels_and_splits_are_kept(self, behind_the_door, tmp_path: Path) -> None:
+    def test_labels_and_splits_are_kept(self, open_as_toy, tmp_path: Path) -> None:
         path = run("source_only", tmp_path)
-        behind_the_door(relabelled(toy_data(), "B", lambda _: None))
+        open_as_toy(relabelled(toy_data(), "B", lambda _: None))
         write_run_features(path, tmp_path / "features", domains=["B", "C"], device="cpu")
         data = load_data(f"features:{tmp_path / 'features'}")
         assert sorted(data.domains) == ["B", "C"]

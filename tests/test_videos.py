@@ -366,7 +366,7 @@ def csv_of(tmp_path: Path, *rows: str, header: str = "video,start,stop,label,dom
         (["a.mp4,nan,2,run,D"], None, "start is 'nan'"),
         (["a.mp4,2,2,run,D"], None, "stop 2 is not after start 2"),
         ([",0,2,run,D"], None, "line 2: no video"),
-        (["a.mp4,0,2,run,D,more"], None, "line 2: more cells than columns"),
+        (["a.mp4,0,2,run,D,more"], None, "line 2 has 6 cells, but the header has 5; quote"),
         (["a.mp4,,,run,D", "./a.mp4,,,run,E"], None, "line 3: a.mp4 is also given domain 'D'"),
         (["a.mp4,,,run,D D", "b.mp4,,,run,D-D", "c.mp4,,,run,D_D"], None, "'D D' and 'D_D' would have the same folder"),
         (["a.mp4,D,run,tset"], "video,domain,label,split", "unknown split 'tset'.*Did you mean 'test'"),

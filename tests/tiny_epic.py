@@ -1,4 +1,4 @@
-"""A tiny data set in the manner of EPIC-Kitchens, written as files: what the tests of the `epic` door look at."""
+"""A tiny data set in the manner of EPIC-Kitchens, written as files: what the tests of the format `epic:` look at."""
 
 from __future__ import annotations
 
@@ -106,9 +106,9 @@ def add_to_tar(tar: Path, name: str, *, kind: bytes = tarfile.REGTYPE, target: s
         archive.addfile(member, io.BytesIO(data))
 
 
-def read(source: MultiDomainData, modality: str, frames: list[int], *, domain: str = "X") -> np.ndarray[Any, Any]:
+def read(data: MultiDomainData, modality: str, frames: list[int], *, domain: str = "X") -> np.ndarray[Any, Any]:
     """Frames of a domain's first training segment."""
-    where = source.domain(domain)
+    where = data.domain(domain)
     return where.readers[modality].read(where.train[0], np.array(frames, dtype=np.int64))
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mmsada_lab.clips.segments import Domain, Frames, MultiDomainData, Segment
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.open import FORMATS, Format
 from mmsada_lab.presets import build_config
 
 HEIGHT, WIDTH, CLASSES = 24, 40, ("sweep", "poke", "spin")
@@ -109,9 +109,19 @@ def toy_data(
     return MultiDomainData("toy", CLASSES, built, digest)
 
 
+TOY = Format(syntax="toy", help="three tiny domains in memory", opener="toy:open_toy")
+OTHER: MultiDomainData | None = None
+
+
 def open_toy(_: str) -> MultiDomainData:
-    """The door."""
+    """The opener of the format `TOY`."""
     return toy_data()
+
+
+def open_other(_: str) -> MultiDomainData:
+    """The opener of other data under the name of the toy, see `conftest.open_as_toy`."""
+    assert OTHER is not None
+    return OTHER
 
 
 def relabelled(
@@ -163,16 +173,17 @@ def toy_config(
 
 
 def run_toy(config: ExperimentConfig, runs_dir: Path, device: str) -> None:
-    """What a worker process of a grid does, with the toy behind its door."""
+    """What a worker process of a grid does, on the toy."""
     from mmsada_lab.experiment import run_experiment
 
-    sources.DOORS["toy"] = open_toy
+    FORMATS["toy"] = TOY
     run_experiment(config, runs_dir, device=device, workers=0, show_progress=False)
 
 
 def main() -> None:
     """Train one run and print a digest of the network this process ends with."""
     import torch
+    from toy import ToyReader as ImportedReader  # the opener imports this module: not that of `__main__`
 
     from mmsada_lab import experiment
 
@@ -183,8 +194,8 @@ def main() -> None:
 
     torch.set_num_threads(1)
     config, runs, *pause = sys.argv[1:]
-    ToyReader.pause = float(pause[0]) if pause else 0.0
-    sources.DOORS["toy"] = open_toy
+    ImportedReader.pause = float(pause[0]) if pause else 0.0
+    FORMATS["toy"] = TOY
     experiment.Experiment = Watched
     experiment.run_experiment(
         ExperimentConfig(**json.loads(config)), Path(runs), device="cpu", workers=0, show_progress=False

@@ -15,7 +15,7 @@ from pathlib import Path
 import toy
 
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.datasets import open as sources
+from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.sweeps import batch
 
 DIES_ONCE, RAISES, DIES_ALWAYS = 7, 8, 9
@@ -69,7 +69,7 @@ def main() -> None:
     import troubled_runs
 
     runs, *scheduler = sys.argv[1:]
-    sources.DOORS["toy"] = toy.open_toy
+    FORMATS["toy"] = toy.TOY
     batch.train_quietly = troubled_runs.slowly
     print(batch.run_grid(configs(), Path(runs), jobs=2, device="cpu", scheduler=scheduler[0] if scheduler else None))
 

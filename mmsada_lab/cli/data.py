@@ -7,18 +7,14 @@ from typing import Annotated
 
 import typer
 
+from mmsada_lab.datasets.open import describe_formats, find_format
+
 data_app = typer.Typer(
     help="Get data in: import videos, build splits, check a data set, look at a segment, export the kitchens.",
     no_args_is_help=True,
 )
 
-Spec = Annotated[
-    str,
-    typer.Argument(
-        metavar="SPEC",
-        help="kitchens, epic:ROOT, arrays:DIR or features:DIR; options follow a comma: epic:ROOT,missing=drop",
-    ),
-]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help=describe_formats())]
 
 
 @data_app.command("import-videos")
@@ -180,11 +176,9 @@ def check(
 
     Exit status 0: fit to train on, warnings aside; 1: there are errors.
     """
-    from mmsada_lab.datasets.open import DOORS, load_data
     from mmsada_lab.prepare.doctor.check import check_data
 
-    if specification.partition(":")[0] not in DOORS:
-        load_data(specification)  # a slip of the pen, not a fault of data: refused with the doors there are
+    find_format(specification)  # a typo in the format name, not a problem of the data: no report
     report = check_data(specification, fast=fast, jobs=jobs)
     typer.echo(report.as_text())
     if json is not None:
@@ -239,7 +233,7 @@ def export_kitchens(
 
     It shows the use of real frames without a download. An interrupted export continues when it is given again.
     """
-    from mmsada_lab.datasets.open import parse_knobs
+    from mmsada_lab.datasets.kitchens.loader import parse_knobs
     from mmsada_lab.prepare.export_kitchens import export_kitchens as export
 
     chosen = f"{knobs},scale={scale}" if scale is not None else knobs

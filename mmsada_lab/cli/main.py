@@ -11,9 +11,10 @@ import typer
 from mmsada_lab import __version__
 from mmsada_lab.cli import options
 from mmsada_lab.cli.data import data_app
-from mmsada_lab.cli.options import TableFormat, complete_options, format_table, parse_overrides
+from mmsada_lab.cli.options import TableFormat, format_table, parse_overrides
 from mmsada_lab.cli.sweeps import sweeps_app
 from mmsada_lab.cli.weights import weights_app
+from mmsada_lab.datasets.open import complete_choice
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import build_config
@@ -60,7 +61,7 @@ def train(
     from mmsada_lab.runs import read_manifest
     from mmsada_lab.runtime.device import is_main_process
 
-    preset, overrides = complete_options(data, preset, parse_overrides(override))
+    preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
     config = build_config(
         preset, source=source, target=target, method=method, data=data, seed=seed, overrides=overrides
     )

@@ -1,4 +1,4 @@
-"""What the `mmsada` commands share: options, defaults that depend on the data, the format of tables."""
+"""What the `mmsada` commands share: options and the format of tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmsada_lab.datasets.open import describe_formats, describe_presets
 from mmsada_lab.errors import UserError
 from mmsada_lab.presets import PRESETS
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
@@ -16,20 +17,12 @@ from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
 if TYPE_CHECKING:
     import pandas as pd
 
-Data = Annotated[
-    str,
-    typer.Option(
-        metavar="SPEC",
-        help="kitchens (embedded; knobs: kitchens:appearance=0.5), epic:ROOT (video frames), arrays:DIR (sensors, "
-        "skeletons, any arrays) or features:DIR. Options follow a comma: epic:ROOT,missing=drop",
-    ),
-]
+Data = Annotated[str, typer.Option(metavar="SPEC", help=describe_formats())]
 OtherData = Annotated[str | None, typer.Option(metavar="SPEC", help="Other data than the run's own.")]
 Preset = Annotated[
     str | None,
     typer.Option(
-        help=f"Schedule and sizes: {', '.join(PRESETS)}. By default quick (minutes on a CPU); for arrays and features "
-        "sensors.",
+        help=f"Schedule and sizes: {', '.join(PRESETS)}. By default {describe_presets()}.",
         show_default=False,
     ),
 ]
@@ -101,14 +94,3 @@ def parse_overrides(items: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             overrides[key] = value
     return overrides
-
-
-def complete_options(data: str, preset: str | None, overrides: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The preset, by default that of the kind of data; and for arrays and features, by default all their modalities."""
-    if data.partition(":")[0] not in ("arrays", "features"):
-        return preset or "quick", overrides
-    if "modalities" not in overrides:
-        from mmsada_lab.datasets.open import load_data, shared_modalities
-
-        overrides = {**overrides, "modalities": shared_modalities(load_data(data))}
-    return preset or "sensors", overrides

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmsada_lab.cli import options
-from mmsada_lab.cli.options import TableFormat, complete_options, format_table, parse_overrides
+from mmsada_lab.cli.options import TableFormat, format_table, parse_overrides
+from mmsada_lab.datasets.open import complete_choice
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
@@ -51,7 +52,7 @@ def compare(
     for note in opened.notes:
         typer.echo(f"note: {note}", err=True)
     names = domains.split(",") if domains else list(opened.domains)
-    preset, overrides = complete_options(data, preset, parse_overrides(override))
+    preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
     shared: dict[str, Any] = {"data": data, "preset": preset, "overrides": overrides}
     configs = build_grid(names, methods=methods.split(","), seeds=range(seeds), **shared)
     for config in configs:
@@ -90,7 +91,7 @@ def batch(
 
     wanted = load_grid(grid)
     opened = load_data(wanted.data)
-    preset, overrides = complete_options(wanted.data, wanted.preset, dict(wanted.overrides))
+    preset, overrides = complete_choice(wanted.data, wanted.preset, overrides=wanted.overrides)
     configs = replace(wanted, preset=preset, overrides=overrides).configs(list(opened.domains))
     for config in configs:
         check_fit(config, opened)
@@ -174,7 +175,7 @@ def reproduce(
     """
     from mmsada_lab.sweeps.reproduce import reproduce as make
 
-    preset, overrides = complete_options(data, preset, parse_overrides(override))
+    preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
     shared: dict[str, Any] = {"data": data, "preset": preset, "seeds": range(seeds), "overrides": overrides}
     shared |= {"runs_dir": runs, "out": out, "jobs": jobs, "device": device, "train": not report_only}
     shared |= {"scheduler": scheduler, "notebook": RUN_NOTEBOOK if notebooks else None}

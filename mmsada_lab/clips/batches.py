@@ -20,7 +20,15 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from mmsada_lab.clips.clips import ClipRule, allocate_clips, clip_shape, cropped, cut_clips, read_clips
 from mmsada_lab.clips.device_crops import Boxes, cut_out, resize_on_device
-from mmsada_lab.clips.segments import Domain, Kind, MultiDomainData, Picture, Reader, Segment, pictures_of
+from mmsada_lab.clips.segments import (
+    Domain,
+    FramePart,
+    Kind,
+    MultiDomainData,
+    Reader,
+    Segment,
+    read_frame_parts,
+)
 from mmsada_lab.clips.transforms import Crop, sample_crop
 from mmsada_lab.clips.windows import training_window
 from mmsada_lab.config import BatchPlan
@@ -210,10 +218,11 @@ class TrainingBatches(Dataset[TrainingBatch]):
                 read_clips(clip, reader, segment, training_window(segment, self._rule.window, rng)[None])
         return torch.from_numpy(clips)
 
-    def _pictures(self, reader: Reader, segment: Segment, rng: np.random.Generator) -> Iterator[tuple[Crop, Picture]]:
+    def _pictures(self, reader: Reader, segment: Segment, rng: np.random.Generator) -> Iterator[tuple[Crop, FramePart]]:
         """The pictures of a random window, and a random crop of them."""
         window = training_window(segment, self._rule.window, rng)
-        return cropped(pictures_of(reader, segment, window), partial(sample_crop, rng=rng, offsets=self._rule.offsets))
+        crop = partial(sample_crop, rng=rng, offsets=self._rule.offsets)
+        return cropped(read_frame_parts(reader, segment, window), crop)
 
 
 def load_batches(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsada_lab.clips.segments import Domain, Kind, Picture, Reader, Segment
+from mmsada_lab.clips.segments import Domain, FramePart, Kind, Reader, Segment
 from mmsada_lab.clips.transforms import Crop, negate_mirrored, place_crop
 from mmsada_lab.clips.windows import WindowRule
 from mmsada_lab.config import ExperimentConfig
@@ -78,7 +78,7 @@ def allocate_clips(count: int, reader: Reader, rule: ClipRule) -> NDArray[Any]:
     )
 
 
-def cropped(pictures: Iterable[Picture], crop_of: Callable[[int, int], Crop]) -> Iterator[tuple[Crop, Picture]]:
+def cropped(pictures: Iterable[FramePart], crop_of: Callable[[int, int], Crop]) -> Iterator[tuple[Crop, FramePart]]:
     """Pictures, each with the crop that is the same for all of them.
 
     Args:
@@ -92,7 +92,7 @@ def cropped(pictures: Iterable[Picture], crop_of: Callable[[int, int], Crop]) ->
 
 
 def cut_clips(
-    clips: NDArray[Any], pictures: Iterable[tuple[Crop, Picture]], *, mirror_negates: tuple[int, ...] = ()
+    clips: NDArray[Any], pictures: Iterable[tuple[Crop, FramePart]], *, mirror_negates: tuple[int, ...] = ()
 ) -> None:
     """Fill the clips of some windows of video with pictures, each cut, resized and mirrored while it is there.
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmsada_lab.clips.segments import Picture
+from mmsada_lab.clips.segments import FramePart
 from mmsada_lab.clips.transforms import Crop
 from mmsada_lab.runtime.read_ahead import allocate
 
@@ -63,7 +63,7 @@ class Boxes:
         return replace(self, cuts=tuple(Box(c.pixels.pin_memory(), c.mirror) for c in self.cuts))
 
 
-def cut_out(pictures: Iterable[tuple[Crop, Picture]], *, channels: int, length: int) -> Box:
+def cut_out(pictures: Iterable[tuple[Crop, FramePart]], *, channels: int, length: int) -> Box:
     """Cut the same crop out of the pictures of a clip, each while it is there.
 
     Args:

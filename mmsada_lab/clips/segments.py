@@ -1,24 +1,31 @@
 """The internal form of every data set: segments, one reader per modality, domains.
 
-Whatever the door (embedded kitchens, EPIC-Kitchens, ...), the rest of the package sees only this.
+Whatever the format (embedded kitchens, EPIC-Kitchens, arrays, ...), the rest of the package sees only this. A reader
+is a `Reader`; `StreamsFrames`, `CountsSamples` and `NumbersFiles` are what some readers can do besides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsada_lab.errors import unknown
 
+Image = NDArray[np.uint8]
+"""One frame, `(H, W, C)` or grey `(H, W)`, 8 bits a channel."""
+
 Frames = NDArray[np.uint8]
 """Frames of a video, `(T, H, W, C)`, 8 bits a channel."""
 
+FramePart = tuple[int, list[int], Image]
+"""Some channels of one frame of a clip: its first channel, its times in the clip, and its pixels `(H, W, c)`."""
+
 Kind = Literal["video", "series", "vector"]
-"""What a modality is: 8-bit pictures in time, any other numbers in time, or one vector a segment."""
+"""What a modality is: 8-bit images in time, any other numbers in time, or one vector a segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class Segment:
             a video, samples of the modality that has most of them in a folder of arrays.
         stop: its last frame on the clock, inclusive.
         label: index into `MultiDomainData.classes`; None where unknown or withheld.
-        further: what else its table says of it: (column, value) pairs.
+        further: the other columns of its table, as (column, value) pairs.
     """
 
     uid: str
@@ -51,7 +58,7 @@ class Reader(Protocol):
             are all equal.
         channels: C of what it returns (3 for RGB, 2 for flow u and v, 6 for an inertial sensor; dimensions beyond
             time are flattened: 60 for 20 joints in space).
-        mirror_negates: channels that change sign when the picture is mirrored
+        mirror_negates: channels that change sign when the image is mirrored
             (u of optical flow: `(0,)`); stored as 8 bits, x becomes 255 - x. Empty for other kinds.
     """
 
@@ -60,10 +67,10 @@ class Reader(Protocol):
     mirror_negates: tuple[int, ...]
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> NDArray[Any]:
-        """Return what stands at the given *clock numbers* (RGB frames from 1), `(T,)`, in their order.
+        """Return the data at the given *clock numbers* (RGB frames from 1), `(T,)`, in their order.
 
-        The reader maps them to its own index (flow at stride 2: `n // 2`); before the first and after the last
-        there is, it gives that one.
+        The reader maps them to its own index (flow at stride 2: `n // 2`); numbers before its first or after its last
+        frame give that frame.
 
         Raises:
             UserError: naming file and segment, if something in between is missing, damaged or not finite.
@@ -71,30 +78,52 @@ class Reader(Protocol):
         ...
 
     def extent(self, segment: Segment) -> tuple[int, int]:
-        """First and last clock number (inclusive) at which this modality has something for the segment's video.
+        """First and last clock number (inclusive) for which the segment's video has data of this modality.
 
         Raises:
-            UserError: if it has nothing.
+            UserError: if it has none.
         """
         ...
 
 
-Picture = tuple[int, list[int], Frames]
-"""Part of a clip: its first channel, its times, and the pixels `(H, W, c)` that are there."""
+@runtime_checkable
+class StreamsFrames(Protocol):
+    """A reader of video that can give frames one at a time, such as one that decodes them."""
+
+    def frame_parts(self, segment: Segment, frames: NDArray[np.int64]) -> Iterator[FramePart]:
+        """The frames that `Reader.read` would return; an image may be used only until the next one comes."""
+        ...
 
 
-def pictures_of(reader: Reader, segment: Segment, frames: NDArray[np.int64]) -> Iterator[Picture]:
-    """What a reader of video returns, picture by picture: a picture may only be used until the next one comes.
+@runtime_checkable
+class CountsSamples(Protocol):
+    """A reader of samples that have a rate of their own."""
 
-    A reader that makes them one by one, such as one that decodes, has a method `pictures` of its own. Nothing then has
-    to hold all frames of a clip at their full size, and a picture is worked on while the processor's cache has it.
+    def length(self, segment: Segment) -> int:
+        """How many samples of this modality a segment has."""
+        ...
+
+
+@runtime_checkable
+class NumbersFiles(Protocol):
+    """A reader of frames that lie in numbered files."""
+
+    def file_numbers(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers of the files that are read for the given clock numbers, `(T,)`."""
+        ...
+
+
+def read_frame_parts(reader: Reader, segment: Segment, frames: NDArray[np.int64]) -> Iterator[FramePart]:
+    """Read video frame by frame.
+
+    Where the reader can, only one frame is held at its full size, and it is worked on while it is in the processor's
+    cache. An image may be used only until the next one comes.
     """
-    one_by_one = getattr(reader, "pictures", None)
-    if one_by_one is not None:
-        yield from one_by_one(segment, frames)
+    if isinstance(reader, StreamsFrames):
+        yield from reader.frame_parts(segment, frames)
         return
-    for time, picture in enumerate(reader.read(segment, frames)):
-        yield 0, [time], picture
+    for time, image in enumerate(reader.read(segment, frames)):
+        yield 0, [time], image
 
 
 @dataclass(frozen=True)

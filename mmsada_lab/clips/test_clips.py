@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from mmsada_lab.clips.clips import ClipRule, allocate_clips, cropped, cut_clips, read_clips
-from mmsada_lab.clips.segments import Domain, Segment, pictures_of
+from mmsada_lab.clips.segments import Domain, Segment, read_frame_parts
 from mmsada_lab.clips.transforms import centre_crop
 from mmsada_lab.clips.windows import test_windows
 from mmsada_lab.runtime.read_ahead import BatchLoader
@@ -47,7 +47,7 @@ class TestClips(Dataset[dict[str, Tensor]]):
         windows = test_windows(segment, self._rule.window, count=self._windows)
         clips = allocate_clips(len(windows), reader, self._rule)
         if reader.kind == "video":
-            cut_clips(clips, cropped(pictures_of(reader, segment, windows.ravel()), centre_crop))
+            cut_clips(clips, cropped(read_frame_parts(reader, segment, windows.ravel()), centre_crop))
         else:
             read_clips(clips, reader, segment, windows)
         return torch.from_numpy(clips)

@@ -1,1 +1,1 @@
-"""Dataset formats: each opens one kind of data; none knows another."""
+"""Dataset formats: each opens one kind of data as a `MultiDomainData`, and none knows another. Start at `open.py`."""

@@ -7,40 +7,46 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmsada_lab.datasets.tables import checked, read_table, tidy
+from mmsada_lab.datasets.tables import check_segments, read_table, tidy
 from mmsada_lab.errors import UserError
 
 EPIC100_CLASSES = 97
 """Verb classes of EPIC-100; the challenge scores over all of them."""
 
 EPIC100_SPLITS = ("train", "val", "test")
-EPIC100_NAME = re.compile(r"EPIC_100_uda_(?P<domain>source|target)_(?P<split>train|val|test)(_timestamps)?\.csv")
+EPIC100_TABLES = "EPIC_100_uda_*.csv"
 EPIC100_VERBS = "EPIC_100_verb_classes.csv"
+
+_NAME = re.compile(r"EPIC_100_uda_(?P<domain>source|target)_(?P<split>train|val|test)(_timestamps)?\.csv")
+
+
+def find_epic100_uda(folder: Path) -> dict[Path, tuple[str, str]]:
+    """The challenge's tables in a folder: path -> domain (source or target) and split (train, val or test)."""
+    matches = {path: _NAME.fullmatch(path.name) for path in sorted(folder.glob(EPIC100_TABLES))}
+    return {path: (match["domain"], match["split"]) for path, match in matches.items() if match}
 
 
 def read_epic100_uda(folder: Path) -> pd.DataFrame:
-    """Read the tables of EPIC-100's challenge of unsupervised domain adaptation that are in a folder.
+    """Read the challenge's tables that are in a folder.
 
     Returns:
         The columns of `mmsada_lab.datasets.tables`, with domains source and target and splits train, val and test.
-        Labelled are the source's train and val and the target's val; noun classes and narrations stand in `further`.
+        Labelled are the source's train and val and the target's val; noun classes and narrations are in `further`.
 
     Raises:
         UserError: the folder has none of them, or one of them is damaged.
     """
-    matches = {path: EPIC100_NAME.fullmatch(path.name) for path in sorted(folder.glob("EPIC_100_uda_*.csv"))}
-    parts = [
-        tidy(read_table(path), path).assign(domain=match["domain"], split=match["split"])
-        for path, match in matches.items()
-        if match
+    tables = [
+        tidy(read_table(path), path).assign(domain=domain, split=split)
+        for path, (domain, split) in find_epic100_uda(folder).items()
     ]
-    if not parts:
-        raise UserError(f"{folder} has no EPIC_100_uda_source_train.csv nor any other EPIC_100_uda_*.csv")
-    return checked(pd.concat(parts, ignore_index=True), str(folder), splits=EPIC100_SPLITS)
+    if not tables:
+        raise UserError(f"{folder} has no EPIC_100_uda_source_train.csv nor any other {EPIC100_TABLES}")
+    return check_segments(pd.concat(tables, ignore_index=True), str(folder), splits=EPIC100_SPLITS)
 
 
 def verb_keys(path: Path) -> dict[int, str]:
-    """Class id -> canonical verb, from the list of verb classes of either release; empty where there is none."""
+    """Class id -> canonical verb, from the list of verb classes of either release; empty if there is no such file."""
     if not path.is_file():
         return {}
     raw = read_table(path)

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsada_lab.clips.segments import Image
 from mmsada_lab.errors import UserError, unknown
 
-Picture = NDArray[np.uint8]
 Flow = NDArray[np.float32]
 
 STRIDE = 2
@@ -31,7 +31,7 @@ DILATION = 3
 """RGB frames from the first picture of a flow frame to the second."""
 
 
-def optical_flow(first: Picture, second: Picture, *, algorithm: str = "dis") -> Flow:
+def optical_flow(first: Image, second: Image, *, algorithm: str = "dis") -> Flow:
     """Optical flow from one picture to the next: what stands at (x, y) moves to (x + u, y + v).
 
     Args:
@@ -69,7 +69,7 @@ def require_algorithm(algorithm: str) -> None:
         )
 
 
-def quantise_flow(flow: Flow, *, bound: float) -> Picture:
+def quantise_flow(flow: Flow, *, bound: float) -> Image:
     """Map flow in [-bound, bound] pixels to 8 bits, as EPIC-Kitchens stores it; beyond, it is clipped.
 
     x becomes 255 (x + bound) / (2 bound), rounded half up: no motion is 127.5 and so becomes 128. One step is
@@ -84,7 +84,7 @@ def quantise_flow(flow: Flow, *, bound: float) -> Picture:
     return np.asarray(np.clip(codes, 0, 255), dtype=np.uint8)
 
 
-def dequantise_flow(codes: Picture, *, bound: float) -> Flow:
+def dequantise_flow(codes: Image, *, bound: float) -> Flow:
     """Map 8-bit flow back to pixels; the error of a round trip is at most bound / 255 inside the bound."""
     _check_bound(bound)
     return (codes.astype(np.float32) * np.float32(2.0 * bound / 255.0) - np.float32(bound)).astype(np.float32)
@@ -95,26 +95,26 @@ def _check_bound(bound: float) -> None:
         raise UserError(f"flow bound {bound!r}; give a positive number of pixels (EPIC-Kitchens: 25)")
 
 
-def _grey(picture: Picture) -> Picture:
+def _grey(picture: Image) -> Image:
     if picture.ndim == 2:
         return np.ascontiguousarray(picture)
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
-def _dis(first: Picture, second: Picture) -> Flow:
+def _dis(first: Image, second: Image) -> Flow:
     # a new engine each time: one that is used again may give other values for the same pictures
     engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.asarray(engine.calc(first, second, np.empty(0, dtype=np.float32)), dtype=np.float32)
 
 
-def _farneback(first: Picture, second: Picture) -> Flow:
+def _farneback(first: Image, second: Image) -> Flow:
     start = np.zeros((*first.shape, 2), dtype=np.float32)
     return np.asarray(cv2.calcOpticalFlowFarneback(first, second, start, 0.5, 3, 11, 5, 5, 1.1, 0), dtype=np.float32)
 
 
-def _tvl1(first: Picture, second: Picture) -> Flow:
+def _tvl1(first: Image, second: Image) -> Flow:
     optflow: Any = cv2.optflow
     return np.asarray(optflow.DualTVL1OpticalFlow_create().calc(first, second, None), dtype=np.float32)
 
 
-ALGORITHMS: dict[str, Callable[[Picture, Picture], Flow]] = {"dis": _dis, "farneback": _farneback, "tvl1": _tvl1}
+ALGORITHMS: dict[str, Callable[[Image, Image], Flow]] = {"dis": _dis, "farneback": _farneback, "tvl1": _tvl1}

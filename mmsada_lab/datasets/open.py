@@ -1,18 +1,104 @@
-"""The doors of the package: from a data specification to a `MultiDomainData`."""
+"""Opens data sets. `FORMATS` lists the dataset formats; whatever depends on the format is read off there."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pkgutil import resolve_name
+from typing import Any
 
 from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.errors import UserError, unknown
 
-if TYPE_CHECKING:
-    from mmsada_lab.datasets.kitchens.loader import Kitchens
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A dataset format. A new one is a module with an opener, and an entry in `FORMATS`.
+
+    Attributes:
+        syntax: how a user writes it: ``epic:ROOT``, or a bare name where no path is needed.
+        help: what it holds, in a few words.
+        opener: ``module:function``, imported on first use. The function takes the text after the colon, the options as
+            keywords, and returns a `MultiDomainData`.
+        options: option -> its values, or a word for them where any text will do.
+        preset: the preset of a run that names none.
+        all_modalities: whether a run takes all modalities that its domains share, unless told otherwise.
+    """
+
+    syntax: str
+    help: str
+    opener: str
+    options: Mapping[str, Sequence[str] | str] = field(default_factory=dict)
+    preset: str = "quick"
+    all_modalities: bool = False
+
+
+_MISSING, _EVALUATE = ("error", "drop"), ("val", "test")
+
+FORMATS: dict[str, Format] = {
+    "kitchens": Format(
+        syntax="kitchens",
+        help="embedded, nothing to download; knobs: kitchens:appearance=0.5,motion=0",
+        opener="mmsada_lab.datasets.kitchens.loader:load_kitchens",
+    ),
+    "epic": Format(
+        syntax="epic:ROOT",
+        help="video frames in a layout of EPIC-Kitchens",
+        opener="mmsada_lab.datasets.epic.loader:load_epic",
+        options={"flow_index": ("authors", "ceil", "ceil-1", "same"), "missing": _MISSING, "evaluate": _EVALUATE},
+    ),
+    "arrays": Format(
+        syntax="arrays:DIR",
+        help="sensors, skeletons, any arrays",
+        opener="mmsada_lab.datasets.arrays.loader:load_arrays",
+        options={"missing": _MISSING},
+        preset="sensors",
+        all_modalities=True,
+    ),
+    "features": Format(
+        syntax="features:DIR",
+        help="features of segments",
+        opener="mmsada_lab.datasets.arrays.features:load_features",
+        options={"missing": _MISSING, "evaluate": _EVALUATE},
+        preset="sensors",
+        all_modalities=True,
+    ),
+}
+"""Name -> format."""
+
+_OPTION = re.compile(r",(\w+)=([^,=/\\]*)$")
+
+
+def load_data(specification: str) -> MultiDomainData:
+    """Open a data set.
+
+    Args:
+        specification: in the syntax of one of the `FORMATS`, then its options after commas:
+            ``epic:ROOT,missing=drop``.
+
+    Raises:
+        UserError: if there is no such format or option, or the data cannot be read.
+    """
+    data_format = find_format(specification)
+    text, options = _split_options(specification, data_format)
+    opener: Any = resolve_name(data_format.opener)
+    data: MultiDomainData = opener(text, **options)
+    return data
+
+
+def find_format(specification: str) -> Format:
+    """The format of a specification.
+
+    Raises:
+        UserError: there is none of its name.
+    """
+    name = specification.partition(":")[0]
+    if name not in FORMATS:
+        *most, last = [known.syntax for known in FORMATS.values()]
+        raise unknown("data", name, FORMATS, hint=f"Write {', '.join(most)} or {last}.")
+    return FORMATS[name]
 
 
 def shared_modalities(data: MultiDomainData) -> tuple[str, ...]:
@@ -22,101 +108,56 @@ def shared_modalities(data: MultiDomainData) -> tuple[str, ...]:
         UserError: if there is none.
     """
     first, *others = data.domains.values()
-    found = tuple(m for m in first.readers if all(m in domain.readers for domain in others))
-    if not found:
+    shared = tuple(m for m in first.readers if all(m in domain.readers for domain in others))
+    if not shared:
         raise UserError(f"the domains of {data.name} have no modality in common")
-    return found
+    return shared
 
 
-def load_data(specification: str) -> MultiDomainData:
-    """Open a data set.
+def complete_choice(data: str, preset: str | None, *, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Preset and overrides of a run, completed by the defaults of the data's format.
 
     Args:
-        specification: one of
-
-            - ``kitchens``: embedded; knobs as ``kitchens:appearance=0.5,motion=0``;
-            - ``epic:ROOT``: video frames in a layout of EPIC-Kitchens; options ``flow_index=authors|ceil|ceil-1|same``,
-              ``missing=error|drop``, ``evaluate=val|test`` (EPIC-100), as in ``epic:ROOT,missing=drop``;
-            - ``arrays:DIR``: one array a segment and modality; option ``missing``;
-            - ``features:DIR``: features of segments; options ``missing``, ``evaluate``.
-
-    Raises:
-        UserError: if there is no such door or option, or what lies behind it cannot be read.
+        data: the specification.
+        preset: the one chosen, if any.
+        overrides: of single fields; ``modalities`` is added where the format takes all of them by default.
     """
-    door, _, rest = specification.partition(":")
-    if door not in DOORS:
-        raise unknown("data", door, DOORS, hint="Write kitchens, epic:ROOT, arrays:DIR or features:DIR.")
-    return DOORS[door](rest)
+    data_format, completed = find_format(data), dict(overrides)
+    if data_format.all_modalities and "modalities" not in completed:
+        completed["modalities"] = shared_modalities(load_data(data))
+    return preset or data_format.preset, completed
 
 
-def parse_knobs(knobs: str) -> Kitchens:
-    """Read the knobs of the kitchens as a specification has them: ``appearance=0.5,motion=0``, or nothing.
-
-    Raises:
-        UserError: there is no such knob, or its value is no number in range.
-    """
-    from mmsada_lab.datasets.kitchens.loader import Kitchens
-
-    types: dict[str, type[float]] = {f.name: int if f.name == "seed" else float for f in fields(Kitchens)}
-    chosen: dict[str, Any] = {}
-    for item in filter(None, knobs.split(",")):
-        name, _, value = item.partition("=")
-        if name not in types:
-            raise unknown("knob of kitchens", name, types)
-        try:
-            chosen[name] = types[name](value)
-        except (TypeError, ValueError):
-            raise UserError(f"knob {name} of kitchens is {value!r}; give a number, as in {name}=0.5") from None
-    return Kitchens(**chosen)
+def describe_formats() -> str:
+    """How each format is written, what it holds and its options, for the help of a command."""
+    formats = []
+    for known in FORMATS.values():
+        options = [f"{name}={v if isinstance(v, str) else '|'.join(v)}" for name, v in known.options.items()]
+        formats.append(f"{known.syntax} ({'; '.join([known.help, *options])})")
+    return f"{', '.join(formats)}. Options follow a comma: epic:ROOT,missing=drop"
 
 
-def _open_kitchens(knobs: str) -> MultiDomainData:
-    from mmsada_lab.datasets.kitchens.loader import load_kitchens
-
-    return load_kitchens(parse_knobs(knobs))
-
-
-def _open_epic(rest: str) -> MultiDomainData:
-    from mmsada_lab.datasets.epic.loader import load_epic
-
-    root, options = _root_and_options("epic", rest, allowed=("flow_index", "missing", "evaluate"))
-    return load_epic(root, **options)
+def describe_presets() -> str:
+    """Which preset is the default of which formats."""
+    names: dict[str, list[str]] = {}
+    for name, known in FORMATS.items():
+        names.setdefault(known.preset, []).append(name)
+    return "; ".join(f"{preset} for {', '.join(formats)}" for preset, formats in names.items())
 
 
-def _open_arrays(rest: str) -> MultiDomainData:
-    from mmsada_lab.datasets.arrays.loader import load_arrays
-
-    root, options = _root_and_options("arrays", rest, allowed=("missing",))
-    return load_arrays(root, **options)
-
-
-def _open_features(rest: str) -> MultiDomainData:
-    from mmsada_lab.datasets.arrays.features import load_features
-
-    root, options = _root_and_options("features", rest, allowed=("missing", "evaluate"))
-    return load_features(root, **options)
-
-
-_OPTION = re.compile(r",(\w+)=([^,=/\\]*)$")
-
-
-def _root_and_options(door: str, rest: str, *, allowed: tuple[str, ...]) -> tuple[Path, dict[str, str]]:
-    """``ROOT,missing=drop`` as a folder and its options; a folder that exists under the whole name is that folder."""
+def _split_options(specification: str, data_format: Format) -> tuple[str, dict[str, str]]:
+    """The text after the colon and the options; a path that exists under the whole text has none."""
+    name, _, text = specification.partition(":")
     options: dict[str, str] = {}
-    while not Path(rest).expanduser().exists() and (found := _OPTION.search(rest)):
-        if found[1] not in allowed:
-            raise unknown(f"option of {door}", found[1], allowed)
-        options.setdefault(found[1], found[2])
-        rest = rest[: found.start()]
-    if not rest:
-        raise UserError(f"{door} needs a folder: {door}:ROOT")
-    return Path(rest), options
-
-
-DOORS: dict[str, Callable[[str], MultiDomainData]] = {
-    "kitchens": _open_kitchens,
-    "epic": _open_epic,
-    "arrays": _open_arrays,
-    "features": _open_features,
-}
-"""Door name -> what opens it, given the rest of the specification."""
+    while data_format.options and not Path(text).expanduser().exists() and (match := _OPTION.search(text)):
+        option, value = match.groups()
+        if option not in data_format.options:
+            raise unknown(f"option of {name}", option, data_format.options)
+        values = data_format.options[option]
+        if not isinstance(values, str) and value not in values:
+            raise unknown(option, value, values)
+        options.setdefault(option, value)
+        text = text[: match.start()]
+    if not text and ":" in data_format.syntax:
+        raise UserError(f"{name} needs a folder: {data_format.syntax}")
+    return text, options

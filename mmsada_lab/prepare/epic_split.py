@@ -11,11 +11,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmsada_lab.datasets.epic.annotations import CSV_NAME
 from mmsada_lab.datasets.epic100 import verb_keys
-from mmsada_lab.datasets.tables import checked, commonest, read_table, refuse_rows, tidy
+from mmsada_lab.datasets.tables import (
+    SEGMENTS_CSV,
+    check_segments,
+    commonest,
+    read_table,
+    refuse_rows,
+    tidy,
+    write_segments,
+)
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.files import write_whole
 from mmsada_lab.paper import VERBS
 
 _VERB_FILES = {"uid": "EPIC_verb_classes.csv", "narration_id": "EPIC_100_verb_classes.csv"}
@@ -79,23 +85,23 @@ def build_split(
     else:
         chosen = _with_held_out_videos(chosen, test_fraction, seed=seed)
     _refuse_leaks(chosen, domains)
-    return _as_written(checked(chosen, annotations[0].name), names)
+    return _as_written(check_segments(chosen, annotations[0].name), names)
 
 
 def write_split(table: pd.DataFrame, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a split whole, for the `epic:` door to read; returns the file.
+    """Write a split whole, as the format `epic:` reads it; returns the file.
 
     Args:
         table: what `build_split` returned.
         path: a name in ``.csv``, or a folder that shall have it as `segments.csv`.
         overwrite: whether a file that is there may be replaced.
     """
-    file = path if path.suffix.lower() == ".csv" and not path.is_dir() else path / CSV_NAME
+    file = path if path.suffix.lower() == ".csv" and not path.is_dir() else path / SEGMENTS_CSV
     if file.exists() and not overwrite:
         raise UserError(
             f"{file} is there already; choose another place, or replace it with overwrite=True (--overwrite)"
         )
-    write_whole(file, table.to_csv(index=False, lineterminator="\n").encode())
+    write_segments(file, table)
     return file
 
 

@@ -27,10 +27,9 @@ import simplejpeg
 from tqdm.auto import tqdm
 
 from mmsada_lab.clips.segments import Frames, MultiDomainData, Reader, Segment
-from mmsada_lab.datasets.epic.annotations import CSV_NAME
 from mmsada_lab.datasets.flow import STRIDE
 from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
-from mmsada_lab.datasets.kitchens.store import SPLITS
+from mmsada_lab.datasets.tables import SEGMENTS_CSV, SPLITS, write_segments
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import remove_drafts, write_atomic, write_folder, write_whole
 
@@ -163,8 +162,7 @@ def _write_annotations(destination: Path, data: MultiDomainData) -> None:
             table = _table(domain.name, segments, data.classes)
             write_whole(destination / f"{domain.name}_{split}.pkl", _pickled(table))
             tables.append(table.assign(domain=domain.name, split=split))
-    text = pd.concat(tables, ignore_index=True).to_csv(index=False, lineterminator="\n")
-    write_whole(destination / CSV_NAME, text.encode())
+    write_segments(destination / SEGMENTS_CSV, pd.concat(tables, ignore_index=True))
 
 
 def _table(domain: str, segments: tuple[Segment, ...], classes: tuple[str, ...]) -> pd.DataFrame:

@@ -1,1 +1,1 @@
-"""Arrays and features: sensors, skeletons, audio, features of segments, small video."""
+"""Arrays and features of segments: sensors, skeletons, audio, small video. Start at `loader.py`."""

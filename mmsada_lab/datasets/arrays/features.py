@@ -1,4 +1,4 @@
-"""The `features:DIR` door: features of segments, one or several a segment, become a `MultiDomainData`.
+"""The format `features:DIR`: features of segments, one or several a segment.
 
     DIR/segments.csv, DIR/classes.txt   as for `arrays:DIR`
     DIR/rgb.npz                         modality "rgb": arrays `uid` (N,) and, in the same order,
@@ -15,8 +15,6 @@ where a pickle is a dict of `narration_ids` (N,) and `features`, a dict of `(N, 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,36 +24,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmsada_lab.clips.segments import MultiDomainData
-from mmsada_lab.datasets.arrays.challenge import find_challenge, has_challenge
-from mmsada_lab.datasets.arrays.files import find_npz
-from mmsada_lab.datasets.arrays.loader import (
-    checked_modality,
-    find_arrays,
-    modality_files,
-    open_folder,
-    row_numbers,
-    slug,
-    stacked,
-    text_of,
-)
-from mmsada_lab.datasets.arrays.readers import layout_of
-from mmsada_lab.datasets.arrays.source import Found, build_source, counted
-from mmsada_lab.datasets.arrays.table import (
-    CLASSES_NAME,
-    COLUMNS,
-    TABLE_NAME,
-    Row,
-    SegmentTable,
-    checked_rows,
-    read_array_table,
-)
-from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.datasets.arrays.assembly import FoundModality, assemble
+from mmsada_lab.datasets.arrays.challenge import find_pickles, read_challenge
+from mmsada_lab.datasets.arrays.files import locate_npz
+from mmsada_lab.datasets.arrays.loader import check_modality, find_arrays, modality_files, row_numbers, stack, uid_text
+from mmsada_lab.datasets.arrays.readers import sample_spec
+from mmsada_lab.datasets.arrays.table import ARRAY_COLUMNS, SegmentTable, check_rows, read_array_table
+from mmsada_lab.datasets.folders import open_folder, slug
+from mmsada_lab.datasets.missing import count
+from mmsada_lab.datasets.tables import CLASSES_TXT, SEGMENTS_CSV, write_segments
+from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_atomic, write_whole
 
-EVALUATE = ("val", "test")
 
-
-def load_features(root: Path, *, missing: str = "error", evaluate: str = "val") -> MultiDomainData:
+def load_features(root: Path | str, *, missing: str = "error", evaluate: str = "val") -> MultiDomainData:
     """Load a folder of features; of large files only headers and uids are read.
 
     Args:
@@ -67,50 +49,49 @@ def load_features(root: Path, *, missing: str = "error", evaluate: str = "val") 
     Raises:
         UserError: table or features are missing, damaged, or do not fit each other.
     """
-    if evaluate not in EVALUATE:
-        raise unknown("evaluate", evaluate, EVALUATE)
-    root = open_folder(root)
-    notes: tuple[str, ...] = ()
-    if (root / TABLE_NAME).is_file():
+    root = open_folder(root, content="the features")
+    notes: Sequence[str] = ()
+    if (root / SEGMENTS_CSV).is_file():
         table = read_array_table(root)
-        found = _find_features(root, table)
-    elif has_challenge(root):
-        table, found, notes = find_challenge(root, evaluate=evaluate)
+        modalities = _find_features(root, table)
+    elif pickles := find_pickles(root):
+        table, modalities, notes = read_challenge(root, pickles, evaluate=evaluate)
     else:
         raise UserError(
-            f"{root} has neither a table {TABLE_NAME} (columns {', '.join(COLUMNS)}) with features MODALITY.npz "
-            "beside it, nor the challenge's source_train.pkl, source_val.pkl, target_train.pkl and target_val.pkl"
+            f"{root} has neither a table {SEGMENTS_CSV} (columns {', '.join(ARRAY_COLUMNS)}) with features "
+            "MODALITY.npz beside it, nor the challenge's source_train.pkl, source_val.pkl, target_train.pkl and "
+            "target_val.pkl"
         )
-    return build_source(f"features-{slug(root)}", table, found=found, missing=missing, notes=notes)
+    return assemble(f"features-{slug(root)}", table, modalities=modalities, missing=missing, notes=notes)
 
 
-def _find_features(root: Path, table: SegmentTable) -> dict[str, Found]:
+def _find_features(root: Path, table: SegmentTable) -> dict[str, FoundModality]:
     archives = modality_files(root, ".npz")
-    found = find_arrays(root, table)
-    both = sorted(found.keys() & archives.keys())
+    modalities = find_arrays(root, table)
+    both = sorted(modalities.keys() & archives.keys())
     if both:
         raise UserError(f"{root} has {both[0]} as .npz and as .npy; remove one of them")
-    found |= {modality: _archive(path, table) for modality, path in archives.items()}
-    if not found:
+    modalities |= {modality: _find_archive(path, table) for modality, path in archives.items()}
+    if not modalities:
         raise UserError(f"no features in {root}: no file MODALITY.npz with arrays uid and features, nor MODALITY.npy")
-    return dict(sorted(found.items()))
+    return dict(sorted(modalities.items()))
 
 
-def _archive(path: Path, table: SegmentTable) -> Found:
-    uid, features = find_npz(path, ("uid", "features"))
+def _find_archive(path: Path, table: SegmentTable) -> FoundModality:
+    uid, features = locate_npz(path, ("uid", "features"))
     if len(uid.shape) != 1 or features.shape[:1] != uid.shape:
         raise UserError(f"{path} has {uid.shape} uids for features {features.shape}; each row needs one uid")
     if uid.dtype.kind not in "USiu":
         raise UserError(f"{path} has uids of type {uid.dtype}; make them text with np.array(uids, dtype=str)")
-    at = row_numbers(text_of(uid.open()), str(path))
-    rows = {row.uid: (0, at[row.uid]) for row in table.rows if row.uid in at}
+    numbers = row_numbers(uid_text(uid.open()), str(path))
+    rows = {row.uid: (0, numbers[row.uid]) for row in table.rows if row.uid in numbers}
     if not rows:
         raise UserError(
-            f"{path} has no uid of {table.place}; there it is {table.rows[0].uid!r}, here {next(iter(at))!r}"
+            f"{path} has no uid of {table.place}; there it is {table.rows[0].uid!r}, here {next(iter(numbers))!r}"
         )
-    ignored = [name for name in at if name not in rows]
-    note = (f"ignored {counted(ignored, 'row', of=len(at))} of {path} that {table.place} does not list",)
-    return stacked([features], rows, sizes=[f"{path.name} {path.stat().st_size}"], notes=note if ignored else ())
+    ignored = [name for name in numbers if name not in rows]
+    note = (f"ignored {count(ignored, 'row', of=len(numbers))} of {path} that {table.place} does not list",)
+    return stack([features], rows, sizes=[f"{path.name} {path.stat().st_size}"], notes=note if ignored else ())
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
@@ -133,25 +114,26 @@ def write_features(
     Raises:
         UserError: rows and features do not fit, a table could not be read back, or the folder holds other features.
     """
-    text = {str(name): ["" if pd.isna(cell) else str(cell) for cell in column] for name, column in table.items()}
-    rows = checked_rows(pd.DataFrame(text, dtype=object), "the table of features")
+    text = table.rename(columns=str).apply(lambda cells: ["" if pd.isna(c) else str(c).strip() for c in cells])
+    rows = check_rows(text.astype(object), "the table of features")
     for modality, array in features.items():
-        layout_of(array.dtype, array.shape[1:], f"modality {checked_modality(modality, root)}")
+        sample_spec(array.dtype, array.shape[1:], f"modality {check_modality(modality, root)}")
         if len(array) != len(rows):
             raise UserError(f"modality {modality} has {len(array)} rows, but the table of features has {len(rows)}")
     root = root.expanduser()
     _refuse_others(root, features)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        (root / TABLE_NAME).unlink(missing_ok=True)
-        (root / CLASSES_NAME).unlink(missing_ok=True)
+        (root / SEGMENTS_CSV).unlink(missing_ok=True)
+        (root / CLASSES_TXT).unlink(missing_ok=True)
         for modality, array in features.items():
             _write_archive(root / f"{modality}.npz", [row.uid for row in rows], array)
     except OSError as error:
         raise UserError(f"cannot write features into {root}: {error.strerror}; choose another folder") from error
     if classes:
-        write_whole(root / CLASSES_NAME, "".join(f"{name}\n" for name in classes).encode())
-    write_whole(root / TABLE_NAME, _csv(rows).encode())
+        write_whole(root / CLASSES_TXT, "".join(f"{name}\n" for name in classes).encode())
+    further = [name for name in text.columns if name not in ARRAY_COLUMNS]
+    write_segments(root / SEGMENTS_CSV, text[[*ARRAY_COLUMNS, *further]])
 
 
 def _refuse_others(root: Path, features: Mapping[str, NDArray[Any]]) -> None:
@@ -160,20 +142,12 @@ def _refuse_others(root: Path, features: Mapping[str, NDArray[Any]]) -> None:
         raise UserError("no features to write; give at least one modality")
     written = {f"{modality}.npz" for modality in features}
     others = [p.name for s in ("npy", "npz") for p in sorted(root.glob(f"*.{s}")) if p.name not in written]
-    folders = sorted(p.parent.name for p in root.glob("*/*.npy"))
-    if others or folders:
-        raise UserError(f"{root} already holds {[*others, *folders][0]}; remove it or choose another folder")
+    others += sorted(p.parent.name for p in root.glob("*/*.npy"))
+    if others:
+        raise UserError(f"{root} already holds {others[0]}; remove it or choose another folder")
 
 
 def _write_archive(path: Path, uids: Sequence[str], array: NDArray[Any]) -> None:
     # Not compressed: features hardly shrink, and what is stored as it is can be memory-mapped.
     names = np.array(uids, dtype=str)
     write_atomic(path, lambda file: np.savez(file, allow_pickle=False, uid=names, features=array))
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *(name for name, _ in rows[0].further)])
-    writer.writerows([r.uid, r.domain, r.split, r.label, *(value for _, value in r.further)] for r in rows)
-    return text.getvalue()

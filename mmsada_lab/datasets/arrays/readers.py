@@ -1,8 +1,8 @@
-"""Readers of arrays: what kind of modality an array is, and what of it stands at which number of the clock.
+"""Readers of arrays: what kind of modality an array is, and which sample of it belongs to which number of the clock.
 
 A segment has a clock of its own, 1 to L, where L is the largest number of samples any of its modalities has. A
 modality with T samples has at clock number n the sample floor((n - 1) T / L), counted from 0: all modalities begin
-and end together, whatever their rates. A vector stands everywhere.
+and end together, whatever their rates. A vector belongs to every number.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsada_lab.clips.segments import Kind, Segment
-from mmsada_lab.datasets.arrays.files import StoredArray, find_npy
+from mmsada_lab.datasets.arrays.files import StoredArray, locate_npy
 from mmsada_lab.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class SampleSpec:
     """What all segments of a modality have in common.
 
     Attributes:
         kind: see `segments.Kind`.
         channels: C.
-        trailing: shape of a sample: `(H, W, C)`, `(20, 3)`, ...; of a vector all there is, `(F,)`.
+        shape: of a sample: `(H, W, C)`, `(20, 3)`, ...; of a vector `(F,)`.
     """
 
     kind: Kind
     channels: int
-    trailing: tuple[int, ...]
+    shape: tuple[int, ...]
 
 
-def layout_of(dtype: np.dtype[Any], shape: Sequence[int], place: str) -> Layout:
+def sample_spec(dtype: np.dtype[Any], shape: Sequence[int], place: str) -> SampleSpec:
     """Tell what an array of one segment is.
 
     8-bit numbers of shape `(T, H, W)` or `(T, H, W, C)` are a video, one axis of any type is a vector, and the rest,
     `(T, ...)`, is a series.
 
     Raises:
-        UserError: an array without numbers in it, or of something else than real numbers.
+        UserError: the array is empty, or holds something else than real numbers.
     """
     if dtype.kind not in "fiub":
         raise UserError(f"{place} holds {dtype}; a modality holds integers or real numbers, so convert it")
     if not shape or math.prod(shape) == 0:
         raise UserError(f"{place} has shape {tuple(shape)} for a segment; give (F,) or (T, ...), none of them empty")
     if len(shape) == 1:
-        return Layout("vector", shape[0], tuple(shape))
+        return SampleSpec("vector", shape[0], tuple(shape))
     if dtype == np.uint8 and len(shape) in (3, 4):
-        return Layout("video", shape[3] if len(shape) == 4 else 1, tuple(shape[1:]))
-    return Layout("series", math.prod(shape[1:]), tuple(shape[1:]))
+        return SampleSpec("video", shape[3] if len(shape) == 4 else 1, tuple(shape[1:]))
+    return SampleSpec("series", math.prod(shape[1:]), tuple(shape[1:]))
 
 
 class ArrayReader(ABC):
@@ -64,30 +64,31 @@ class ArrayReader(ABC):
         kind: of the modality.
         channels: C of what it returns.
         mirror_negates: empty; what an array holds is not known.
+        lengths: T, the number of samples, by uid; 1 of a vector. A segment that is not there lacks the modality.
     """
 
     mirror_negates: tuple[int, ...] = ()
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self.kind: Kind = layout.kind
-        self.channels = layout.channels
+    def __init__(self, spec: SampleSpec, lengths: Mapping[str, int]) -> None:
+        self._spec, self.lengths = spec, dict(lengths)
+        self.kind: Kind = spec.kind
+        self.channels = spec.channels
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> NDArray[Any]:
-        """What stands at the given clock numbers, `(T, H, W, C)` uint8 or `(T, C)` float32.
+        """The samples at the given clock numbers, `(T, H, W, C)` uint8 or `(T, C)` float32.
 
         Raises:
             UserError: naming file and segment, if the file is damaged or a number is not finite as float32.
         """
         samples = self._samples(segment.uid)
         if self.kind == "vector":
-            vector = self._finite(samples[None], segment.uid, index=np.zeros(1, np.int64))
-            return np.repeat(vector, len(frames), axis=0)
+            vector = self._finite(samples[None], segment.uid, index=np.zeros(1, np.int64))  # (1, F)
+            return np.repeat(vector, len(frames), axis=0)  # (T, F)
         length = len(samples)
         index = ((np.asarray(frames, dtype=np.int64) - 1) * length // segment.stop).clip(0, length - 1)
-        picked = np.asarray(samples[index])
+        picked = np.asarray(samples[index])  # (T, ...)
         if self.kind == "video":
-            return picked.reshape(*picked.shape[:3], self.channels)
+            return picked.reshape(*picked.shape[:3], self.channels)  # (T, H, W, C)
         return self._finite(picked, segment.uid, index=index)
 
     def extent(self, segment: Segment) -> tuple[int, int]:
@@ -95,90 +96,93 @@ class ArrayReader(ABC):
         return 1, segment.stop
 
     def length(self, segment: Segment) -> int:
-        """T, the number of samples this modality has of a segment; 1 of a vector."""
-        return self.lengths()[segment.uid]
-
-    @abstractmethod
-    def lengths(self) -> Mapping[str, int]:
-        """T by uid, of all segments that have this modality."""
+        """The number of samples of a segment."""
+        return self.lengths[segment.uid]
 
     @abstractmethod
     def place(self, uid: str) -> str:
         """The file a segment's samples are in, for messages."""
+
+    def explain_absence(self, uid: str) -> str:
+        """Where a segment that lacks this modality was looked for."""
+        return f"nothing in {self.place(uid)}"
 
     @abstractmethod
     def _samples(self, uid: str) -> NDArray[Any]:
         """All samples of a segment, `(T, ...)` or `(F,)`."""
 
     def _finite(self, samples: NDArray[Any], uid: str, *, index: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Samples as `(T, C)` float32, refused where not finite; `index` tells where in the segment they stand."""
-        with np.errstate(all="ignore"):  # what does not fit becomes inf, and is refused as such
-            found = np.asarray(samples, dtype=np.float32).reshape(len(samples), self.channels)
-        bad = ~np.isfinite(found)
+        """Samples as `(T, C)` float32, refused where not finite; `index` is their position in the segment."""
+        with np.errstate(all="ignore"):  # what does not fit becomes inf, and is refused
+            values = np.asarray(samples, dtype=np.float32).reshape(len(samples), self.channels)  # (T, C)
+        bad = ~np.isfinite(values)
         if bad.any():
             row, column = np.unravel_index(np.argmax(bad), bad.shape)
             where = f"value {column}" if self.kind == "vector" else f"sample {index[row]}, value {column}"
             raise UserError(
-                f"{self.place(uid)}, segment {uid}: {found[row, column]} at {where} (counted from 0); "
+                f"{self.place(uid)}, segment {uid}: {values[row, column]} at {where} (counted from 0); "
                 "correct it, or take the segment out of the table"
             )
-        return found
+        return values
 
 
 class StackedReader(ArrayReader):
     """Reads segments that are rows of one array or a few, each `(N, ...)` and opened when first needed.
 
     Args:
-        parts: the arrays.
-        rows: uid -> (index of its part, row in it).
-        layout: what each row is.
+        arrays: the arrays.
+        rows: uid -> (index of its array, row in it).
+        spec: what each row is.
+        nan_rows: whether a segment whose row is nothing but NaN lacks the modality.
     """
 
-    def __init__(self, parts: Sequence[StoredArray], rows: Mapping[str, tuple[int, int]], *, layout: Layout) -> None:
-        super().__init__(layout)
-        self.parts, self.rows = tuple(parts), dict(rows)
+    def __init__(
+        self,
+        arrays: Sequence[StoredArray],
+        rows: Mapping[str, tuple[int, int]],
+        *,
+        spec: SampleSpec,
+        nan_rows: bool = False,
+    ) -> None:
+        self.arrays, self.rows = tuple(arrays), dict(rows)
         self._open: dict[int, NDArray[Any]] = {}
-
-    def lengths(self) -> Mapping[str, int]:
-        """T by uid."""
-        counts = [1 if self.kind == "vector" else part.shape[1] for part in self.parts]
-        return {uid: counts[part] for uid, (part, _) in self.rows.items()}
-
-    def length(self, segment: Segment) -> int:
-        """T of a segment."""
-        part, _ = self.rows[segment.uid]
-        return 1 if self.kind == "vector" else self.parts[part].shape[1]
+        lengths = [1 if spec.kind == "vector" else array.shape[1] for array in arrays]
+        blank = self._blank_rows() if nan_rows else set()
+        super().__init__(spec, {uid: lengths[index] for uid, (index, _) in rows.items() if uid not in blank})
 
     def place(self, uid: str) -> str:
         """File and row."""
-        part, row = self.rows[uid]
-        return f"{self.parts[part].place}, row {row}"
+        index, row = self.rows[uid]
+        return f"{self.arrays[index].place}, row {row}"
 
-    def unrecorded(self) -> list[str]:
-        """Uids whose row is nothing but NaN: how an array of equal rows leaves a segment out.
+    def explain_absence(self, uid: str) -> str:
+        """A row of NaN, or no row at all."""
+        if uid in self.rows:
+            return f"{self.place(uid)} is all NaN"
+        return f"nothing in {', '.join(array.place for array in self.arrays)}"
 
-        Only the first number of most rows is read.
-        """
-        found = []
-        for number, stored in enumerate(self.parts):
+    def _blank_rows(self) -> set[str]:
+        """Uids whose row is nothing but NaN; only the first number of most rows is read."""
+        blank = set()
+        for index, stored in enumerate(self.arrays):
             if stored.dtype.kind != "f":
                 continue
-            array = self._part(number)
+            array = self._array(index)
             first: Any = (slice(None), *[0] * (array.ndim - 1))
-            candidates = np.isnan(array[first])
-            uids = [(uid, row) for uid, (part, row) in self.rows.items() if part == number and candidates[row]]
-            found += [uid for uid, row in uids if np.isnan(array[row]).all()]
-        return found
+            candidates = np.isnan(array[first])  # (N,)
+            rows = {uid: row for uid, (number, row) in self.rows.items() if number == index and candidates[row]}
+            blank |= {uid for uid, row in rows.items() if np.isnan(array[row]).all()}
+        return blank
 
     def _samples(self, uid: str) -> NDArray[Any]:
-        part, row = self.rows[uid]
-        samples: NDArray[Any] = self._part(part)[row]
+        index, row = self.rows[uid]
+        samples: NDArray[Any] = self._array(index)[row]
         return samples
 
-    def _part(self, number: int) -> NDArray[Any]:
-        if number not in self._open:
-            self._open[number] = self.parts[number].open()
-        return self._open[number]
+    def _array(self, index: int) -> NDArray[Any]:
+        if index not in self._open:
+            self._open[index] = self.arrays[index].open()
+        return self._open[index]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
@@ -190,18 +194,14 @@ class FolderReader(ArrayReader):
     Args:
         folder: of the modality.
         lengths: T by uid, of the files that are there.
-        layout: what each file holds.
-        keep: whether to keep what was read in memory.
+        spec: what each file holds.
+        keep: whether to keep in memory what was read.
     """
 
-    def __init__(self, folder: Path, lengths: Mapping[str, int], *, layout: Layout, keep: bool) -> None:
-        super().__init__(layout)
-        self.folder, self._lengths, self._keep = folder, dict(lengths), keep
+    def __init__(self, folder: Path, lengths: Mapping[str, int], *, spec: SampleSpec, keep: bool) -> None:
+        super().__init__(spec, lengths)
+        self.folder, self._keep = folder, keep
         self._kept: dict[str, NDArray[Any]] = {}
-
-    def lengths(self) -> Mapping[str, int]:
-        """T by uid."""
-        return self._lengths
 
     def place(self, uid: str) -> str:
         """The file."""
@@ -210,17 +210,14 @@ class FolderReader(ArrayReader):
     def _samples(self, uid: str) -> NDArray[Any]:
         if uid in self._kept:
             return self._kept[uid]
-        samples = self._opened(uid)
+        stored = locate_npy(Path(self.place(uid)))
+        spec = sample_spec(stored.dtype, stored.shape, stored.place)
+        if spec != self._spec or self.lengths[uid] != (1 if self.kind == "vector" else stored.shape[0]):
+            raise UserError(f"{stored.place} has changed since the data set was opened; start again")
+        samples = stored.open()
         if self._keep:
             samples = self._kept[uid] = np.array(samples)
         return samples
-
-    def _opened(self, uid: str) -> NDArray[Any]:
-        found = find_npy(Path(self.place(uid)))
-        layout = layout_of(found.dtype, found.shape, found.place)
-        if layout != self._layout or self._lengths[uid] != (1 if self.kind == "vector" else found.shape[0]):
-            raise UserError(f"{found.place} has changed since the data set was opened; start again")
-        return found.open()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": {}}

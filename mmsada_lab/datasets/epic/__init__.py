@@ -1,1 +1,1 @@
-"""Frames and optical flow in the layouts of EPIC-Kitchens."""
+"""Frames and optical flow as JPEG files, in the layouts of EPIC-Kitchens. Start at `loader.py`."""

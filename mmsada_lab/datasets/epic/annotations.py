@@ -8,16 +8,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmsada_lab.datasets.epic100 import EPIC100_CLASSES, EPIC100_NAME, EPIC100_VERBS, read_epic100_uda, verb_keys
+from mmsada_lab.datasets.epic100 import EPIC100_CLASSES, EPIC100_VERBS, find_epic100_uda, read_epic100_uda, verb_keys
 from mmsada_lab.datasets.pickles import read_pickle_frame
-from mmsada_lab.datasets.tables import checked, commonest, read_table, read_text, refuse_rows, tidy
+from mmsada_lab.datasets.tables import (
+    CLASSES_TXT,
+    SEGMENTS_CSV,
+    check_segments,
+    count_verbs,
+    name_classes,
+    read_classes,
+    read_table,
+    refuse_rows,
+    tidy,
+)
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.paper import VERBS
-
-CSV_NAME = "segments.csv"
-CLASSES_NAME = "classes.txt"
-
-EVALUATE = ("val", "test")
 
 _PICKLE_NAME = re.compile(r"(?P<domain>.+)_(?P<split>train|test)\.pkl")
 
@@ -27,8 +32,8 @@ class Annotations:
     """Every segment of a data set, and its classes.
 
     Attributes:
-        table: columns uid, domain, split, video, participant, start, stop, verb, verb_class, further, sorted by domain,
-            split (train first) and uid; `verb_class` is Int64 and missing where a segment has no label.
+        table: the columns of `tables.TIDY`, sorted by domain, split (train first) and uid; `verb_class` is Int64 and
+            missing where a segment has no label.
         classes: class names; a label is an index into them.
         ids: the `verb_class` of each.
     """
@@ -52,79 +57,66 @@ def read_annotations(root: Path, *, evaluate: str = "val") -> Annotations:
     Raises:
         UserError: annotations missing, damaged or inconsistent.
     """
-    if evaluate not in EVALUATE:
-        raise unknown("evaluate", evaluate, EVALUATE)
-    if not root.is_dir():
-        raise UserError(f"{root} is not a folder; give the one that holds the annotations, rgb/ and flow/")
     folders = (root, root / "annotations")
     for read in (_read_csv, _read_pickles, _read_challenge):
         for folder in folders:
-            found = read(folder, evaluate)
-            if found is not None:
-                return found
+            annotations = read(folder, evaluate)
+            if annotations is not None:
+                return annotations
     raise UserError(
-        f"no annotations in {root}: put {CSV_NAME}, or a pair DOMAIN_train.pkl and DOMAIN_test.pkl for each domain, "
-        f"or EPIC-100's EPIC_100_uda_*.csv, there or into {folders[1]}"
+        f"no annotations in {root}: put {SEGMENTS_CSV}, or a pair DOMAIN_train.pkl and DOMAIN_test.pkl for each "
+        f"domain, or EPIC-100's EPIC_100_uda_*.csv, there or into {folders[1]}"
     )
 
 
 def _read_csv(folder: Path, _: str) -> Annotations | None:
-    path = folder / CSV_NAME
+    path = folder / SEGMENTS_CSV
     if not path.is_file():
         return None
     raw = read_table(path)
-    table = checked(tidy(raw, path, needs=("domain", "split"), classes=True), str(path))
+    table = check_segments(tidy(raw, path, needs=("domain", "split"), classes=True), str(path))
     return _with_classes(table, path, named="verb_class" not in raw.columns)
 
 
 def _read_pickles(folder: Path, _: str) -> Annotations | None:
-    matches = {path: _PICKLE_NAME.fullmatch(path.name) for path in sorted(folder.glob("*.pkl"))}
-    paths = {path: match for path, match in matches.items() if match}
-    if not paths:
+    matches = {path: match for path in sorted(folder.glob("*.pkl")) if (match := _PICKLE_NAME.fullmatch(path.name))}
+    if not matches:
         return None
-    raws = {path: read_pickle_frame(path) for path in paths}
-    parts = [
-        tidy(raw, path, classes=True).assign(domain=paths[path]["domain"], split=paths[path]["split"])
+    raws = {path: read_pickle_frame(path) for path in matches}
+    tables = [
+        tidy(raw, path, classes=True).assign(domain=matches[path]["domain"], split=matches[path]["split"])
         for path, raw in raws.items()
     ]
     numbered = [path for path, raw in raws.items() if "verb_class" in raw.columns]
     if numbered and len(numbered) < len(raws):
         other = next(path for path in raws if path not in numbered)
         raise UserError(f"{other} lacks the column verb_class, which {numbered[0].name} has; all must have it, or none")
-    table = checked(pd.concat(parts, ignore_index=True), str(folder))
-    return _with_classes(table, folder / next(iter(paths)).name, named=not numbered)
+    table = check_segments(pd.concat(tables, ignore_index=True), str(folder))
+    return _with_classes(table, next(iter(matches)), named=not numbered)
 
 
 def _read_challenge(folder: Path, evaluate: str) -> Annotations | None:
-    if not any(EPIC100_NAME.fullmatch(path.name) for path in folder.glob("EPIC_100_uda_*.csv")):
+    if not find_epic100_uda(folder):
         return None
     table = read_epic100_uda(folder)
     for domain in ("source", "target"):
         for split in ("train", evaluate):
             if not ((table["domain"] == domain) & (table["split"] == split)).any():
                 raise UserError(f"{folder} lacks the EPIC_100_uda table of the {domain}'s {split} segments")
-    ids = tuple(range(EPIC100_CLASSES))
     beyond = table["verb_class"].notna() & (table["verb_class"].fillna(0) >= EPIC100_CLASSES)
     refuse_rows(table, beyond, f"{folder}: verb classes from {EPIC100_CLASSES} on")
-    listed = _listed_classes(folder) or verb_keys(folder / EPIC100_VERBS)
-    names = tuple(listed.get(i, "") for i in ids) if listed else _names(table, ids)
+    ids = tuple(range(EPIC100_CLASSES))
+    names = name_classes(table, ids, known=_listed_classes(folder) or verb_keys(folder / EPIC100_VERBS))
     used = table[table["split"].isin(("train", evaluate))]
     used = used.assign(split=used["split"].where(used["split"] == "train", "test").astype("str"))
-    return Annotations(used.reset_index(drop=True), _distinct(names, ids), ids)
+    return Annotations(used.reset_index(drop=True), names, ids)
 
 
 def _listed_classes(folder: Path) -> dict[int, str]:
-    """Class id -> name of a list beside the annotations; empty where there is none."""
-    path = folder / CLASSES_NAME
-    if not path.is_file():
-        return {}
-    names = [line.strip() for line in read_text(path).splitlines()]
-    while names and not names[-1]:
-        names.pop()
-    odd = next((at for at, name in enumerate(names) if not name or name in names[:at]), None)
-    if odd is not None or not names:
-        what = "is empty" if not names else f"line {(odd or 0) + 1} is empty or there already"
-        raise UserError(f"{path}: {what}; give every class a name and a line of its own")
+    """Class id -> name, from the list beside the annotations; empty where there is none."""
+    names = read_classes(folder / CLASSES_TXT)
+    if "" in names:  # the lines after it would change their numbers
+        raise UserError(f"{folder / CLASSES_TXT}: line {names.index('') + 1} is empty; give every class a name")
     return dict(enumerate(names))
 
 
@@ -132,40 +124,33 @@ def _with_classes(table: pd.DataFrame, path: Path, *, named: bool) -> Annotation
     """Settle the classes of a table: those listed, or those its segments have."""
     listed = _listed_classes(path.parent)
     if named:
-        table, listed = _numbered(table, listed, path)
+        table, listed = _number_classes(table, listed, path)
     ids = tuple(listed) or tuple(sorted(int(class_id) for class_id in table["verb_class"].dropna().unique()))
     if not ids:
-        raise UserError(f"{path}: no segment has a label; list the classes in {path.parent / CLASSES_NAME}")
+        raise UserError(f"{path}: no segment has a label; list the classes in {path.parent / CLASSES_TXT}")
     outside = table["verb_class"].notna() & ~table["verb_class"].isin(ids)
-    refuse_rows(table, outside, f"{path}: verb classes that {CLASSES_NAME}, with {len(ids)} lines (from 0), lacks")
-    names = tuple(listed.values()) or _distinct(_names(table, ids), ids)
+    refuse_rows(table, outside, f"{path}: verb classes that {CLASSES_TXT}, with {len(ids)} lines (from 0), lacks")
+    names = tuple(listed.values()) or name_classes(table, ids, known=_canonical(table, ids))
     return Annotations(table, names, ids)
 
 
-def _numbered(table: pd.DataFrame, listed: dict[int, str], path: Path) -> tuple[pd.DataFrame, dict[int, str]]:
+def _number_classes(table: pd.DataFrame, listed: dict[int, str], path: Path) -> tuple[pd.DataFrame, dict[int, str]]:
     """Number the classes of a table that only names them: in the order listed, or sorted."""
     verbs = sorted({*table["verb"]} - {""}, key=lambda v: (not v.isdecimal(), int(v) if v.isdecimal() else 0, v))
     listed = listed or dict(enumerate(verbs))
     numbers = {name: number for number, name in listed.items()}
-    odd = next((verb for verb in verbs if verb not in numbers), None)
-    if odd is not None:
-        raise unknown("class", odd, numbers, hint=f"{path.parent / CLASSES_NAME} lists them; {path} has another.")
+    unlisted = next((verb for verb in verbs if verb not in numbers), None)
+    if unlisted is not None:
+        raise unknown("class", unlisted, numbers, hint=f"{path.parent / CLASSES_TXT} lists them; {path} has another.")
     return table.assign(verb_class=table["verb"].map(numbers).astype("Int64")), listed
 
 
-def _names(table: pd.DataFrame, ids: tuple[int, ...]) -> tuple[str, ...]:
-    """A name for each class: its most frequent verb.
+def _canonical(table: pd.DataFrame, ids: tuple[int, ...]) -> dict[int, str]:
+    """The paper's names, where classes 0 to 7 have several verbs each and the canonical one among them.
 
-    The authors' pickles keep the narrator's own verb ("pick-up", "get"): where classes 0 to 7 have several verbs
-    each and the canonical one among them, the canonical names are used.
+    The authors' pickles keep the narrator's own verb ("pick-up", "get").
     """
-    named = table[table["verb_class"].notna() & (table["verb"] != "")]
-    counts = {class_id: named["verb"][named["verb_class"] == class_id].value_counts() for class_id in ids}
-    epic = ids == tuple(range(len(VERBS))) and all(VERBS[c] in counts[c].index for c in ids)
-    if epic and any(len(verbs) > 1 for verbs in counts.values()):
-        return VERBS
-    return tuple(commonest(counts[c], fallback=f"class {c}") for c in ids)
-
-
-def _distinct(names: tuple[str, ...], ids: tuple[int, ...]) -> tuple[str, ...]:
-    return tuple(n if n and names.count(n) == 1 else f"{n or 'class'} ({c})" for c, n in zip(ids, names, strict=True))
+    verbs = dict(enumerate(VERBS))
+    counts = count_verbs(table, ids)
+    epic = ids == tuple(verbs) and all(verbs[c] in counts[c].index for c in ids)
+    return verbs if epic and any(len(count) > 1 for count in counts.values()) else {}

@@ -1,7 +1,6 @@
 """JPEG frames on disk: folders of numbered files, or one tar per video, read in place.
 
-A *track* is one picture series of a video: RGB has one, optical flow has two, u and v. A *place* is where a
-video's tracks lie: one folder or one tar, with the names its layout gives them (`layouts.py`).
+A *track* is one image series of a video: RGB has one, optical flow has two, u and v.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,54 +20,46 @@ from mmsada_lab.datasets.epic.tar_index import TarIndex, index_tar
 from mmsada_lab.errors import UserError
 
 
-class Series(NamedTuple):
+class FramePattern(NamedTuple):
     """How the files of a track are called: ``frame_0000000001.jpg`` in ``u``, or ``x_00001.jpg`` in no folder."""
 
     folder: str
     stem: str
 
-    @property
-    def prefix(self) -> str:
-        """What stands before a frame's name."""
-        return f"{self.folder}/" if self.folder else ""
+    def __str__(self) -> str:
+        return self.path(f"{self.stem}*.jpg")
 
-    @property
-    def shown(self) -> str:
-        """How an error names these files."""
-        return f"{self.prefix}{self.stem}*.jpg"
+    def path(self, name: str) -> str:
+        """The path of a file below the folder or inside the tar of a video."""
+        return f"{self.folder}/{name}" if self.folder else name
 
     def match(self, name: str) -> re.Match[str] | None:
         """Match a bare file name; group 1 is the frame number. Any number of leading zeros will do."""
-        return _pattern(self.stem).fullmatch(name)
-
-
-@cache
-def _pattern(stem: str) -> re.Pattern[str]:
-    return re.compile(rf"{stem}(\d{{1,18}})\.jpe?g", re.IGNORECASE)
+        return re.fullmatch(rf"{self.stem}(\d{{1,18}})\.jpe?g", name, re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FrameLocation:
     """Where one modality of one video lies.
 
     Attributes:
         path: a folder, or a tar.
-        series: its tracks, in order of channels.
+        patterns: of its tracks, in order of channels.
         tar: whether `path` is a tar.
     """
 
     path: Path
-    series: tuple[Series, ...]
+    patterns: tuple[FramePattern, ...]
     tar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Frames of one picture series, in increasing number.
+    """Frames of one track, in increasing number.
 
     Attributes:
         path: the folder or the tar that holds them.
-        series: how its files are called.
+        pattern: how its files are called.
         width: digits of the first number.
         numbers: frame numbers, `(N,)`.
         names: file names, `(N,)`, as bytes; None where they follow from numbers and width.
@@ -76,7 +67,7 @@ class Track:
     """
 
     path: Path
-    series: Series
+    pattern: FramePattern
     width: int
     numbers: NDArray[np.int64]
     names: NDArray[np.bytes_] | None
@@ -85,23 +76,23 @@ class Track:
     def file_name(self, position: int) -> str:
         """The bare name of the file at a position."""
         if self.names is None:
-            return _usual_name(self.series, int(self.numbers[position]), self.width)
+            return _usual_name(self.pattern, int(self.numbers[position]), self.width)
         return os.fsdecode(self.names[position])
 
     def label(self, position: int) -> str:
         """How an error names a frame: a path, or a member inside a tar."""
-        return self._shown(self.file_name(position))
+        return self._label(self.file_name(position))
 
-    def _shown(self, name: str) -> str:
-        inside = f"{self.series.prefix}{name}"
+    def _label(self, name: str) -> str:
+        inside = self.pattern.path(name)
         return str(self.path / inside) if self.spans is None else f"{self.path}: {inside}"
 
     def locate(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Positions of frame numbers, `(T,)`; a hole is a `UserError` that names the file."""
+        """Positions of frame numbers, `(T,)`; a missing one is a `UserError` that names the file."""
         positions = np.searchsorted(self.numbers, numbers)
         holes = numbers[self.numbers[positions] != numbers]
         if len(holes):
-            missing = self._shown(_usual_name(self.series, int(holes[0]), self.width))
+            missing = self._label(_usual_name(self.pattern, int(holes[0]), self.width))
             raise UserError(
                 f"{missing} is missing, but there are frames before and after it; "
                 "copy or extract the video's frames again"
@@ -111,11 +102,11 @@ class Track:
     def payloads(self, positions: NDArray[np.int64]) -> Iterator[bytes]:
         """The JPEG bytes at each position. Opens one file at a time and leaves none open.
 
-        Nothing is kept open between clips: opening a tar takes microseconds, decoding a clip milliseconds,
-        and so there is no handle to share between processes or to run out of.
+        Opening a tar takes microseconds, decoding a clip milliseconds: there is no handle to share between processes
+        or to run out of.
         """
         if self.spans is None:
-            yield from (self._file_bytes(int(at)) for at in positions)
+            yield from (self._read_file(int(at)) for at in positions)
             return
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
@@ -126,50 +117,47 @@ class Track:
         finally:
             os.close(descriptor)
 
-    def _file_bytes(self, position: int) -> bytes:
+    def _read_file(self, position: int) -> bytes:
         try:
-            return (self.path / self.series.folder / self.file_name(position)).read_bytes()
+            return (self.path / self.pattern.folder / self.file_name(position)).read_bytes()
         except OSError as error:
             raise UserError(f"cannot read {self.label(position)}: {error.strerror}") from error
 
 
-def open_tracks(place: Place) -> tuple[Track, ...]:
-    """Index the tracks of a place, once per process and state of the files.
+def open_tracks(location: FrameLocation) -> tuple[Track, ...]:
+    """Index the tracks of a location, once per process and state of the files.
 
     Raises:
         UserError: a track has no frames, or a number twice; or the tar is damaged.
     """
-    if place.tar:
-        return _index_tar(place.path, place.series, _stamp(place.path))
-    return tuple(_index_folder(place.path, s, _stamp(place.path / s.folder)) for s in place.series)
+    path, patterns = location.path, location.patterns
+    if location.tar:
+        return _index_tar(path, patterns, _stamp(path))
+    return tuple(_index_folder(path, pattern, _stamp(path / pattern.folder)) for pattern in patterns)
 
 
-def has_frames(place: Place) -> bool:
-    """Whether every track of a folder has a frame. Stops at the first it finds; a tar is not looked into."""
-    if place.tar:
-        return place.path.is_file()
-    return all(any_frame(place.path, series) for series in place.series)
+def has_frames(location: FrameLocation) -> bool:
+    """Whether every track of a folder has a frame. Stops at the first it meets; a tar is not looked into."""
+    if location.tar:
+        return location.path.is_file()
+    return all(any_frame(location.path, pattern) for pattern in location.patterns)
 
 
-def any_frame(folder: Path, series: Series) -> re.Match[str] | None:
+def any_frame(folder: Path, pattern: FramePattern) -> re.Match[str] | None:
     """The name of the first frame that is met in a folder, matched; None if it has none or is not there."""
     try:
-        with os.scandir(folder / series.folder) as entries:
-            return next((match for entry in entries if (match := series.match(entry.name))), None)
+        with os.scandir(folder / pattern.folder) as entries:
+            return next((match for entry in entries if (match := pattern.match(entry.name))), None)
     except OSError:
         return None
 
 
-def _usual_name(series: Series, number: int, width: int) -> str:
-    return _name(series.stem, ".jpg", number, width)
-
-
-def _name(stem: str, suffix: str, number: int, width: int) -> str:
-    return f"{stem}{number:0{width}d}{suffix}"
+def _usual_name(pattern: FramePattern, number: int, width: int) -> str:
+    return f"{pattern.stem}{number:0{width}d}.jpg"
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """What tells a process that an index is stale: size and time of change."""
+    """Size and time of change: an index with another stamp is stale."""
     try:
         status = path.stat()
     except OSError as error:
@@ -178,54 +166,50 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4096)
-def _index_folder(folder: Path, series: Series, stamp: tuple[int, int]) -> Track:
-    with os.scandir(folder / series.folder) as entries:
-        found = sorted((int(m[1]), m[0]) for entry in entries if (m := series.match(entry.name)))
-    if not found:
-        raise UserError(f"{folder} holds no frames: no {series.shown} (such as {_usual_name(series, 1, 10)}) is there")
-    numbers = np.array([number for number, _ in found], dtype=np.int64)
-    width = len(found[0][1]) - len(series.stem) - len(".jpg")
-    usual = all(name == _usual_name(series, number, width) for number, name in found)
-    names = None if usual else np.array([os.fsencode(name) for _, name in found], dtype=np.bytes_)
-    return _once_each(Track(folder, series, width, numbers, names, None))
+def _index_folder(folder: Path, pattern: FramePattern, stamp: tuple[int, int]) -> Track:
+    with os.scandir(folder / pattern.folder) as entries:
+        files = sorted((int(match[1]), match[0]) for entry in entries if (match := pattern.match(entry.name)))
+    if not files:
+        raise UserError(f"{folder} holds no frames: no {pattern} (such as {_usual_name(pattern, 1, 10)}) is there")
+    numbers = np.array([number for number, _ in files], dtype=np.int64)
+    width = len(files[0][1]) - len(pattern.stem) - len(".jpg")
+    usual = all(name == _usual_name(pattern, number, width) for number, name in files)
+    names = None if usual else np.array([os.fsencode(name) for _, name in files], dtype=np.bytes_)
+    return _refuse_twice(Track(folder, pattern, width, numbers, names, None))
 
 
 @lru_cache(maxsize=4096)
-def _index_tar(tar: Path, wanted: tuple[Series, ...], stamp: tuple[int, int]) -> tuple[Track, ...]:
+def _index_tar(tar: Path, patterns: tuple[FramePattern, ...], stamp: tuple[int, int]) -> tuple[Track, ...]:
     index = index_tar(tar)
-    return tuple(_tar_track(tar, index, series) for series in wanted)
+    return tuple(_tar_track(tar, index, pattern) for pattern in patterns)
 
 
-def _tar_track(tar: Path, index: TarIndex, series: Series) -> Track:
-    parts = [_split_member(before, tar.stem) for before, _ in index.forms]
-    ours = [at for at, (folder, stem) in enumerate(parts) if (folder, stem.lower()) == (series.folder, series.stem)]
-    found = np.flatnonzero(np.isin(index.numbers[:, 0], ours))
-    if not len(found):
+def _tar_track(tar: Path, index: TarIndex, pattern: FramePattern) -> Track:
+    members = [_split_member(before, tar.stem) for before, _ in index.forms]
+    forms = [n for n, (folder, stem) in enumerate(members) if (folder, stem.lower()) == (pattern.folder, pattern.stem)]
+    rows = np.flatnonzero(np.isin(index.numbers[:, 0], forms))
+    if not len(rows):
         odd = f"; {index.refused} is not followed: pack the tar with plain names" if index.refused else ""
-        raise UserError(f"{tar} holds no {series.shown}, at its top or in a folder {tar.stem}{odd}")
-    found = found[np.argsort(index.numbers[found, 1], kind="stable")]
-    numbers, digits = index.numbers[found, 1], index.numbers[found, 2]
-    usual = [(parts[at][1], index.forms[at][1]) for at in ours] == [(series.stem, ".jpg")]
+        raise UserError(f"{tar} holds no {pattern}, at its top or in a folder {tar.stem}{odd}")
+    rows = rows[np.argsort(index.numbers[rows, 1], kind="stable")]
+    numbers, digits = index.numbers[rows, 1], index.numbers[rows, 2]
     names = None
-    if not usual or not np.array_equal(digits, np.maximum(digits[0], _digits(numbers))):
-        rows = index.numbers[found].tolist()
-        names = np.array([os.fsencode(_name(parts[at][1], index.forms[at][1], n, w)) for at, n, w in rows])
-    return _once_each(Track(tar, series, int(digits[0]), numbers, names, index.spans[found]))
-
-
-def _digits(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many digits numbers have, `(N,)`."""
-    return np.searchsorted(10 ** np.arange(1, 18), numbers, side="right").astype(np.int64) + 1
+    usual = [(members[n][1], index.forms[n][1]) for n in forms] == [(pattern.stem, ".jpg")]
+    if not usual or not np.array_equal(digits, np.maximum(digits[0], np.char.str_len(numbers.astype(str)))):
+        entries = index.numbers[rows].tolist()
+        spelt = [f"{members[n][1]}{number:0{width}d}{index.forms[n][1]}" for n, number, width in entries]
+        names = np.array([os.fsencode(name) for name in spelt])
+    return _refuse_twice(Track(tar, pattern, int(digits[0]), numbers, names, index.spans[rows]))
 
 
 def _split_member(before: str, video: str) -> tuple[str, str]:
     """Folder and stem of a member; it may stand at the top or in a folder named as the video."""
     *parents, stem = before.split("/")
-    parents = [part for part in parents if part not in ("", ".")]
+    parents = [name for name in parents if name not in ("", ".")]
     return "/".join(parents[1:] if parents[:1] == [video] else parents), stem
 
 
-def _once_each(track: Track) -> Track:
+def _refuse_twice(track: Track) -> Track:
     """The track, unless it has a number twice."""
     twice = np.flatnonzero(np.diff(track.numbers) == 0)
     if len(twice):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from mmsada_lab.clips.segments import Frames, Kind, Picture, Segment
-from mmsada_lab.datasets.epic.frame_files import Place, Track, open_tracks
+from mmsada_lab.clips.segments import FramePart, Frames, Image, Kind, Segment
+from mmsada_lab.datasets.epic.frame_files import FrameLocation, Track, open_tracks
 from mmsada_lab.errors import UserError, unknown
 
 
@@ -39,10 +38,9 @@ FLOW_INDEX = {
 }
 """Flow frame of RGB frame n: int(n/2) as in the released code, ceil(n/2), ceil(n/2)-1 as in PyKale, or n."""
 
-
 MOST_PIXELS_PER_BYTE = 512
-"""A Huffman code spends a bit or more on each block of 8 by 8 pixels. A picture that claims to have more pixels has a
-damaged header: to decode it anyway could fill the memory with grey before anybody noticed."""
+"""A Huffman code spends at least a bit on each block of 8 by 8 pixels. An image that claims to have more pixels has a
+damaged header, and decoding it could fill the memory with grey."""
 
 
 @dataclass(slots=True)
@@ -53,14 +51,14 @@ class JpegReader:
     leave the video. A hole inside it, an undecodable file or a change of size within a clip is a `UserError`.
 
     Attributes:
-        places: video name -> where its frames lie.
+        locations: video name -> where its frames lie.
         channels: 3 decodes one track as RGB; otherwise there are as many tracks, each decoded as grey.
         index: which file goes with an RGB frame.
         mirror_negates: channels that change sign when mirrored.
-        absent: video name -> what to say when one that has no frames is read.
+        absent: video name -> the error when one that has no frames is read.
     """
 
-    places: Mapping[str, Place]
+    locations: Mapping[str, FrameLocation]
     channels: int = 3
     index: FrameIndex = FrameIndex()
     mirror_negates: tuple[int, ...] = ()
@@ -70,16 +68,16 @@ class JpegReader:
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
         """Return the frames at the given RGB frame numbers, `(T, H, W, C)`; equal numbers are decoded once."""
         clip: Frames | None = None
-        for channel, times, picture in self.pictures(segment, frames):
+        for channel, times, image in self.frame_parts(segment, frames):
             if clip is None:
-                clip = _room_for_clip(self.channels, len(frames), picture)
-            clip[times, :, :, channel : channel + picture.shape[2]] = picture
+                clip = _allocate_clip(self.channels, len(frames), image)
+            clip[times, :, :, channel : channel + image.shape[2]] = image
         if clip is None:
             raise ValueError("no frame numbers were asked for")
         return clip
 
-    def pictures(self, segment: Segment, frames: NDArray[np.int64]) -> Iterator[Picture]:
-        """The same frames one by one, see `pictures_of`: colours, or one channel of a grey track."""
+    def frame_parts(self, segment: Segment, frames: NDArray[np.int64]) -> Iterator[FramePart]:
+        """The same frames one at a time: colours, or one channel of a grey track."""
         tracks = self._open(segment)
         first, last = _shared_range(tracks)
         end = self.index.frames(first, last)[1]
@@ -89,87 +87,75 @@ class JpegReader:
                 f"{last}, RGB frame {end}; the video is incomplete or the annotations are of another"
             )
         times: dict[int, list[int]] = {}
-        for time, number in enumerate(np.clip(self.index.files(frames), first, last).tolist()):
+        for time, number in enumerate(np.clip(self.file_numbers(frames), first, last).tolist()):
             times.setdefault(number, []).append(time)
         numbers = np.array(sorted(times), dtype=np.int64)
         colours = "RGB" if len(tracks) == 1 and self.channels == 3 else "GRAY"
-        for channel, number, picture in _decoded(tracks, numbers, colours):
-            yield channel, times[number], picture
+        for channel, number, image in _decode_tracks(tracks, numbers, colours):
+            yield channel, times[number], image
 
     def extent(self, segment: Segment) -> tuple[int, int]:
         """First and last RGB frame number at which the segment's video has a file on every track."""
         return self.index.frames(*_shared_range(self._open(segment)))
 
+    def file_numbers(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """File numbers of RGB frames, `(T,)`."""
+        return self.index.files(frames)
+
     def _open(self, segment: Segment) -> tuple[Track, ...]:
         if segment.video in self.absent:
             raise UserError(f"segment {segment.uid}: {self.absent[segment.video]}")
-        if segment.video not in self.places:
-            raise unknown("video", segment.video, self.places)
-        return open_tracks(self.places[segment.video])
+        if segment.video not in self.locations:
+            raise unknown("video", segment.video, self.locations)
+        return open_tracks(self.locations[segment.video])
 
 
 def _shared_range(tracks: tuple[Track, ...]) -> tuple[int, int]:
     return max(int(t.numbers[0]) for t in tracks), min(int(t.numbers[-1]) for t in tracks)
 
 
-def _room_for_clip(channels: int, length: int, picture: Frames) -> Frames:
-    """An array `(T, H, W, C)` for pictures such as this; in memory, those of grey tracks lie one after another."""
-    height, width, depth = picture.shape
+def _allocate_clip(channels: int, length: int, image: Image) -> Frames:
+    """An array `(T, H, W, C)` for images such as this; in memory, those of grey tracks lie one after another."""
+    height, width, depth = image.shape
     planes = np.empty((channels // depth, length, height, width, depth), dtype=np.uint8)
-    return planes[0] if depth == channels else np.moveaxis(planes[..., 0], 0, -1)
+    return planes[0] if depth == channels else np.moveaxis(planes[..., 0], 0, -1)  # (T, H, W, C)
 
 
-def _decoded(tracks: tuple[Track, ...], numbers: NDArray[np.int64], colours: str) -> Iterator[tuple[int, int, Frames]]:
+def _decode_tracks(
+    tracks: tuple[Track, ...], numbers: NDArray[np.int64], colours: str
+) -> Iterator[tuple[int, int, Image]]:
     """Channel, number and pixels of frames `(T,)` of every track; all must have the first one's size."""
-    picture: Frames | None = None
+    image, first = None, ""
     for channel, track in enumerate(tracks):
         positions = track.locate(numbers)
         for number, position, data in zip(numbers.tolist(), positions.tolist(), track.payloads(positions), strict=True):
-            if picture is None:
-                first = _Name(track, position)
-                picture = np.empty((*_jpeg_size(data, first), 3 if colours == "RGB" else 1), dtype=np.uint8)
-            failure = _decode(data, colours, out=picture)
-            if failure is not None:
-                raise _explained(failure, data, _Name(track, position), first=first, shape=picture.shape)
-            yield channel, number, picture
+            try:
+                if image is None:
+                    image = np.empty((*_image_size(data), 3 if colours == "RGB" else 1), dtype=np.uint8)
+                    first = track.label(position)
+                decoded = simplejpeg.decode_jpeg(data, colorspace=colours, buffer=image)
+                if decoded.shape != image.shape:
+                    raise ValueError(f"{decoded.shape} in place of {image.shape}")
+            except ValueError as error:
+                raise _explain(error, data, track.label(position), image=image, first=first) from error
+            yield channel, number, image
 
 
-class _Name(NamedTuple):
-    """A frame of a track, which has its name spelt only where an error needs it."""
-
-    track: Track
-    position: int
-
-    def __str__(self) -> str:
-        return self.track.label(self.position)
-
-
-def _jpeg_size(data: bytes, name: _Name) -> tuple[int, int]:
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError as error:
-        raise _undecodable(name, error) from error
+def _image_size(data: bytes) -> tuple[int, int]:
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     if height * width > MOST_PIXELS_PER_BYTE * len(data):
-        raise _undecodable(name, ValueError(f"{width}x{height} pixels in {len(data):,} bytes"))
+        raise ValueError(f"{width}x{height} pixels in {len(data):,} bytes")
     return height, width
 
 
-def _decode(data: bytes, colours: str, *, out: Frames) -> ValueError | None:
-    """Decode a picture into an array; what went wrong, if it is not whole or of another size."""
+def _explain(error: ValueError, data: bytes, name: str, *, image: Image | None, first: str) -> UserError:
+    """Why a frame could not be decoded into the array that was made for the clip's first one."""
     try:
-        picture = simplejpeg.decode_jpeg(data, colorspace=colours, buffer=out)
-    except ValueError as error:
-        return error
-    return None if picture.shape == out.shape else ValueError(f"{picture.shape} in place of {out.shape}")
-
-
-def _undecodable(name: _Name, error: ValueError) -> UserError:
+        height, width = _image_size(data)
+    except ValueError as cause:
+        error = cause
+    else:
+        if image is not None and (height, width) != image.shape[:2]:
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            return UserError(f"{name} is {width}x{height}, but the clip began with {size} frames, {first}")
     return UserError(f"{name} is not a whole JPEG picture ({error}); copy or extract this frame again")
-
-
-def _explained(failure: ValueError, data: bytes, name: _Name, *, first: _Name, shape: tuple[int, ...]) -> UserError:
-    """Why a frame could not be decoded into an array that was made for the clip's first one."""
-    (height, width), (rows, columns, _) = _jpeg_size(data, name), shape
-    if (height, width) != (rows, columns):
-        return UserError(f"{name} is {width}x{height}, but the clip began with {columns}x{rows} frames, {first}")
-    return _undecodable(name, failure)

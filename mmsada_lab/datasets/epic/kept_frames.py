@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsada_lab.clips.segments import Frames, Kind, Reader, Segment
+from mmsada_lab.datasets.epic.jpeg_reader import FrameIndex
 
 
 class KeptFrames:
     """A reader that asks another one for each frame once.
 
     Args:
-        reader: what decodes.
-        stride: RGB frames per stored frame, so that neighbouring numbers share one.
-        shift: RGB frame n is stored as ``(n + shift) // stride``.
+        reader: the reader that decodes.
+        index: which file goes with an RGB frame, so that neighbouring numbers share one.
     """
 
     kind: Kind = "video"
 
-    def __init__(self, reader: Reader, *, stride: int = 1, shift: int = 0) -> None:
+    def __init__(self, reader: Reader, index: FrameIndex) -> None:
         self.channels, self.mirror_negates = reader.channels, reader.mirror_negates
-        self.reader, self._stride, self._shift = reader, stride, shift
+        self.reader, self.index = reader, index
         self._kept: dict[tuple[str, int], Frames] = {}
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> Frames:
         """The frames at the given RGB frame numbers, `(T, H, W, C)`."""
-        keys = [(segment.video, (int(number) + self._shift) // self._stride) for number in frames]
+        keys = [(segment.video, number) for number in self.file_numbers(frames).tolist()]
         missing = {key: int(n) for key, n in zip(keys, frames, strict=True) if key not in self._kept}
         if missing:
             decoded = self.reader.read(segment, np.array(list(missing.values()), dtype=np.int64))
@@ -41,17 +41,20 @@ class KeptFrames:
         return np.stack(clip)
 
     def extent(self, segment: Segment) -> tuple[int, int]:
-        """As the reader that decodes has it."""
+        """As of the reader that decodes."""
         return self.reader.extent(segment)
+
+    def file_numbers(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """File numbers of RGB frames, `(T,)`."""
+        return self.index.files(frames)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": {}}
 
 
-def decoded_bytes(reader: Reader, segments: Iterable[Segment], *, stride: int = 1) -> int:
-    """Bytes that all frames of some segments take when decoded, judged by the size of one."""
-    segments = list(segments)
+def decoded_bytes(reader: Reader, segments: Sequence[Segment], *, stride: int = 1) -> int:
+    """Bytes that all frames of some segments take when decoded, judged by the size of the first."""
     if not segments:
         return 0
-    one = reader.read(segments[0], np.array([segments[0].start], dtype=np.int64))
-    return one.nbytes * sum((segment.stop - segment.start) // stride + 1 for segment in segments)
+    frame = reader.read(segments[0], np.array([segments[0].start], dtype=np.int64))  # (1, H, W, C)
+    return frame.nbytes * sum((segment.stop - segment.start) // stride + 1 for segment in segments)

@@ -1,53 +1,83 @@
 """The layouts in which frames of EPIC-Kitchens and its like lie on disk, and the search for a video in them.
 
 A layout is a template of a path: ``[...]`` may be absent, ``{a,b}`` is either, ``<word>`` stands for a name. The
-search expands it, and an error shows it, so that what is looked for and what is said cannot differ.
+search expands the template and an error shows it, so the two cannot differ.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from mmsada_lab.datasets.epic.frame_files import Place, Series, has_frames, open_tracks
+from mmsada_lab.datasets.epic.frame_files import FrameLocation, FramePattern, has_frames, open_tracks
 from mmsada_lab.datasets.epic.tar_index import index_tar
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import KITCHENS
 
-_FRAMES = {"rgb": (Series("", "frame_"),), "flow": (Series("u", "frame_"), Series("v", "frame_"))}
-_RAW = {"rgb": (Series("", "img_"),), "flow": (Series("", "x_"), Series("", "y_"))}
-_GROUP = re.compile(r"\[([^][{}]*)\]|\{([^][{}]*)\}")
+
+@dataclass(frozen=True, slots=True)
+class FrameModality:
+    """How a modality lies on disk as JPEG frames.
+
+    Attributes:
+        channels: 3 of one track of colours, or 1 of each grey track.
+        tracks: names of its files in the layouts of EPIC-Kitchens.
+        raw_tracks: the same in the layout ``rawframes``.
+        mirror_negates: channels that change sign when the image is mirrored.
+        at_flow_index: whether frames are numbered as those of flow (the option `flow_index`), not as those of RGB.
+    """
+
+    channels: int
+    tracks: tuple[FramePattern, ...]
+    raw_tracks: tuple[FramePattern, ...]
+    mirror_negates: tuple[int, ...] = ()
+    at_flow_index: bool = False
+
+
+MODALITIES = {
+    "rgb": FrameModality(3, tracks=(FramePattern("", "frame_"),), raw_tracks=(FramePattern("", "img_"),)),
+    "flow": FrameModality(
+        2,
+        tracks=(FramePattern("u", "frame_"), FramePattern("v", "frame_")),
+        raw_tracks=(FramePattern("", "x_"), FramePattern("", "y_")),
+        mirror_negates=(0,),
+        at_flow_index=True,
+    ),
+}
+"""What is looked for below the root, by name; another modality in frames is one more entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A way to lay out frames: where a video stands below the root, and what its files are called.
+    """A way to lay out frames.
 
     Attributes:
         name: whose it is.
-        template: path of a video's folder; a tar has the same with ``.tar``.
-        series: modality -> its tracks.
-        shared: whether all modalities of a video share one folder or tar.
+        template: path of a video's folder below the root; a tar has the same with ``.tar``.
+        raw: whether all modalities of a video share one folder or tar, under the names of `raw_tracks`.
     """
 
     name: str
     template: str
-    series: Mapping[str, tuple[Series, ...]]
-    shared: bool = False
+    raw: bool = False
+
+    def patterns(self, modality: str) -> tuple[FramePattern, ...]:
+        """Names of a modality's files, a pattern for each track."""
+        return MODALITIES[modality].raw_tracks if self.raw else MODALITIES[modality].tracks
 
 
 LAYOUTS = (
-    Layout("authors", "<modality>/[<person>/]<video>", _FRAMES),
-    Layout(
-        "download script", "[EPIC_KITCHENS_2018/]frames_rgb_flow/<modality>/[{train,test}/][<group>/]<video>", _FRAMES
-    ),
-    Layout("EPIC release", "[EPIC-KITCHENS/]<person>/<modality>_frames/<video>", _FRAMES),
-    Layout("rawframes", "[rawframes/][<person>/]<video>", _RAW, shared=True),
+    Layout("authors", "<modality>/[<person>/]<video>"),
+    Layout("download script", "[EPIC_KITCHENS_2018/]frames_rgb_flow/<modality>/[{train,test}/][<group>/]<video>"),
+    Layout("EPIC release", "[EPIC-KITCHENS/]<person>/<modality>_frames/<video>"),
+    Layout("rawframes", "[rawframes/][<person>/]<video>", raw=True),
 )
 """Tried in this order; in each, a folder before a tar."""
+
+_GROUP = re.compile(r"\[([^][{}]*)\]|\{([^][{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +95,19 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """What was found of one modality.
+    """The videos of one modality.
 
     Attributes:
         modality: its name.
-        places: video -> where its frames lie.
-        absent: video -> what to say of one that was found nowhere.
-        shared: videos that were found in a folder they share with the other modalities.
+        locations: video -> where its frames lie.
+        absent: video that was not found -> where it was looked for, as an error says it.
+        raw: videos in a raw layout.
     """
 
     modality: str
-    places: Mapping[str, Place]
+    locations: Mapping[str, FrameLocation]
     absent: Mapping[str, str]
-    shared: frozenset[str]
+    raw: frozenset[str]
 
 
 def find_footage(root: Path, modality: str, videos: Mapping[str, Owner]) -> Footage:
@@ -85,21 +115,21 @@ def find_footage(root: Path, modality: str, videos: Mapping[str, Owner]) -> Foot
 
     Args:
         root: the folder that holds the frames.
-        modality: ``rgb`` or ``flow``.
+        modality: one of `MODALITIES`.
         videos: the videos to look for.
     """
     is_folder = cache(Path.is_dir)  # most candidates have no parent: ask once for each
-    places: dict[str, Place] = {}
-    shared = set()
+    locations: dict[str, FrameLocation] = {}
+    raw = set()
     for video, owner in videos.items():
         for layout in LAYOUTS:
-            place = _find(root, layout, _names(modality, video, owner), is_folder)
-            if place is not None:
-                places[video] = place
-                shared |= {video} if layout.shared else set()
+            location = _find(root, layout, _names(modality, video, owner), is_folder)
+            if location is not None:
+                locations[video] = location
+                raw |= {video} if layout.raw else set()
                 break
-    absent = {v: _absent(root, _names(modality, v, owner)) for v, owner in videos.items() if v not in places}
-    return Footage(modality, places, absent, frozenset(shared))
+    absent = {v: _explain_absence(root, _names(modality, v, o)) for v, o in videos.items() if v not in locations}
+    return Footage(modality, locations, absent, frozenset(raw))
 
 
 @lru_cache(maxsize=1024)
@@ -110,8 +140,8 @@ def expand(template: str) -> tuple[str, ...]:
         return (template,)
     optional, either = group.groups()
     choices: Sequence[str] = [optional, ""] if either is None else either.split(",")
-    made = (expand(template[: group.start()] + choice + template[group.end() :]) for choice in choices)
-    return tuple(dict.fromkeys(path for paths in made for path in paths))
+    expanded = (expand(template[: group.start()] + choice + template[group.end() :]) for choice in choices)
+    return tuple(dict.fromkeys(path for paths in expanded for path in paths))
 
 
 def _names(modality: str, video: str, owner: Owner) -> dict[str, str]:
@@ -119,29 +149,27 @@ def _names(modality: str, video: str, owner: Owner) -> dict[str, str]:
     return {"modality": modality, "video": video, "person": owner.person, "group": f"{{{','.join(groups)}}}"}
 
 
-def _filled(template: str, names: Mapping[str, str]) -> str:
+def _fill(template: str, names: Mapping[str, str]) -> str:
     return re.sub(r"<(\w+)>", lambda word: names[word[1]], template)
 
 
-def _candidates(layout: Layout, names: Mapping[str, str]) -> Iterator[str]:
-    for template in expand(layout.template):
-        yield from expand(_filled(template, names))
-
-
-def _find(root: Path, layout: Layout, names: Mapping[str, str], is_folder: Callable[[Path], bool]) -> Place | None:
-    series = layout.series[names["modality"]]
-    for candidate in _candidates(layout, names):
+def _find(
+    root: Path, layout: Layout, names: Mapping[str, str], is_folder: Callable[[Path], bool]
+) -> FrameLocation | None:
+    patterns = layout.patterns(names["modality"])
+    filled = [_fill(template, names) for template in expand(layout.template)]
+    for candidate in (path for template in filled for path in expand(template)):
         path = root / candidate
         if not is_folder(path.parent):
             continue
-        # Not with_suffix: a video name may hold a dot.
-        for place in (Place(path, series), Place(path.with_name(f"{path.name}.tar"), series, tar=True)):
-            if has_frames(place) and not (place.tar and layout.shared and not _holds(place)):
-                return place
+        tar = path.with_name(f"{path.name}.tar")  # not with_suffix: a video name may hold a dot
+        for location in (FrameLocation(path, patterns), FrameLocation(tar, patterns, tar=True)):
+            if has_frames(location) and not (location.tar and layout.raw and not _has_tracks(location)):
+                return location
     return None
 
 
-def _holds(tar: Place) -> bool:
+def _has_tracks(tar: FrameLocation) -> bool:
     """Whether a tar that modalities share has this one. A damaged tar, or one of odd names, is a `UserError`."""
     refused = index_tar(tar.path).refused
     try:
@@ -152,14 +180,12 @@ def _holds(tar: Place) -> bool:
         return False
 
 
-def _absent(root: Path, names: Mapping[str, str]) -> str:
-    places = (_shown(layout, names) for layout in LAYOUTS)
+def _explain_absence(root: Path, names: Mapping[str, str]) -> str:
+    paths = [
+        f"{_fill(layout.template, names)} with {' and '.join(map(str, layout.patterns(names['modality'])))}"
+        for layout in LAYOUTS
+    ]
     return (
         f"video {names['video']!r} has no {names['modality']} frames. Looked in {root} for a folder or a tar (.tar) at "
-        f"{'; '.join(places)}. Put it at one of these places"
+        f"{'; '.join(paths)}. Put it at one of these places"
     )
-
-
-def _shown(layout: Layout, names: Mapping[str, str]) -> str:
-    files = " and ".join(series.shown for series in layout.series[names["modality"]])
-    return f"{_filled(layout.template, names)} with {files}"

@@ -1,4 +1,4 @@
-"""The `epic:ROOT` door: a folder of frames and annotations in the manner of EPIC-Kitchens becomes a `MultiDomainData`.
+"""The format `epic:ROOT`: a folder of frames and annotations in the manner of EPIC-Kitchens.
 
     ROOT/segments.csv, or ROOT/D1_train.pkl, ROOT/D1_test.pkl, ..., or ROOT/EPIC_100_uda_*.csv (or in ROOT/annotations)
     ROOT/rgb/P08/P08_01.tar     or folders of frames, ROOT/rgb/P08/P08_01/frame_0000000001.jpg
@@ -10,10 +10,8 @@ frame `int(n / 2)` of flow, as in the released code, unless another index is cho
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,20 +22,17 @@ from mmsada_lab.datasets.epic.frame_digest import data_digest
 from mmsada_lab.datasets.epic.frame_files import open_tracks
 from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
 from mmsada_lab.datasets.epic.kept_frames import KeptFrames, decoded_bytes
-from mmsada_lab.datasets.epic.layouts import Footage, Owner, find_footage
-from mmsada_lab.errors import UserError, unknown
-
-KEEP_BYTES = 2**30
-"""A domain whose frames take no more than this when decoded keeps them in memory (each is decoded once)."""
-
-MISSING = ("error", "drop")
+from mmsada_lab.datasets.epic.layouts import MODALITIES, Footage, Owner, find_footage
+from mmsada_lab.datasets.folders import KEEP_BYTES, open_folder, slug
+from mmsada_lab.datasets.missing import Incomplete, leave_out
+from mmsada_lab.errors import UserError
 
 _KEEP_FRAMES = 50_000
 _COUNTED_VIDEOS = 4
 
 
 def load_epic(
-    root: Path, *, flow_index: str | None = None, missing: str = "error", evaluate: str = "val"
+    root: Path | str, *, flow_index: str | None = None, missing: str = "error", evaluate: str = "val"
 ) -> MultiDomainData:
     """Load annotations and find the frames below a root folder; no frame of a large data set is listed or decoded.
 
@@ -47,32 +42,30 @@ def load_epic(
     Args:
         root: the folder that holds annotations and frames.
         flow_index: which flow frame goes with an RGB frame, a key of `FLOW_INDEX`; by default ``authors``, and for
-            raw frames what their numbers say.
+            raw frames the one that fits their numbers.
         missing: what becomes of a segment whose video lacks a modality: ``error``, or ``drop`` it.
         evaluate: the test part of EPIC-100's adaptation challenge, ``val`` or ``test``.
 
     Raises:
         UserError: annotations missing or inconsistent, or videos missing.
     """
-    if missing not in MISSING:
-        raise unknown("missing", missing, MISSING)
-    # Not resolve(): a link to a folder keeps its own name, which names the data set.
-    root = Path(os.path.abspath(root.expanduser()))  # noqa: PTH100
+    root = open_folder(root, content="the annotations, rgb/ and flow/")
     annotations = read_annotations(root, evaluate=evaluate)
     footage = _find(root, annotations.table)
-    chosen = _flow_index(flow_index, footage)
-    settled = _settle_missing(annotations.table, footage, drop=missing == "drop")
-    readers = _readers(footage, FLOW_INDEX[chosen.name])
-    domains = _domains(settled.table, annotations, readers)
+    index, index_notes = _choose_flow_index(flow_index, footage)
+    incomplete, absence_notes = _find_incomplete(annotations.table, footage)
+    uids, drop_notes = leave_out(incomplete, missing=missing)
+    table = annotations.table[~annotations.table["uid"].isin(uids)].reset_index(drop=True)
+    readers = _readers(footage, FLOW_INDEX[index])
+    domains = _domains(table, annotations, readers)
     small = all(_fits_in_memory(domain, readers) for domain in domains.values())
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-") or "root"
     return MultiDomainData(
-        name=f"epic-{slug}",
+        name=f"epic-{slug(root)}",
         classes=annotations.classes,
-        domains={name: _kept(domain, readers) for name, domain in domains.items()} if small else domains,
-        digest=data_digest(settled.table, classes=annotations.classes, readers=readers),
+        domains={name: _keep_frames(domain, readers) for name, domain in domains.items()} if small else domains,
+        digest=data_digest(table, classes=annotations.classes, readers=readers),
         in_memory=small,
-        notes=(*chosen.notes, *settled.notes),
+        notes=(*index_notes, *drop_notes, *absence_notes),
     )
 
 
@@ -83,121 +76,79 @@ def _find(root: Path, table: pd.DataFrame) -> dict[str, Footage]:
         video: Owner(person, tuple(sorted(domains[video])))
         for video, person in zip(firsts["video"], firsts["participant"], strict=True)
     }
-    footage = {modality: find_footage(root, modality, videos) for modality in ("rgb", "flow")}
-    if not any(found.places for found in footage.values()):
+    footage = {modality: find_footage(root, modality, videos) for modality in MODALITIES}
+    if not any(videos_found.locations for videos_found in footage.values()):
         first = next(iter(videos))
         raise UserError(f"no video of the annotations has frames. {footage['rgb'].absent[first]}")
     return footage
 
 
 def _readers(footage: Mapping[str, Footage], flow: FrameIndex) -> dict[str, JpegReader]:
-    rgb, uv = footage["rgb"], footage["flow"]
     return {
-        "rgb": JpegReader(rgb.places, absent=rgb.absent),
-        "flow": JpegReader(uv.places, channels=2, index=flow, mirror_negates=(0,), absent=uv.absent),
+        name: JpegReader(
+            footage[name].locations,
+            channels=modality.channels,
+            index=flow if modality.at_flow_index else FrameIndex(),
+            mirror_negates=modality.mirror_negates,
+            absent=footage[name].absent,
+        )
+        for name, modality in MODALITIES.items()
     }
 
 
-# --- which flow frame -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _FlowChoice:
-    name: str
-    notes: tuple[str, ...] = ()
-
-
-def _flow_index(given: str | None, footage: Mapping[str, Footage]) -> _FlowChoice:
-    """The index that was chosen, the authors', or for raw frames the one their numbers speak for."""
-    if given is not None and given not in FLOW_INDEX:
-        raise unknown("flow_index", given, FLOW_INDEX)
-    raw = sorted(footage["flow"].shared & footage["rgb"].shared)
-    if given is not None or not raw:
-        return _FlowChoice(given or "authors")
+def _choose_flow_index(chosen: str | None, footage: Mapping[str, Footage]) -> tuple[str, list[str]]:
+    """The index that was chosen, the authors', or for raw frames the one that fits their numbers; and a note."""
+    raw = sorted(footage["flow"].raw & footage["rgb"].raw)
+    if chosen is not None or not raw:
+        return chosen or "authors", []
     counted = raw[:_COUNTED_VIDEOS]
-    rgb, flow = (sum(_count(footage[m], video) for video in counted) for m in ("rgb", "flow"))
-    what = f"{flow} flow frames (x_) for {rgb} RGB frames (img_) in {len(counted)} of {len(raw)} raw videos"
-    name = next(
-        (n for n, low, high in (("same", 0.75, 1.25), ("authors", 0.4, 0.6)) if low <= flow / rgb <= high), None
-    )
-    if name is None or (name == "same" and len(raw) < len(footage["flow"].places)):
-        other = "" if name is None else ", but other videos lie in another layout"
-        raise UserError(f"found {what}{other}: say which flow frame goes with an RGB frame, flow_index=authors or same")
-    meaning = "flow frame n goes with RGB frame n" if name == "same" else "flow frame int(n/2) goes with RGB frame n"
-    return _FlowChoice(name, (f"flow_index={name}: {what}, so {meaning}",))
+    rgb, flow = (sum(_count_frames(footage[m], video) for video in counted) for m in ("rgb", "flow"))
+    counts = f"{flow} flow frames (x_) for {rgb} RGB frames (img_) in {len(counted)} of {len(raw)} raw videos"
+    same, half = 0.75 <= flow / rgb <= 1.25, 0.4 <= flow / rgb <= 0.6
+    mixed = same and len(raw) < len(footage["flow"].locations)
+    if mixed or not (same or half):
+        other = ", but other videos lie in another layout" if mixed else ""
+        raise UserError(
+            f"found {counts}{other}: say which flow frame goes with an RGB frame, flow_index=authors or same"
+        )
+    name, number = ("same", "n") if same else ("authors", "int(n/2)")
+    return name, [f"flow_index={name}: {counts}, so flow frame {number} goes with RGB frame n"]
 
 
-def _count(footage: Footage, video: str) -> int:
-    return len(open_tracks(footage.places[video])[0].numbers)
+def _count_frames(footage: Footage, video: str) -> int:
+    return len(open_tracks(footage.locations[video])[0].numbers)
 
 
-# --- missing frames ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Settled:
-    table: pd.DataFrame
-    notes: tuple[str, ...]
-
-
-def _settle_missing(table: pd.DataFrame, footage: Mapping[str, Footage], *, drop: bool) -> _Settled:
-    """Refuse or drop segments whose video lacks a modality that others of their domain have."""
-    notes = []
-    dropped = pd.Series(False, index=table.index)
-    for modality, found in footage.items():
-        lacks = table["video"].isin([*found.absent])
+def _find_incomplete(table: pd.DataFrame, footage: Mapping[str, Footage]) -> tuple[list[Incomplete], list[str]]:
+    """Segments whose video lacks a modality that others of their domain have; notes on domains that lack one."""
+    groups, notes = [], []
+    for modality, videos in footage.items():
+        lacks = table["video"].isin([*videos.absent])
         for domain, rows in table.groupby("domain"):
-            part = lacks[rows.index]
-            if part.all():
+            lacking = rows[lacks[rows.index]]
+            if len(lacking) == len(rows):
                 notes.append(f"domain {domain} has no {modality} frames here and can only be used without them")
-            elif part.any() and not drop:
-                raise _incomplete(rows, part, found)
-            elif part.any():
-                notes.append(_dropped(f"domain {domain}", rows, part, modality))
-                dropped |= lacks & (table["domain"] == domain)
-    return _Settled(table[~dropped].reset_index(drop=True), tuple(notes))
-
-
-def _incomplete(rows: pd.DataFrame, lacks: pd.Series[bool], found: Footage) -> UserError:
-    first = rows[lacks].sort_values("video", kind="stable").iloc[0]
-    videos, lacking = rows["video"].nunique(), rows["video"][lacks].nunique()
-    return UserError(
-        f"domain {first['domain']}: {lacking} of {videos} videos lack {found.modality} frames, such as that of segment "
-        f"{first['uid']}: {found.absent[first['video']]}, or leave out these {int(lacks.sum())} segments: missing=drop"
-    )
-
-
-def _dropped(where: str, rows: pd.DataFrame, lacks: pd.Series[bool], modality: str) -> str:
-    uids = rows["uid"][lacks].tolist()
-    shown = ", ".join(uids[:5]) + (", ..." if len(uids) > 5 else "")
-    return f"{where}: dropped {len(uids)} of {len(rows)} segments, whose videos lack {modality} frames: uid {shown}"
-
-
-# --- segments and domains ---------------------------------------------------------------------------------------
+            elif len(lacking):
+                reason = videos.absent[lacking["video"].iloc[0]]
+                groups.append(Incomplete(f"domain {domain}", modality, lacking["uid"].tolist(), len(rows), reason))
+    return groups, notes
 
 
 def _domains(table: pd.DataFrame, annotations: Annotations, readers: Mapping[str, JpegReader]) -> dict[str, Domain]:
     """Every domain of the annotations, even one that has lost all segments."""
     labels = {class_id: index for index, class_id in enumerate(annotations.ids)}
     domains = {}
-    for name in sorted(annotations.table["domain"].unique()):
+    for name in map(str, sorted(annotations.table["domain"].unique())):
         rows = table[table["domain"] == name]
         train, test = (tuple(_segments(rows[rows["split"] == split], labels)) for split in ("train", "test"))
-        domains[str(name)] = Domain(name=str(name), readers=readers, train=train, test=test)
+        domains[name] = Domain(name=name, readers=readers, train=train, test=test)
     return domains
 
 
 def _segments(rows: pd.DataFrame, labels: Mapping[int, int]) -> Iterator[Segment]:
     for row in rows.to_dict("records"):
         label = None if pd.isna(row["verb_class"]) else labels[row["verb_class"]]
-        yield Segment(
-            uid=row["uid"],
-            video=row["video"],
-            start=row["start"],
-            stop=row["stop"],
-            label=label,
-            further=row["further"],
-        )
+        yield Segment(row["uid"], row["video"], row["start"], row["stop"], label=label, further=row["further"])
 
 
 def _fits_in_memory(domain: Domain, readers: Mapping[str, JpegReader]) -> bool:
@@ -209,10 +160,9 @@ def _fits_in_memory(domain: Domain, readers: Mapping[str, JpegReader]) -> bool:
         return False
     try:
         return sum(decoded_bytes(r, segments, stride=r.index.stride) for r in readers.values()) <= KEEP_BYTES
-    except UserError:  # a damaged frame is whoever reads it's to report; the rest of the set must open
+    except UserError:  # damaged frames are reported when read; the rest of the data must open
         return False
 
 
-def _kept(domain: Domain, readers: Mapping[str, JpegReader]) -> Domain:
-    kept = {m: KeptFrames(r, stride=r.index.stride, shift=r.index.shift) for m, r in readers.items()}
-    return replace(domain, readers=kept)
+def _keep_frames(domain: Domain, readers: Mapping[str, JpegReader]) -> Domain:
+    return replace(domain, readers={modality: KeptFrames(r, r.index) for modality, r in readers.items()})

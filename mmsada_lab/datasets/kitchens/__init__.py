@@ -1,1 +1,1 @@
-"""The embedded kitchens: drawn, so that everything runs without data."""
+"""The embedded kitchens: drawn, so that everything runs without a download. Start at `loader.py`."""

@@ -28,10 +28,11 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,17 +40,16 @@ from joblib import cpu_count
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
+from mmsada_lab.clips.segments import Domain, Frames, MultiDomainData, Segment
 from mmsada_lab.datasets.flow import DILATION, STRIDE, optical_flow, quantise_flow
 from mmsada_lab.datasets.kitchens.canvas import halve
 from mmsada_lab.datasets.kitchens.looks import draw_look
 from mmsada_lab.datasets.kitchens.scenes import render_segment
-from mmsada_lab.datasets.kitchens.store import SPLITS, Entry, load_entries, publish, readers
-from mmsada_lab.errors import UserError
+from mmsada_lab.datasets.kitchens.store import Entry, ensure_folder, load_entries, open_readers
+from mmsada_lab.datasets.tables import SPLITS
+from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.files import cache_root
 from mmsada_lab.paper import TRAINING_SEGMENTS, VERBS
-
-Frames = NDArray[np.uint8]
 
 GENERATOR_VERSION = 5
 """Raised whenever the same knobs and seed give other pixels."""
@@ -126,20 +126,39 @@ class Planned:
         return f"{DOMAINS[self.domain]}_{SPLITS[self.split]}_{self.index:04d}"
 
 
+def parse_knobs(text: str) -> Kitchens:
+    """Read knobs as a specification has them: ``appearance=0.5,motion=0``, or nothing.
+
+    Raises:
+        UserError: there is no such knob, or its value is no number in range.
+    """
+    types: dict[str, type[float]] = {f.name: int if f.name == "seed" else float for f in fields(Kitchens)}
+    knobs: dict[str, Any] = {}
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        if name not in types:
+            raise unknown("knob of kitchens", name, types)
+        try:
+            knobs[name] = types[name](value)
+        except ValueError:
+            raise UserError(f"knob {name} of kitchens is {value!r}; give a number, as in {name}=0.5") from None
+    return Kitchens(**knobs)
+
+
 def load_kitchens(
-    kitchens: Kitchens | None = None, *, cache_dir: Path | None = None, workers: int | None = None
+    kitchens: Kitchens | str = "", *, cache_dir: Path | None = None, workers: int | None = None
 ) -> MultiDomainData:
     """Load the kitchens, generating them first unless they are in the cache.
 
     Args:
-        kitchens: the knobs; the calibrated defaults if None.
+        kitchens: the knobs, also as text (see `parse_knobs`); by default those that were calibrated.
         cache_dir: in place of the user's cache folder (or of the environment variable MMSADA_CACHE).
         workers: processes that generate; all processors if None, none but this one if 1. The pixels are the same.
     """
-    kitchens = kitchens or Kitchens()
+    kitchens = parse_knobs(kitchens) if isinstance(kitchens, str) else kitchens
     plan = plan_segments(kitchens)
     folder = cache_root(cache_dir) / f"kitchens-{kitchens.digest}"
-    publish(folder, [_entry(p) for p in plan], partial(_generate, kitchens, plan, workers or cpu_count()))
+    ensure_folder(folder, [_entry(p) for p in plan], partial(_render_all, kitchens, plan, workers or cpu_count()))
     entries = load_entries(folder)
     domains = {name: _domain(name, folder, [e for e in entries if e.domain == name]) for name in DOMAINS}
     return MultiDomainData(name="kitchens", classes=VERBS, domains=domains, digest=kitchens.digest, in_memory=True)
@@ -168,17 +187,21 @@ def render(kitchens: Kitchens, planned: Planned) -> tuple[Frames, Frames]:
     """RGB `(T, 36, 64, 3)` and flow `(T', 36, 64, 2)` of one segment's video, 8 bits.
 
     Flow index 0 leads from RGB frame 2 to frame 5 (numbered from 1), the next from 4 to 7. It is computed on
-    the pictures as rendered, then both are halved: as EPIC computes flow before it makes the frames smaller.
+    the images as rendered, then both are halved: as EPIC computes flow before it makes the frames smaller.
     """
     rng = _stream(kitchens, planned.domain, planned.split, planned.index)
     frames = _draw_length(rng)
     look = draw_look(
         planned.domain, rng, appearance=kitchens.appearance, viewpoint=kitchens.viewpoint, motion=kitchens.motion
     )
-    pictures = render_segment(VERBS[planned.label], look, rng, frames)
-    starts = range(STRIDE - 1, frames - DILATION, STRIDE)
-    flow = np.stack([optical_flow(pictures[t], pictures[t + DILATION]) for t in starts])
-    return halve(pictures), quantise_flow(halve(flow) * np.float32(0.5), bound=FLOW_BOUND)
+    rgb = render_segment(VERBS[planned.label], look, rng, frames)
+    flow = np.stack([optical_flow(rgb[t], rgb[t + DILATION]) for t in _flow_starts(frames)])  # (T', 72, 128, 2)
+    return halve(rgb), quantise_flow(halve(flow) * np.float32(0.5), bound=FLOW_BOUND)
+
+
+def _flow_starts(frames: int) -> range:
+    """Where the frames of flow start, counted from 0."""
+    return range(STRIDE - 1, frames - DILATION, STRIDE)
 
 
 def _stream(kitchens: Kitchens, domain: int, split: int, index: int) -> np.random.Generator:
@@ -207,7 +230,6 @@ def _apportion(priors: NDArray[np.float64], total: int) -> NDArray[np.int64]:
 
 
 def _entry(planned: Planned) -> Entry:
-    flow = len(range(STRIDE - 1, planned.frames - DILATION, STRIDE))
     return Entry(
         uid=planned.uid,
         domain=DOMAINS[planned.domain],
@@ -216,20 +238,20 @@ def _entry(planned: Planned) -> Entry:
         start=1 + MARGIN,
         stop=planned.frames - MARGIN,
         rgb=planned.frames,
-        flow=flow,
+        flow=len(_flow_starts(planned.frames)),
     )
 
 
-def _generate(kitchens: Kitchens, plan: list[Planned], workers: int) -> Iterator[Mapping[str, Frames]]:
+def _render_all(kitchens: Kitchens, plan: list[Planned], workers: int) -> Iterator[Mapping[str, Frames]]:
     """Render the plan in its order, in this process or in several."""
     with ExitStack() as stack:
-        made: Iterator[tuple[Frames, Frames]] = map(partial(render, kitchens), plan)
+        rendered: Iterator[tuple[Frames, Frames]] = map(partial(render, kitchens), plan)
         if workers > 1:
             # spawned: a fork of a process in which OpenCV or torch has started threads may hang
             pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
-            made = stack.enter_context(pool).map(partial(render, kitchens), plan, chunksize=8)
+            rendered = stack.enter_context(pool).map(partial(render, kitchens), plan, chunksize=8)
         try:
-            for rgb, flow in tqdm(made, total=len(plan), desc="Rendering kitchens", unit="segment"):
+            for rgb, flow in tqdm(rendered, total=len(plan), desc="Rendering kitchens", unit="segment"):
                 yield {"rgb": rgb, "flow": flow}
         except BrokenProcessPool as error:
             raise UserError(
@@ -239,9 +261,8 @@ def _generate(kitchens: Kitchens, plan: list[Planned], workers: int) -> Iterator
 
 
 def _domain(name: str, folder: Path, entries: list[Entry]) -> Domain:
-    train, test = (tuple(_segment(e) for e in entries if e.split == split) for split in SPLITS)
-    return Domain(name=name, readers=readers(folder, entries), train=train, test=test)
-
-
-def _segment(entry: Entry) -> Segment:
-    return Segment(uid=entry.uid, video=entry.uid, start=entry.start, stop=entry.stop, label=entry.label)
+    train, test = (
+        tuple(Segment(e.uid, e.uid, e.start, e.stop, label=e.label) for e in entries if e.split == split)
+        for split in SPLITS
+    )
+    return Domain(name=name, readers=open_readers(folder, entries), train=train, test=test)

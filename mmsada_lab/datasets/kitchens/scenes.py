@@ -9,15 +9,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mmsada_lab.clips.segments import Frames
 from mmsada_lab.datasets.kitchens import sprites
-from mmsada_lab.datasets.kitchens.canvas import Floats, Generator, Picture, Scene, empty_scene, paste, shoot
+from mmsada_lab.datasets.kitchens.canvas import Floats, Generator, Scene, empty_scene, film, paste
 from mmsada_lab.datasets.kitchens.looks import Look
 from mmsada_lab.datasets.kitchens.motion import between, circle, phase, pointing, poses, swing
 from mmsada_lab.datasets.kitchens.sprites import Sprite
 from mmsada_lab.datasets.kitchens.surfaces import colour, shade, surface
 
 
-def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Picture:
+def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Frames:
     """Render a segment at twice the size of its frames, `(T, 72, 128, 3)` RGB.
 
     The same random stream gives `put` the frames of `take`, and `close` those of `open`, in reverse.
@@ -25,15 +26,15 @@ def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Pictur
     backwards = {"put": "take", "close": "open"}
     scene = empty_scene(look, rng, frames)
     ACTIONS[backwards.get(verb, verb)](scene)
-    pictures = shoot(scene)
-    return np.ascontiguousarray(pictures[::-1]) if verb in backwards else pictures
+    filmed = film(scene)
+    return np.ascontiguousarray(filmed[::-1]) if verb in backwards else filmed
 
 
 def _take(scene: Scene) -> None:
-    """Reach for a thing, then carry it towards the wearer."""
+    """Reach for an item, then carry it towards the wearer."""
     rng, look, frames = scene.rng, scene.look, scene.frames
     radius = rng.uniform(11, 15)
-    thing = sprites.item(look.item, rng, radius)
+    item = sprites.item(look.item, rng, radius)
     rest = np.array([rng.uniform(-14, 14), rng.uniform(-22, -12)]) * look.amplitude
     end = np.array([rng.uniform(-6, 18), rng.uniform(36, 44)]) * look.amplitude
     start = np.array([rng.uniform(0, 24), 52.0])
@@ -43,7 +44,7 @@ def _take(scene: Scene) -> None:
     hand = np.where(reach[:, None] < 1, between(start, rest + grip, reach), moved + grip)
     turn = rng.uniform(-0.5, 0.5) + rng.uniform(-0.5, 0.5) * carry
     size = 1 + look.lift * carry
-    scene.move(thing, poses(moved, turn, scale=(size, size)))
+    scene.move(item, poses(moved, turn, scale=(size, size)))
     scene.arm(hand)
 
 
@@ -58,7 +59,7 @@ def _open_door(scene: Scene) -> None:
     left = -0.5 * wide
     _interior(scene, wide, high, (0.0, -2.0))
     panel = _panel(look, rng, wide, high)
-    door = Sprite(panel.picture, (0.0, high / 2))
+    door = Sprite(panel.image, (0.0, high / 2))
     reach, turn = phase(scene.frames, look.reach)
     angle = turn * rng.uniform(1.25, 1.45)
     slant = poses((left, -2.0), 0.0, scale=(np.cos(angle), 1.0))
@@ -75,18 +76,18 @@ def _open_drawer(scene: Scene) -> None:
     drawer = sprites.blank(round(wide), round(deep) + 14, (wide / 2, deep))
     sprites.patch(drawer, (0, 0), (wide, deep), colour(rng, (0.1, 0.4), (0.15, 0.35)))
     for _ in range(5):
-        thing = sprites.item(look.clutter, rng, rng.uniform(6, 9))
+        item = sprites.item(look.clutter, rng, rng.uniform(6, 9))
         spot = np.array([[1, 0, rng.uniform(10, wide - 10)], [0, 1, rng.uniform(8, deep - 8)], [0, 0, 1.0]])
-        _stamp(drawer, thing, spot)
+        _stamp(drawer, item, spot)
     front = _panel(look, rng, wide, 14)
     _stamp(drawer, front, np.array([[1, 0, wide / 2], [0, 1, deep + 7], [0, 0, 1.0]]))
     reach, pull = phase(scene.frames, look.reach)
     closed = rng.uniform(-18, -10)
     path = between(np.array([0.0, closed]), np.array([0.0, closed + deep - 4]), pull)
-    top = surface(look.counter, rng, (90, sprites.WIDTH))
+    top = surface(look.counter, rng, (90, sprites.SCENE_WIDTH))
     opaque = np.concatenate([top, np.full((*top.shape[:2], 1), 255, np.uint8)], axis=2)
     scene.move(drawer, poses(path))
-    scene.move(Sprite(opaque, (sprites.WIDTH / 2, 90.0)), poses((0.0, closed + 2.0)))
+    scene.move(Sprite(opaque, (sprites.SCENE_WIDTH / 2, 90.0)), poses((0.0, closed + 2.0)))
     _follow(scene, path + np.array([rng.uniform(-6, 6), 10.0]), reach)
 
 
@@ -178,9 +179,9 @@ def _follow(scene: Scene, handle: Floats, reach: Floats) -> None:
 
 def _panel(look: Look, rng: Generator, wide: float, high: float) -> Sprite:
     """A front with its handle: panelled, slatted or plain, in one of the three materials."""
-    picture = np.full((round(high), round(wide), 4), 255, np.uint8)
-    picture[..., :3] = surface(look.front, rng, (round(high), round(wide)))
-    panel, tint = Sprite(picture, (wide / 2, high / 2)), colour(rng, (0.0, 0.4), (0.1, 1.0))
+    image = np.full((round(high), round(wide), 4), 255, np.uint8)
+    image[..., :3] = surface(look.front, rng, (round(high), round(wide)))
+    panel, tint = Sprite(image, (wide / 2, high / 2)), colour(rng, (0.0, 0.4), (0.1, 1.0))
     sprites.patch(panel, (0, 0), (wide - 1, high - 1), shade(tint, 0.3), thickness=2)
     x, y = (wide - 7, high / 2) if high > 20 else (wide / 2, high / 2)
     if look.handle == 0:
@@ -219,9 +220,9 @@ def _swirl(rng: Generator, radius: float) -> Sprite:
 
 def _stamp(under: Sprite, sprite: Sprite, matrix: Floats) -> None:
     """Draw one sprite on the opaque part of another, in place."""
-    paste_on = np.ascontiguousarray(under.picture[..., :3])
+    paste_on = np.ascontiguousarray(under.image[..., :3])
     paste(paste_on, sprite, matrix)
-    under.picture[..., :3] = np.where(under.picture[..., 3:] > 0, paste_on, 0)
+    under.image[..., :3] = np.where(under.image[..., 3:] > 0, paste_on, 0)
 
 
 ACTIONS: dict[str, Callable[[Scene], None]] = {

@@ -9,23 +9,22 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from mmsada_lab.clips.segments import Image
 from mmsada_lab.datasets.kitchens.surfaces import Colour, colour, shade, skin
 
-Picture = NDArray[np.uint8]
 Point = tuple[float, float]
 Generator = np.random.Generator
 
-WIDTH, HEIGHT = 240, 180
+SCENE_WIDTH, SCENE_HEIGHT = 240, 180
 """Extent of the background, with the action at its centre."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
-    """A premultiplied RGBA picture `(h, w, 4)` and the pixel (x, y) it is placed by."""
+    """A premultiplied RGBA image `(h, w, 4)` and the pixel (x, y) it is placed by."""
 
-    picture: Picture
+    image: Image
     anchor: Point
 
 
@@ -37,24 +36,24 @@ def blank(width: int, height: int, anchor: Point | None = None) -> Sprite:
 def disc(sprite: Sprite, centre: Point, axes: Point, tint: Colour, *, thickness: int = -1) -> None:
     """Draw an ellipse, filled or as a line."""
     centre_px, axes_px = (round(centre[0]), round(centre[1])), (max(1, round(axes[0])), max(1, round(axes[1])))
-    cv2.ellipse(sprite.picture, centre_px, axes_px, 0, 0, 360, (*tint, 255), thickness, cv2.LINE_AA)
+    cv2.ellipse(sprite.image, centre_px, axes_px, 0, 0, 360, (*tint, 255), thickness, cv2.LINE_AA)
 
 
 def patch(sprite: Sprite, corner: Point, opposite: Point, tint: Colour, *, thickness: int = -1) -> None:
     """Draw an upright rectangle, filled or as a line."""
     first, last = (round(corner[0]), round(corner[1])), (round(opposite[0]), round(opposite[1]))
-    cv2.rectangle(sprite.picture, first, last, (*tint, 255), thickness, cv2.LINE_AA)
+    cv2.rectangle(sprite.image, first, last, (*tint, 255), thickness, cv2.LINE_AA)
 
 
 def stroke(sprite: Sprite, start: Point, end: Point, tint: Colour, width: float) -> None:
     """Draw a straight line with round ends."""
     first, last = (round(start[0]), round(start[1])), (round(end[0]), round(end[1]))
-    cv2.line(sprite.picture, first, last, (*tint, 255), max(1, round(width)), cv2.LINE_AA)
+    cv2.line(sprite.image, first, last, (*tint, 255), max(1, round(width)), cv2.LINE_AA)
 
 
 def polygon(sprite: Sprite, points: list[Point], tint: Colour) -> None:
     """Draw a filled polygon."""
-    cv2.fillPoly(sprite.picture, [np.round(np.array(points)).astype(np.int32)], (*tint, 255), cv2.LINE_AA)
+    cv2.fillPoly(sprite.image, [np.round(np.array(points)).astype(np.int32)], (*tint, 255), cv2.LINE_AA)
 
 
 def item(variant: int, rng: Generator, radius: float) -> Sprite:
@@ -213,9 +212,9 @@ def tap(variant: int, rng: Generator) -> Sprite:
 
 
 def stream(rng: Generator, length: float, width: float) -> list[Sprite]:
-    """A falling stream of water from (0, 0) down, six pictures in which ripples run downwards."""
+    """A falling stream of water from (0, 0) down, six images in which ripples run downwards."""
     tint, high = colour(rng, (0.0, 0.3), (0.7, 1.0)), max(8, round(length))
-    pictures = []
+    images = []
     for phase in range(6):
         sprite = blank(round(width) + 8, high + 8, ((round(width) + 8) / 2, 2))
         x = sprite.anchor[0]
@@ -223,8 +222,8 @@ def stream(rng: Generator, length: float, width: float) -> list[Sprite]:
         for y in range(phase * 2 - 12, high, 12):
             stroke(sprite, (x - 1, max(3, y)), (x + 1, max(3, y + 4)), shade(tint, 0.55), max(2.0, width - 2))
         disc(sprite, (x, high + 2), (width * (0.6 + 0.1 * (phase % 3)), 3), shade(tint, 0.85))
-        pictures.append(sprite)
-    return pictures
+        images.append(sprite)
+    return images
 
 
 def forearm(sleeve: int, hand: int, rng: Generator) -> Sprite:

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
+from mmsada_lab.clips.segments import Image
+
 Field = NDArray[np.float32]
 Colour = tuple[float, float, float]
 Generator = np.random.Generator
@@ -39,7 +40,7 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
     return 255 * red, 255 * green, 255 * blue
 
 
-def surface(variant: int, rng: Generator, size: tuple[int, int]) -> Picture:
+def surface(variant: int, rng: Generator, size: tuple[int, int]) -> Image:
     """A worktop or front, `(h, w, 3)`: 0 wood, 1 tiles, 2 stone."""
     field = (_wood, _tiles, _stone)[variant](rng, *size)
     dark = np.array(colour(rng, (0.1, 0.5), (0.25, 0.6)), dtype=np.float32)

@@ -11,7 +11,7 @@ import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 from tqdm.auto import tqdm
 
-from mmsada_lab.clips.segments import MultiDomainData, Reader, Segment
+from mmsada_lab.clips.segments import CountsSamples, MultiDomainData, Reader, Segment
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.prepare.doctor.labels import label_findings, splits
@@ -125,6 +125,6 @@ def _table(data: MultiDomainData, readings: Sequence[Reading]) -> pd.DataFrame:
 
 def _length(reader: Reader, signal: Signal, lengths: Mapping[Signal, int | None]) -> int | None:
     """Samples, if the reader knows their number (None if this signal was not read); else frames of the clock."""
-    if callable(getattr(reader, "length", None)):
+    if isinstance(reader, CountsSamples):
         return lengths.get(signal)
     return signal.segment.stop - signal.segment.start + 1

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsada_lab.clips.segments import Reader, Segment
+from mmsada_lab.clips.segments import CountsSamples, Reader, Segment
 from mmsada_lab.clips.windows import WindowRule, centre_bounds
 from mmsada_lab.errors import UserError
 
@@ -61,8 +61,7 @@ def read_signal(reader: Reader, signal: Signal, *, fast: bool = False) -> Readin
     """Read all frames of a segment and of its windows, or only its first and last; never raises."""
     reading = Reading(signal, reader.kind)
     try:
-        length = getattr(reader, "length", None)
-        samples = int(length(signal.segment)) if callable(length) else None
+        samples = reader.length(signal.segment) if isinstance(reader, CountsSamples) else None
         reading = replace(reading, extent=reader.extent(signal.segment), length=samples)
         return reading if reading.outside else _read_frames(reader, reading, fast=fast)
     except UserError as error:

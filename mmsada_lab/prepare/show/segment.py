@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsada_lab.analysis.pages import render_page
-from mmsada_lab.clips.segments import Domain, Frames, MultiDomainData, Reader, Segment
+from mmsada_lab.clips.segments import CountsSamples, Domain, Frames, MultiDomainData, NumbersFiles, Reader, Segment
 from mmsada_lab.clips.windows import WindowRule, test_windows, training_window
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
@@ -108,8 +107,7 @@ def _facts(data: MultiDomainData, domain: Domain, split: str, segment: Segment) 
     yield "frames", f"{segment.start} to {segment.stop} ({segment.stop - segment.start + 1})"
     for modality, reader in domain.readers.items():
         first, last = reader.extent(segment)
-        length = getattr(reader, "length", None)
-        own = f", {length(segment)} samples" if callable(length) else ""
+        own = f", {reader.length(segment)} samples" if isinstance(reader, CountsSamples) else ""
         plural = "s" * (reader.channels != 1)
         yield modality, f"{reader.kind}, {reader.channels} channel{plural}, frames {first} to {last}{own}"
     yield from segment.further
@@ -156,8 +154,6 @@ def _numbers_read(reader: Reader, segment: Segment, frames: NDArray[np.int64]) -
     if reader.kind == "vector":
         return "the same for every frame"
     inside = np.clip(frames, *reader.extent(segment))
-    index: Any = getattr(getattr(reader, "reader", reader), "index", None)
-    files = getattr(index, "files", None)
-    if not callable(files):
-        return ", ".join(map(str, inside.tolist()))
-    return f"files {', '.join(map(str, files(inside).tolist()))}"
+    if isinstance(reader, NumbersFiles):
+        return f"files {', '.join(map(str, reader.file_numbers(inside).tolist()))}"
+    return ", ".join(map(str, inside.tolist()))

@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 from joblib import cpu_count
 
 from mmsada_lab.datasets.flow import DILATION
+from mmsada_lab.datasets.tables import SEGMENTS_CSV, write_segments
 from mmsada_lab.errors import UserError
-from mmsada_lab.files import remove_drafts, write_whole
+from mmsada_lab.files import remove_drafts
 from mmsada_lab.prepare.videos.frames import (
     EPIC_BOUND,
     EPIC_HEIGHT,
@@ -29,7 +30,7 @@ from mmsada_lab.prepare.videos.frames import (
 )
 from mmsada_lab.prepare.videos.listing import Rejected, list_segments
 from mmsada_lab.prepare.videos.splits import draw_splits
-from mmsada_lab.prepare.videos.table import TABLE, count_segments, notes_on, table_text, usable_segments
+from mmsada_lab.prepare.videos.table import count_segments, notes_on, segments_table, usable_segments
 from mmsada_lab.prepare.videos.workers import make_videos
 
 
@@ -128,7 +129,7 @@ def import_videos(
             reasons = "; ".join(f"{r.what}: {r.reason}" for r in rejected[:3])
             raise UserError(f"nothing could be imported from {path}; rejected {len(rejected)}, such as {reasons}")
         segments = draw_splits(segments, test_fraction=test_fraction, seed=seed)
-        write_whole(destination / TABLE, table_text(segments, records).encode())
+        write_segments(destination / SEGMENTS_CSV, segments_table(segments, records))
     notes = (*listing.notes, *notes_on(segments, records), *_leftovers(destination, records))
     counts = count_segments(segments)
     return ImportReport(destination, tuple(sorted(imported)), tuple(sorted(finished)), rejected, counts, notes)

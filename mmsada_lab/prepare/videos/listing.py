@@ -10,7 +10,6 @@ a/kitchen.mp4,4,5,,D1                 no label: unlabelled
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
@@ -21,7 +20,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from mmsada_lab.datasets.tables import SPLITS
+from mmsada_lab.datasets.tables import SPLITS, read_rows
 from mmsada_lab.errors import UserError, unknown
 
 SUFFIXES = frozenset(
@@ -171,34 +170,26 @@ def _list_csv(path: Path) -> Listing:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows as text with their line numbers, cells stripped, paths in one form."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval="", strict=True)
-            reader.fieldnames = _header([name.strip() for name in reader.fieldnames or ()], path)
-            for raw in reader:
-                if "" in raw:
-                    raise UserError(f"{path}, line {reader.line_num}: more cells than columns; quote those with commas")
-                row = {name: cell.strip() for name, cell in raw.items()}
-                for name in ("video", "domain"):
-                    if not row[name]:
-                        raise UserError(f"{path}, line {reader.line_num}: no {name}; every segment needs one")
-                yield reader.line_num, {**row, "video": os.path.normpath(row["video"]).replace(os.sep, "/")}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read {path} as a CSV table in UTF-8: {error}") from error
+    names, rows = read_rows(path)
+    _check_header(names, path)
+    for line, cells in rows:
+        row = {name: cell.strip() for name, cell in zip(names, cells, strict=True)}
+        for name in ("video", "domain"):
+            if not row[name]:
+                raise UserError(f"{path}, line {line}: no {name}; every segment needs one")
+        yield line, {**row, "video": os.path.normpath(row["video"]).replace(os.sep, "/")}
 
 
-def _header(names: list[str], path: Path) -> list[str]:
+def _check_header(names: list[str], path: Path) -> None:
     missing = [name for name in ("video", "domain") if name not in names]
     if missing:
         raise UserError(
             f"{path} lacks the columns {', '.join(missing)}; found {', '.join(names) or 'none'}, "
             f"wanted {', '.join(COLUMNS)} (start, stop, label, uid and split may be left out)"
         )
-    twice = [name for name, count in Counter(names).items() if count > 1 or not name]
-    clash = sorted(RESERVED & set(names))
-    if twice or clash:
-        raise UserError(f"{path}: column {(twice + clash)[0]!r} {'twice' if twice else 'is made here'}; rename it")
-    return names
+    clash = next((name for name in names if name in RESERVED or not name), None)
+    if clash is not None:
+        raise UserError(f"{path}: column {clash!r} {'is made here' if clash else 'has no name'}; rename it")
 
 
 def _segment(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from math import ceil, floor
 
+import pandas as pd
+
 from mmsada_lab.datasets.flow import STRIDE
 from mmsada_lab.prepare.videos.frames import ImportedVideo as Record
 from mmsada_lab.prepare.videos.listing import Rejected, VideoSegment as Clip
-
-TABLE = "segments.csv"
-COLUMNS = "uid participant_id video_id start_frame stop_frame verb verb_class domain split".split()
 
 
 def frame_range(segment: Clip, *, fps: Fraction, last: int) -> tuple[int, int]:
@@ -39,19 +36,19 @@ def usable_segments(segments: Sequence[Clip], records: Mapping[str, Record]) -> 
     return usable, rejected
 
 
-def table_text(clips: Sequence[Clip], records: Mapping[str, Record]) -> str:
-    """`segments.csv`: in the order of the source; a class is numbered by the alphabetical order of the labels."""
-    labels = {label: str(at) for at, label in enumerate(sorted({clip.label for clip in clips if clip.label}))}
-    extra = list(dict.fromkeys(name for clip in clips for name, _ in clip.further))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*COLUMNS, *extra])
-    for clip in clips:
-        record = records[clip.video]
-        start, stop = frame_range(clip, fps=Fraction(record.fps), last=record.rgb)
-        facts = [clip.uid, clip.domain, clip.video, start, stop, clip.label, labels.get(clip.label, ""), clip.domain]
-        writer.writerow([*facts, clip.split, *(dict(clip.further).get(name, "") for name in extra)])
-    return file.getvalue()
+def segments_table(segments: Sequence[Clip], records: Mapping[str, Record]) -> pd.DataFrame:
+    """`segments.csv`: in the order of the list; a class is numbered by the alphabetical order of the labels."""
+    labels = {label: str(at) for at, label in enumerate(sorted({s.label for s in segments if s.label}))}
+    extra = dict.fromkeys((name for segment in segments for name, _ in segment.further), "")
+    rows = []
+    for segment in segments:
+        record = records[segment.video]
+        start, stop = frame_range(segment, fps=Fraction(record.fps), last=record.rgb)
+        columns: dict[str, object] = {"uid": segment.uid, "participant_id": segment.domain, "video_id": segment.video}
+        columns |= {"start_frame": start, "stop_frame": stop, "verb": segment.label}
+        columns |= {"verb_class": labels.get(segment.label, ""), "domain": segment.domain, "split": segment.split}
+        rows.append({**columns, **extra, **dict(segment.further)})
+    return pd.DataFrame(rows)
 
 
 def count_segments(segments: Sequence[Clip]) -> dict[str, dict[str, tuple[int, int]]]:
