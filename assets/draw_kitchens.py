@@ -46,4 +46,3 @@ if __name__ == "__main__":
     first, *others = sheets(load_data("kitchens"))
     file = Path(__file__).with_name("kitchens.webp")
     first.save(file, save_all=True, append_images=others, duration=MILLISECONDS, loop=0, quality=60, method=6)
-    print(f"{file} {file.stat().st_size / 1000:.0f} kB")

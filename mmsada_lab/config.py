@@ -143,14 +143,14 @@ class BatchPlan:
         halves = [(clips // 2, clips - clips // 2) if self.mismatched else (clips,) for clips in domains]
         return tuple(clips for sizes in halves for clips in sizes)
 
-    def divides_into(self, parts: int) -> bool:
+    def divides_into(self, count: int) -> bool:
         """Whether a step falls into so many equal parts that hold whole groups of `norm_group` clips."""
-        unit = parts * self.norm_group
-        return parts == 1 or (unit > 0 and all(clips % unit == 0 for clips in self.group_sizes))
+        unit = count * self.norm_group
+        return count == 1 or (unit > 0 and all(clips % unit == 0 for clips in self.group_sizes))
 
     def divisors(self, *, times: int = 1) -> list[int]:
         """Numbers of parts above 1 that `divides_into` allows, for so many processes each."""
-        return [parts for parts in range(2, self.source + self.target + 1) if self.divides_into(parts * times)]
+        return [n for n in range(2, self.source + self.target + 1) if self.divides_into(n * times)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -420,17 +420,17 @@ def _validate_memory(config: ExperimentConfig) -> None:
     """Check that the parts of a step are equal, and hold what batch statistics are taken over."""
     if config.checkpointing and config.compile:
         raise UserError("checkpointing and compile are both true, which torch cannot; choose the one or the other")
-    parts, group, batch = config.accumulation, config.norm_group, config.batch
-    if batch.divides_into(parts):
+    count, group, batch = config.accumulation, config.norm_group, config.batch
+    if batch.divides_into(count):
         return
     if not group:
         raise UserError(
-            f"accumulation is {parts}, but norm_group=0 takes batch statistics over all clips of a domain in the step, "
+            f"accumulation is {count}, but norm_group=0 takes batch statistics over all clips of a domain in the step, "
             "which no part of it has; give the clips of a group, e.g. norm_group=16"
         )
     clips = " + ".join(map(str, batch.group_sizes))
     raise UserError(
-        f"accumulation is {parts}: the {clips} clips of a step do not fall into {parts} equal parts of whole groups of "
+        f"accumulation is {count}: the {clips} clips of a step do not fall into {count} equal parts of whole groups of "
         f"norm_group={group}; choose {' or '.join(map(str, [1, *batch.divisors()]))}, another batch_size or a smaller "
         "norm_group"
     )

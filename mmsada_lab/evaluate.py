@@ -21,13 +21,11 @@ from mmsada_lab.clips.clips import ClipRule, clip_rule, labels_of
 from mmsada_lab.clips.segments import Domain, Segment
 from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.facts import FUSED
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork, fuse
 from mmsada_lab.runtime.processes import gather_objects
 from mmsada_lab.validators import domain_closeness, score_target
-
-FUSED = "fused"
-"""Name of the late-fused prediction beside the streams' own."""
 
 
 @dataclass(frozen=True)

@@ -423,8 +423,8 @@ def check_fit(config: ExperimentConfig, data: MultiDomainData) -> None:
     # Classes that only the target has are no error: that is a kind of gap too.
     labels = {segment.label for segment in data.domain(config.source).train} - {None}
     if len(labels) < 2:
-        found = "no labelled segment" if not labels else f"only the class {data.classes[labels.pop()]!r}"  # type: ignore[index]
-        raise UserError(f"the training set of {config.source} has {found}; a classifier needs two classes or more")
+        classes = "no labelled segment" if not labels else f"only the class {data.classes[labels.pop()]!r}"  # type: ignore[index]
+        raise UserError(f"the training set of {config.source} has {classes}; a classifier needs two classes or more")
     _check_sizes(config, data)
 
 
@@ -442,10 +442,10 @@ def _check_sizes(config: ExperimentConfig, data: MultiDomainData) -> None:
     source, target = data.domain(config.source), data.domain(config.target)
     labelled = sum(segment.label is not None for segment in source.train)
     sides = ((source, labelled, config.batch.source), (target, len(target.train), config.batch.target))
-    for domain, found, batch in sides:
-        if batch > found:
+    for domain, available, batch in sides:
+        if batch > available:
             raise UserError(
-                f"a batch takes {batch} segments of domain {domain.name}, which has {found} for training; "
+                f"a batch takes {batch} segments of domain {domain.name}, which has {available} for training; "
                 f"lower batch_size (now {config.batch_size})"
             )
     if not (target.test or target.train):

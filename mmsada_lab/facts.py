@@ -14,6 +14,10 @@ StageWeights = tuple[float | None, float | None]
 """Default weight of a loss term in the first and in the second stage; None where the term is not computed."""
 
 
+FUSED = "fused"
+"""Name of the late-fused prediction beside the streams' own."""
+
+
 @dataclass(frozen=True)
 class MethodFacts:
     """What the configuration, tables and sweeps must know of a method without loading torch.

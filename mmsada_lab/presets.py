@@ -134,8 +134,8 @@ _RESERVED = ("source", "target", "method", "data", "preset", "seed")
 def override_keys() -> tuple[str, ...]:
     """Every key that `build_config` accepts in `overrides`."""
     plain = [f.name for f in fields(ExperimentConfig) if f.name not in (*_RESERVED, "pretrain", "adapt")]
-    parts = ["steps", "learning_rate", *(f"weights.{term}" for term in loss_terms())]
-    return (*plain, *(f"{stage}.{part}" for stage in ("pretrain", "adapt") for part in parts))
+    of_a_stage = ["steps", "learning_rate", *(f"weights.{term}" for term in loss_terms())]
+    return (*plain, *(f"{stage}.{name}" for stage in ("pretrain", "adapt") for name in of_a_stage))
 
 
 def has_effect(key: str, method: str) -> bool:
@@ -148,14 +148,14 @@ def has_effect(key: str, method: str) -> bool:
 def _override(values: dict[str, Any], key: str, value: Any) -> None:
     if key not in override_keys():
         raise unknown("override", key, override_keys())
-    stage, _, part = key.partition(".")
-    if not part:
+    stage, _, name = key.partition(".")
+    if not name:
         values[key] = _typed(key, value, getattr(ExperimentConfig, key))
-    elif part.startswith("weights."):
-        weights = {**values[stage].weights, part.removeprefix("weights."): _typed(key, value, 0.0)}
+    elif name.startswith("weights."):
+        weights = {**values[stage].weights, name.removeprefix("weights."): _typed(key, value, 0.0)}
         values[stage] = replace(values[stage], weights=weights)
     else:
-        values[stage] = replace(values[stage], **{part: _typed(key, value, getattr(values[stage], part))})
+        values[stage] = replace(values[stage], **{name: _typed(key, value, getattr(values[stage], name))})
 
 
 def _typed(key: str, value: Any, like: Any) -> Any:

@@ -19,7 +19,8 @@ from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets.arrays.features import write_features
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.evaluate import FUSED, Predictions, Predictor, build_predictor, extract_features
+from mmsada_lab.evaluate import Predictions, Predictor, build_predictor, extract_features
+from mmsada_lab.facts import FUSED
 from mmsada_lab.models.network import build_network, network_spec
 from mmsada_lab.runs import read_manifest
 from mmsada_lab.runtime.device import choose_device

@@ -35,16 +35,10 @@ def constants() -> dict[str, list[str]]:
     places = defaultdict(list)
     for path, tree in trees():
         for node in tree.body:
-            targets = (
-                node.targets
-                if isinstance(node, ast.Assign)
-                else [node.target]
-                if isinstance(node, ast.AnnAssign)
-                else []
-            )
+            targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
             names = [name for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
             for name in names:
-                if name.id.isupper() and not name.id.startswith("_"):
+                if name.id.isupper() and len(name.id) > 1 and name.id[0] != "_":  # T is a type
                     places[name.id].append(path)
     return places
 
@@ -58,7 +52,7 @@ def test_a_constant_stands_once() -> None:
 
 
 def test_variables_have_nouns() -> None:
-    """Assignments, loops and comprehensions; fields and arguments are words of an interface, and are read in reviews."""
+    """Assignments, loops and comprehensions; arguments and fields are words of an interface, which reviews read."""
     places = [
         f"{path}:{node.lineno} {node.id}"
         for path, tree in trees()

@@ -16,8 +16,8 @@ import plotly.graph_objects as go
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.style import to_list
 from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.facts import FUSED
 
-FUSED = "fused"
 ALL_CLASSES = "all classes"
 """Title of the rows over all segments."""
 

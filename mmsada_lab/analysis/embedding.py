@@ -20,8 +20,8 @@ from mmsada_lab.analysis import style
 from mmsada_lab.analysis.style import CYCLE, to_list, xy
 from mmsada_lab.errors import UserError, unknown
 
-SYMBOLS = {"source": "circle", "target": "diamond"}
-UNLABELLED = "no label"
+SIDE_SYMBOLS = {"source": "circle", "target": "diamond"}
+NO_LABEL = "no label"
 
 Values = NDArray[np.floating[Any]]
 
@@ -159,7 +159,7 @@ def _groups(points: pd.DataFrame, by: str, classes: Sequence[str]) -> list[_Grou
     groups = []
     for label in labels:
         colour = style.GREY if label < 0 else CYCLE[label % len(CYCLE)]
-        name = UNLABELLED if label < 0 else classes[label]
+        name = NO_LABEL if label < 0 else classes[label]
         groups += [_Group(f"{name}, {side}", colour, side, label) for side in style.DOMAIN_COLOURS]
     return groups
 
@@ -170,7 +170,7 @@ def _add_points(
     """One panel, a trace per group."""
     for group in groups:
         of_group = points[(points["side"] == group.side) & ((points["label"] == group.label) | (group.label is None))]
-        marker = {"color": style.translucent(group.colour, 0.7), "size": 7, "symbol": SYMBOLS[group.side]}
+        marker = {"color": style.translucent(group.colour, 0.7), "size": 7, "symbol": SIDE_SYMBOLS[group.side]}
         entry = {"name": f"{group.name} ({len(of_group)} segments)", "legendgroup": group.name, "showlegend": legend}
         text = to_list(of_group["uid"])
         figure.add_scatter(**xy(of_group, "x", "y"), text=text, mode="markers", marker=marker, **entry, **where)

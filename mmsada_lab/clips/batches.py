@@ -263,11 +263,11 @@ def load_batches(
             target_batch=plan.target,
             steps=steps.stop,
             seed=seed,
-            shard=(number * plan.accumulation + part, plan.accumulation * processes),
+            shard=(number * plan.accumulation + micro, plan.accumulation * processes),
         )
-        for part in range(plan.accumulation)
+        for micro in range(plan.accumulation)
     ]
-    order = [part * steps.stop + step for step in steps for part in range(plan.accumulation)]
+    order = [micro * steps.stop + step for step in steps for micro in range(plan.accumulation)]
     return BatchLoader(ConcatDataset(shards), order, workers=workers, pin_memory=pin_memory)
 
 

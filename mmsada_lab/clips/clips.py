@@ -86,9 +86,9 @@ def cropped(pictures: Iterable[FramePart], crop_of: Callable[[int, int], Crop]) 
         crop_of: gives it for a height and a width.
     """
     crop = None
-    for part in pictures:
-        crop = crop or crop_of(*part[2].shape[:2])
-        yield crop, part
+    for channel, times, frame in pictures:
+        crop = crop or crop_of(*frame.shape[:2])  # drawn when the first frame tells how large they are
+        yield crop, (channel, times, frame)
 
 
 def cut_clips(

@@ -63,8 +63,7 @@ class TestClipLoader:
         clips: of which segments.
         batch_size: segments of a batch.
         workers: processes that read; 0 reads here.
-        shard: (number of this part, parts) where processes share the batches: neighbours go to one, and the parts in
-            order are the whole.
+        shard: (number of this shard, shards) where processes share the batches: each takes a contiguous run of them.
         title: what a progress bar says if reading takes more than two seconds; no bar without one.
     """
 
@@ -80,9 +79,9 @@ class TestClipLoader:
         shard: tuple[int, int] = (0, 1),
         title: str = "",
     ) -> None:
-        self._title, places, (part, parts) = title, np.arange(len(clips)), shard
+        self._title, places, (number, count) = title, np.arange(len(clips)), shard
         batches = [places[first : first + batch_size] for first in range(0, len(places), batch_size)]
-        first, last = (len(batches) * end // parts for end in (part, part + 1))
+        first, last = (len(batches) * end // count for end in (number, number + 1))
         self._sizes = [len(batch) for batch in batches[first:last]]
         order = np.concatenate([places[:0], *batches[first:last]]).tolist()
         self._segments: BatchLoader[dict[str, Tensor]] = BatchLoader(clips, order, workers=workers)

@@ -18,12 +18,13 @@ from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
+from mmsada_lab.paper import DomainPair
 from mmsada_lab.presets import build_config
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK, execute_notebook, find_notebook, require_packages, write_page
 from mmsada_lab.runs import RunFolder, load_history, load_runs
 
 SHOWN = ("source_only", "adabn", "mmsada")
-SOURCE, TARGET = "D1", "D3"  # where source-only is farthest from supervised target
+DEMO_PAIR = DomainPair("D1", "D3")  # where source-only is farthest from supervised target
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Demo:
         files = {"pages to open in a browser": self.pages, "executed notebooks": self.notebooks}
         lists = [f"\n{kind}:\n" + "\n".join(f"  {path}" for path in paths) for kind, paths in files.items()]
         columns = ["method", "pair", "stream", "seeds", "top1", "mean_class"]
-        heading = f"Accuracy on {TARGET}'s test segments (%), {self.table['selection'].iloc[0]}; synthetic data:"
+        heading = (
+            f"Accuracy on {DEMO_PAIR.target}'s test segments (%), {self.table['selection'].iloc[0]}; synthetic data:"
+        )
         table = self.table[columns].round(1).to_string(index=False)
         return "\n".join([heading, table, *lists, f"\nruns: {self.runs_dir} (see mmsada results {self.runs_dir})"])
 
@@ -78,7 +81,13 @@ def run_demo(
     """
     notebook = find_notebook(RUN_NOTEBOOK)
     require_packages()
-    chosen: dict[str, Any] = {"data": data, "preset": preset, "source": SOURCE, "target": TARGET, "seed": 0}
+    chosen: dict[str, Any] = {
+        "data": data,
+        "preset": preset,
+        "source": DEMO_PAIR.source,
+        "target": DEMO_PAIR.target,
+        "seed": 0,
+    }
     chosen["overrides"] = dict(overrides or {})
     configs = {method: build_config(**chosen, method=method) for method in methods}
     runs_dir = Path(runs_dir).resolve()

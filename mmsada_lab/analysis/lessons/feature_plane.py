@@ -20,7 +20,7 @@ from mmsada_lab.errors import UserError
 Classifier = tuple[ArrayLike, ArrayLike]
 """Weights `(K, 2)` and biases `(K,)` of a linear classifier of points on a plane."""
 
-SYMBOLS = ("circle", "x", "square", "triangle-up", "diamond")
+CLASS_SYMBOLS = ("circle", "x", "square", "triangle-up", "diamond")
 """Of the classes of points on a plane; class 5 begins again."""
 
 _DECIMALS = 3
@@ -166,7 +166,7 @@ def _add_disagreement(figure: go.Figure, cells: pd.DataFrame, where: dict[str, i
 def _add_points(figure: go.Figure, points: pd.DataFrame, side: str, where: dict[str, int]) -> None:
     """Points, and above them all arrows of a side as one line with gaps, a head at the end of each."""
     colour = style.DOMAIN_COLOURS[side]
-    symbols = [SYMBOLS[int(label) % len(SYMBOLS)] for label in points["label"]]
+    symbols = [CLASS_SYMBOLS[int(label) % len(CLASS_SYMBOLS)] for label in points["label"]]
     marker = {"color": style.translucent(colour, 0.6), "size": 7, "symbol": symbols}
     entry = {"name": side, "legendgroup": side, "showlegend": where["col"] == 1}
     figure.add_scatter(**xy(points, "x", "y"), mode="markers", marker=marker, **entry, **where)

@@ -109,8 +109,8 @@ def make_video(job: ImportJob) -> ImportedVideo:
         UnreadableVideoError: the file cannot be used; nothing is written.
         OSError: the destination cannot be written.
     """
-    info, status = inspect_video(job.path), job.path.stat()
-    rate = Fraction(job.settings.fps) if job.settings.fps else info.rate
+    video, status = inspect_video(job.path), job.path.stat()
+    rate = Fraction(job.settings.fps) if job.settings.fps else video.rate
     record_path = job.destination / RECORDS / f"{job.video}.json"
     rgb_folder, flow_folder = job.folders
     with write_folder(rgb_folder, replace=True) as rgb, write_folder(flow_folder, replace=True) as flow:
@@ -122,7 +122,7 @@ def make_video(job: ImportJob) -> ImportedVideo:
             )
         record_path.unlink(missing_ok=True)  # it must not vouch for a mixture of old and new frames
     names = (job.video, job.domain, job.source, status.st_size, status.st_mtime_ns)
-    record = ImportedVideo(*names, *counts, str(rate), info.height, asdict(job.settings))
+    record = ImportedVideo(*names, *counts, str(rate), video.height, asdict(job.settings))
     text = json.dumps(asdict(record), indent=1) + "\n"
     write_atomic(record_path, lambda file: file.write(text.encode()))
     return record

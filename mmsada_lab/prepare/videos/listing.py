@@ -31,7 +31,7 @@ SUFFIXES = frozenset(
 
 COLUMNS = ("video", "start", "stop", "label", "domain", "uid", "split")
 RESERVED = frozenset(("participant_id", "video_id", "start_frame", "stop_frame", "verb", "verb_class"))
-UNLABELLED = ("unlabelled", "unlabeled")
+UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 
 _LAYOUT = "arrange it as CLIPS/DOMAIN/LABEL/*.mp4 (CLIPS/DOMAIN/unlabelled/*.mp4), or give a CSV"
 _LONGEST_NAME = 100
@@ -118,8 +118,9 @@ def parse_seconds(text: str) -> Fraction | None:
 def _list_folder(root: Path) -> Listing:
     videos, rejected, others = list[tuple[str, str, str]](), list[Rejected](), Counter[str]()
     for path in sorted(path for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern)):
-        file, parts = path.relative_to(root).as_posix(), path.relative_to(root).parts
-        if any(name.startswith(".") for name in parts) or (path.is_dir() and len(parts) < 3):
+        levels = path.relative_to(root).parts
+        file = "/".join(levels)
+        if any(name.startswith(".") for name in levels) or (path.is_dir() and len(levels) < 3):
             continue
         if path.is_dir():
             rejected.append(
@@ -127,11 +128,11 @@ def _list_folder(root: Path) -> Listing:
             )
         elif path.suffix[1:].lower() not in SUFFIXES:
             others[path.suffix.lower() or path.name] += 1
-        elif len(parts) < 3:
+        elif len(levels) < 3:
             reason = "it lies outside a label's folder; put it into DOMAIN/LABEL or DOMAIN/unlabelled"
             rejected.append(Rejected(file, reason))
         else:
-            videos.append((file, parts[0], "" if parts[1].casefold() in UNLABELLED else parts[1].strip()))
+            videos.append((file, levels[0], "" if levels[1].casefold() in UNLABELLED_FOLDERS else levels[1].strip()))
     if not videos:
         raise UserError(f"{root} holds no video in a label's folder; {_LAYOUT}")
     names, domains = video_names(file for file, *_ in videos), _safe_domains({domain for _, domain, _ in videos})
