@@ -64,7 +64,7 @@ from mmsada_lab.runtime.processes import (
     is_distributed,
     match_statistics,
 )
-from mmsada_lab.runtime.read_ahead import BatchLoader, lost_workers_named
+from mmsada_lab.runtime.read_ahead import BatchLoader, explain_lost_workers
 from mmsada_lab.train import mean_terms, step_seed, train_steps
 
 _INITIALISATION = 99  # names the seed of the initial weights, beside the stages 0 and 1
@@ -114,7 +114,7 @@ def run_experiment(
             if share_first_stage and accelerator.num_processes == 1 and config.pretrain.steps:
                 started_from = [data.digest, *(report.sha256 for report in experiment.pretrained.values())]
                 experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=" ".join(started_from))
-            with explain_out_of_memory(step_memory(config), accelerator), lost_workers_named():
+            with explain_out_of_memory(step_memory(config), accelerator), explain_lost_workers():
                 experiment.run(show_progress=show_progress)
             accelerator.wait_for_everyone()  # the folder is whole when any process returns
     return folder.path
