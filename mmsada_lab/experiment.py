@@ -54,7 +54,6 @@ from mmsada_lab.runtime.device import (
     is_main_process,
     open_accelerator,
     prepare_backbones,
-    step_memory,
 )
 from mmsada_lab.runtime.processes import (
     ask_main_process,
@@ -106,7 +105,7 @@ def run_experiment(
         return folder.path
     together = open_accelerator(device, precision=config.precision, compiled=config.compile, batch=config.batch)
     with together as accelerator, explain_lost_process(accelerator, continues_at=lambda: _saved_step(folder)):
-        check_agreement(accelerator, {"the configuration's digest": config.digest, "the data's digest": data.digest})
+        check_agreement({"the configuration's digest": config.digest, "the data's digest": data.digest})
         with _held(folder, accelerator):
             if ask_main_process(accelerator, lambda: _is_finished(folder, data)):  # by another process, since
                 return folder.path
@@ -114,7 +113,7 @@ def run_experiment(
             if share_first_stage and accelerator.num_processes == 1 and config.pretrain.steps:
                 started_from = [data.digest, *(report.sha256 for report in experiment.pretrained.values())]
                 experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=" ".join(started_from))
-            with explain_out_of_memory(step_memory(config), accelerator), explain_lost_workers():
+            with explain_out_of_memory(config, accelerator), explain_lost_workers():
                 experiment.run(show_progress=show_progress)
             accelerator.wait_for_everyone()  # the folder is whole when any process returns
     return folder.path
@@ -194,7 +193,7 @@ class Experiment:
         if path.exists():
             # Not to the device: one of several processes may call it cpu:0, which torch.load does not know.
             self.progress, resumed = load_checkpoint(path, method=self.method, device=torch.device("cpu"))
-        check_agreement(self.accelerator, self._initial_state())
+        check_agreement(self._initial_state())
         if self.accelerator.is_main_process:
             write_json(self.folder.manifest_path, self._manifest("running"))
         shown = show_progress and self.accelerator.is_main_process
