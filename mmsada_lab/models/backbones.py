@@ -1,4 +1,7 @@
-"""Backbones F^m: what turns a clip of one modality into a feature vector."""
+"""Backbones F^m: what turns a clip of one modality into a feature vector.
+
+Legend: `B` clips, `C` channels, `T` frames, `H`, `W` pixels, `F` feature width.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.models.batchnorm import single_clip
 from mmsada_lab.models.external import build_external
 from mmsada_lab.models.i3d import I3D
 
@@ -15,17 +19,21 @@ from mmsada_lab.models.i3d import I3D
 class Small3D(nn.Module):
     """A small 3-D convolutional backbone for the CPU: four layers that halve space three times and time twice.
 
-    Time is halved first: most of the work is in the first two layers, and this saves half of it.
-
     Args:
-        in_channels: channels of the modality.
-        width: channels of the first layer; `features` is four times that.
+        in_channels: C.
+        width: channels of the first layer; F is four times that.
         norm_momentum: weight of the newest batch in the running statistics.
+
+    Example:
+        >>> import torch
+        >>> Small3D(3, width=4)(torch.zeros(2, 3, 8, 32, 32)).shape
+        torch.Size([2, 16])
     """
 
     def __init__(self, in_channels: int, *, width: int = 16, norm_momentum: float = 0.1) -> None:
         super().__init__()
         self.features = 4 * width
+        # Time is halved first: most of the work is in the first two layers, and this saves half of it.
         self.layers = nn.Sequential(
             *_convolution(in_channels, width, (3, 5, 5), (2, 2, 2), norm_momentum),
             *_convolution(width, 2 * width, (3, 3, 3), (2, 2, 2), norm_momentum),
@@ -55,10 +63,12 @@ def _convolution(
 class Temporal(nn.Module):
     """A small 1-D convolutional backbone for numbers in time: sensors, skeletons, audio, features of a video.
 
-    Args:
-        in_channels: channels of the modality.
-        width: channels of the first layer; `features` is four times that.
-        norm_momentum: weight of the newest batch in the running statistics.
+    Arguments as for `Small3D`.
+
+    Example:
+        >>> import torch
+        >>> Temporal(6, width=4)(torch.zeros(2, 6, 50)).shape
+        torch.Size([2, 16])
     """
 
     def __init__(self, in_channels: int, *, width: int = 16, norm_momentum: float = 0.1) -> None:
@@ -79,10 +89,12 @@ class Temporal(nn.Module):
 class MLP(nn.Module):
     """Two fully connected layers, for one vector a segment; of a series, for its mean over time.
 
-    Args:
-        in_channels: length of the vector.
-        width: `features` is four times that, and so is the hidden layer.
-        norm_momentum: weight of the newest batch in the running statistics.
+    Arguments as for `Small3D`; both layers are `features` wide.
+
+    Example:
+        >>> import torch
+        >>> MLP(6, width=4)(torch.zeros(2, 6)).shape
+        torch.Size([2, 16])
     """
 
     def __init__(self, in_channels: int, *, width: int = 16, norm_momentum: float = 0.1) -> None:
@@ -96,30 +108,24 @@ class MLP(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Features `(B, F)` of clips `(B, C)` or `(B, C, T)`."""
-        vectors = clips if clips.ndim == 2 else clips.mean(dim=2)
+        vectors = clips if clips.ndim == 2 else clips.mean(dim=2)  # (B, C)
         if self.training and len(vectors) == 1:
-            raise UserError("a batch of one clip has no batch statistics; raise batch_size (or norm_group)")
+            raise single_clip()
         features: Tensor = self.layers(vectors)
         return features
 
 
-def _i3d(in_channels: int, *, width: int, norm_momentum: float = 0.001, checkpointing: bool = False) -> I3D:
-    """I3D, which has one width only."""
-    del width
-    return I3D(in_channels, norm_momentum=norm_momentum, checkpointing=checkpointing)
-
-
 class Backbone(NamedTuple):
-    """How a backbone is built, what kinds of modality it takes, and whether it knows checkpointing."""
+    """How a backbone is built, the kinds of modality it takes, and which of ``width``, ``checkpointing`` it knows."""
 
     build: Callable[..., nn.Module]
     kinds: tuple[str, ...]
-    checkpoints: bool = False
+    options: tuple[str, ...] = ("width",)
 
 
 BACKBONES: dict[str, Backbone] = {
     "small3d": Backbone(Small3D, ("video",)),
-    "i3d": Backbone(_i3d, ("video",), checkpoints=True),
+    "i3d": Backbone(I3D, ("video",), options=("checkpointing",)),
     "temporal": Backbone(Temporal, ("series",)),
     "mlp": Backbone(MLP, ("vector", "series")),
 }
@@ -130,7 +136,7 @@ AUTO = {"video": "small3d", "series": "temporal", "vector": "mlp"}
 
 def knows_checkpointing(name: str) -> bool:
     """Whether a backbone can compute again in the backward pass what it does not keep."""
-    return name in BACKBONES and BACKBONES[name].checkpoints
+    return name in BACKBONES and "checkpointing" in BACKBONES[name].options
 
 
 def build_backbone(
@@ -148,23 +154,28 @@ def build_backbone(
         name: key of `BACKBONES`, ``auto``, or a model of another library (`mmsada_lab.models.external`).
         in_channels: channels of the modality.
         kind: of the modality.
-        width: channels of a small backbone's first layer; I3D and other libraries' have widths of their own.
-        norm_momentum: weight of the newest batch in the running statistics; those of other libraries keep theirs.
-        checkpointing: to keep less for the backward pass, where the backbone knows how (`knows_checkpointing`).
+        width: channels of a small backbone's first layer; the others have a width of their own.
+        norm_momentum: weight of the newest batch in the running statistics; models of other libraries keep theirs.
+        checkpointing: keep less for the backward pass, where the backbone knows how (`knows_checkpointing`).
 
     Raises:
         UserError: if there is no such backbone, or it does not take this kind of modality.
+
+    Example:
+        >>> type(build_backbone("auto", 6, kind="series", width=4, norm_momentum=0.1)).__name__
+        'Temporal'
     """
     name = AUTO[kind] if name == "auto" else name
     if ":" in name and kind == "video":
         return build_external(name, in_channels)
     if name not in BACKBONES:
         raise unknown("backbone", name, ["auto", *BACKBONES])
-    if kind not in BACKBONES[name].kinds:
+    build, kinds, allowed = BACKBONES[name]
+    if kind not in kinds:
         fitting = ", ".join(n for n, backbone in BACKBONES.items() if kind in backbone.kinds)
         raise UserError(
-            f"backbone {name} takes {' or '.join(BACKBONES[name].kinds)}, not {kind}; choose {fitting}, or leave it to "
-            "the kind of each modality with -o backbone=auto"
+            f"backbone {name} takes {' or '.join(kinds)}, not {kind}; choose {fitting}, or leave it to the kind of "
+            "each modality with -o backbone=auto"
         )
-    more = {"checkpointing": checkpointing} if knows_checkpointing(name) else {}
-    return BACKBONES[name].build(in_channels, width=width, norm_momentum=norm_momentum, **more)
+    options = {"width": width, "checkpointing": checkpointing}
+    return build(in_channels, norm_momentum=norm_momentum, **{option: options[option] for option in allowed})
