@@ -45,7 +45,7 @@ from mmsada_lab.evaluate import (
 )
 from mmsada_lab.files import write_atomic
 from mmsada_lab.methods import build_method
-from mmsada_lab.models.network import LateFusionNetwork, build_network, network_spec
+from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.models.pretrained import load_backbones
 from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_json
 from mmsada_lab.runtime.device import (
@@ -180,7 +180,7 @@ class Experiment:
         config, accelerator = self.config, self.accelerator
         torch.manual_seed(step_seed(config.seed, _INITIALISATION))
         inputs = inputs_of(self.source, config.modalities)
-        network = build_network(network_spec(config), inputs, num_classes=len(self.data.classes))
+        network = build_network(config, inputs, num_classes=len(self.data.classes))
         match_statistics(network, accelerator, clips=config.batch.source, group=config.norm_group)
         predictor = build_predictor(network, config, device=accelerator.device, workers=self.workers)
         if network.standardise:
@@ -425,7 +425,7 @@ def _check_inputs(config: ExperimentConfig, data: MultiDomainData) -> None:
         if source[modality] != target[modality]:
             shown = [f"{kind} of {channels} channels" for kind, channels in (source[modality], target[modality])]
             raise UserError(f"{modality} is {shown[0]} in {config.source} and {shown[1]} in {config.target}")
-    build_network(network_spec(config), source, num_classes=len(data.classes))
+    build_network(config, source, num_classes=len(data.classes))
 
 
 def _check_sizes(config: ExperimentConfig, data: MultiDomainData) -> None:

@@ -28,7 +28,7 @@ from mmsada_lab.experiment import run_experiment
 from mmsada_lab.facts import METHODS
 from mmsada_lab.methods import Method, build_method
 from mmsada_lab.models.backbones import MLP, Small3D
-from mmsada_lab.models.network import LateFusionNetwork, build_network, network_spec
+from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import RunFolder, load_history, read_arrays, read_manifest
 from mmsada_lab.runtime import device as device_module
@@ -98,12 +98,12 @@ def test_parts_must_be_equal_in_every_process() -> None:
 
 
 def test_checkpointing_is_asked_of_the_backbones_that_know_it() -> None:
-    network = build_network(network_spec(toy_config(backbone="i3d", checkpointing=True)), INPUTS, num_classes=3)
+    network = build_network(toy_config(backbone="i3d", checkpointing=True), INPUTS, num_classes=3)
     assert all(backbone.checkpointing for backbone in network.backbones.values())
-    mixed = build_network(network_spec(toy_config(backbone="rgb:i3d", checkpointing=True)), INPUTS, num_classes=3)
+    mixed = build_network(toy_config(backbone="rgb:i3d", checkpointing=True), INPUTS, num_classes=3)
     assert mixed.backbones["rgb"].checkpointing
     with pytest.raises(UserError, match=r"checkpointing=true, but no backbone .*\(auto, auto\); only i3d does"):
-        build_network(network_spec(toy_config(checkpointing=True)), INPUTS, num_classes=3)
+        build_network(toy_config(checkpointing=True), INPUTS, num_classes=3)
 
 
 class Small:
@@ -243,7 +243,7 @@ def test_features_come_out_in_float32_whatever_a_backbone_ends_with() -> None:
 
 def built(config: ExperimentConfig) -> Method:
     torch.manual_seed(0)
-    method = build_method(build_network(network_spec(config), INPUTS, num_classes=3), config, num_classes=3)
+    method = build_method(build_network(config, INPUTS, num_classes=3), config, num_classes=3)
     method.select_terms(config.adapt.weights)
     return method.train()
 

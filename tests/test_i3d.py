@@ -18,7 +18,7 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.models.backbones import build_backbone
 from mmsada_lab.models.batchnorm import GroupedBatchNorm3d, adapted_batchnorm, held_statistics
 from mmsada_lab.models.i3d import I3D, Unit, max_pool, same_padding
-from mmsada_lab.models.network import LateFusionNetwork, build_network, network_spec
+from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.models.pretrained import convert_weights, load_backbones, load_pretrained, read_weights
 from mmsada_lab.presets import build_config
 
@@ -385,7 +385,7 @@ class TestTraining:
 class TestInTheNetwork:
     def network(self, **overrides: object) -> LateFusionNetwork:
         config = build_config("paper", source="D1", target="D2", overrides={"backbone": "i3d", **overrides})
-        return build_network(network_spec(config), {m: ("video", c) for m, c in CHANNELS.items()}, num_classes=8)
+        return build_network(config, {m: ("video", c) for m, c in CHANNELS.items()}, num_classes=8)
 
     def test_by_name(self) -> None:
         network = self.network()
