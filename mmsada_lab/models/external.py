@@ -160,7 +160,7 @@ def _load_transformer(name: str, trained: str) -> External:
         model,
         config.hidden_size,
         call=_mean_token,
-        channels=getattr(config, "num_channels", None) or getattr(config, "in_chans", 3),
+        channels=getattr(config, "num_channels", 0) or getattr(config, "in_chans", 3),
         size=(frames, side, side),
         mean=pixels.get("image_mean") or (0.5,),
         std=pixels.get("image_std") or (0.5,),
