@@ -342,12 +342,11 @@ def gradients(module: nn.Module) -> dict[str, Tensor | None]:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("learn", [False, True])
-    def test_gamma(self, learn: bool) -> None:
-        model = I3D(1, learn_gamma=learn)
+    def test_gamma_is_not_trained(self) -> None:
+        model = I3D(1)
         model(batch(2, 1, 8, 32, 32)).square().sum().backward()
         without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
-        assert without == (set() if learn else {name for name in model.state_dict() if name.endswith("bn.weight")})
+        assert without == {name for name in model.state_dict() if name.endswith("bn.weight")}
         assert all((layer.weight == 1).all() for layer in model.modules() if isinstance(layer, GroupedBatchNorm3d))
 
     def test_checkpointing_changes_no_number(self) -> None:

@@ -6,6 +6,7 @@ Legend: `B` clips, `C` channels, `T` frames, `H`, `W` pixels, `F` feature width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -16,8 +17,22 @@ from mmsada_lab.models.external import build_external
 from mmsada_lab.models.i3d import I3D
 
 
-class Small3D(nn.Module):
-    """A small 3-D convolutional backbone for the CPU: four layers that halve space three times and time twice.
+class _Stack(nn.Module):
+    """Layers one after another, the last of which is four times `width` wide."""
+
+    def __init__(self, *layers: nn.Module, width: int) -> None:
+        super().__init__()
+        self.features = 4 * width
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Features `(B, F)` of clips."""
+        features: Tensor = self.layers(clips)
+        return features
+
+
+class Small3D(_Stack):
+    """A small 3-D convolutional backbone for clips `(B, C, T, H, W)`: four layers that a CPU can train.
 
     Args:
         in_channels: C.
@@ -31,37 +46,22 @@ class Small3D(nn.Module):
     """
 
     def __init__(self, in_channels: int, *, width: int = 16, norm_momentum: float = 0.1) -> None:
-        super().__init__()
-        self.features = 4 * width
+        layers: list[nn.Module] = []
         # Time is halved first: most of the work is in the first two layers, and this saves half of it.
-        self.layers = nn.Sequential(
-            *_convolution(in_channels, width, (3, 5, 5), (2, 2, 2), norm_momentum),
-            *_convolution(width, 2 * width, (3, 3, 3), (2, 2, 2), norm_momentum),
-            *_convolution(2 * width, 4 * width, (3, 3, 3), (1, 2, 2), norm_momentum),
-            *_convolution(4 * width, 4 * width, (3, 3, 3), (1, 1, 1), norm_momentum),
-            nn.AdaptiveAvgPool3d(1),
-            nn.Flatten(),
-        )
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Features `(B, F)` of clips `(B, C, T, H, W)`."""
-        features: Tensor = self.layers(clips)
-        return features
+        for inputs, outputs, kernel, stride in (
+            (in_channels, width, (3, 5, 5), (2, 2, 2)),
+            (width, 2 * width, (3, 3, 3), (2, 2, 2)),
+            (2 * width, 4 * width, (3, 3, 3), (1, 2, 2)),
+            (4 * width, 4 * width, (3, 3, 3), (1, 1, 1)),
+        ):
+            padding = kernel[0] // 2, kernel[1] // 2, kernel[2] // 2
+            norm = nn.BatchNorm3d(outputs, eps=1e-3, momentum=norm_momentum)
+            layers += [nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False), norm, nn.ReLU(inplace=True)]
+        super().__init__(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), width=width)
 
 
-_Size = tuple[int, int, int]
-
-
-def _convolution(
-    inputs: int, outputs: int, kernel: _Size, stride: _Size, norm_momentum: float
-) -> tuple[nn.Module, ...]:
-    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-    convolution = nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
-    return convolution, nn.BatchNorm3d(outputs, eps=1e-3, momentum=norm_momentum), nn.ReLU(inplace=True)
-
-
-class Temporal(nn.Module):
-    """A small 1-D convolutional backbone for numbers in time: sensors, skeletons, audio, features of a video.
+class Temporal(_Stack):
+    """A small 1-D convolutional backbone for clips `(B, C, T)`: sensors, skeletons, audio, features of a video.
 
     Arguments as for `Small3D`.
 
@@ -72,24 +72,17 @@ class Temporal(nn.Module):
     """
 
     def __init__(self, in_channels: int, *, width: int = 16, norm_momentum: float = 0.1) -> None:
-        super().__init__()
-        self.features = 4 * width
         layers: list[nn.Module] = []
-        for inputs, outputs in ((in_channels, width), (width, 2 * width), (2 * width, 4 * width)):
+        for inputs, outputs in pairwise((in_channels, width, 2 * width, 4 * width)):
             norm = nn.BatchNorm1d(outputs, eps=1e-3, momentum=norm_momentum)
             layers += [nn.Conv1d(inputs, outputs, 5, stride=2, padding=2, bias=False), norm, nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten())
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Features `(B, F)` of clips `(B, C, T)`."""
-        features: Tensor = self.layers(clips)
-        return features
+        super().__init__(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), width=width)
 
 
-class MLP(nn.Module):
-    """Two fully connected layers, for one vector a segment; of a series, for its mean over time.
+class MLP(_Stack):
+    """Two fully connected layers, for one vector a segment, `(B, C)`; of a series `(B, C, T)`, for its mean over time.
 
-    Arguments as for `Small3D`; both layers are `features` wide.
+    Arguments as for `Small3D`; both layers are F wide.
 
     Example:
         >>> import torch
@@ -98,21 +91,18 @@ class MLP(nn.Module):
     """
 
     def __init__(self, in_channels: int, *, width: int = 16, norm_momentum: float = 0.1) -> None:
-        super().__init__()
-        self.features = 4 * width
         layers: list[nn.Module] = []
-        for inputs in (in_channels, self.features):
-            norm = nn.BatchNorm1d(self.features, eps=1e-3, momentum=norm_momentum)
-            layers += [nn.Linear(inputs, self.features, bias=False), norm, nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers)
+        for inputs, outputs in pairwise((in_channels, 4 * width, 4 * width)):
+            norm = nn.BatchNorm1d(outputs, eps=1e-3, momentum=norm_momentum)
+            layers += [nn.Linear(inputs, outputs, bias=False), norm, nn.ReLU(inplace=True)]
+        super().__init__(*layers, width=width)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Features `(B, F)` of clips `(B, C)` or `(B, C, T)`."""
+        """Features `(B, F)` of clips."""
         vectors = clips if clips.ndim == 2 else clips.mean(dim=2)  # (B, C)
         if self.training and len(vectors) == 1:
             raise single_clip()
-        features: Tensor = self.layers(vectors)
-        return features
+        return super().forward(vectors)
 
 
 class Backbone(NamedTuple):

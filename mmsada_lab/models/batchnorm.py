@@ -30,8 +30,6 @@ class GroupedBatchNorm3d(nn.BatchNorm3d):
     Args:
         channels: C.
         momentum: weight of the newest group in the running statistics (released code: 0.001, "decay 0.999").
-        learn_gamma: whether the scale is trained. It is not in the released code, which has none; it stays what it
-            is: 1, or what pretrained weights hold.
 
     Source: [Ioffe and Szegedy 2015](https://arxiv.org/abs/1502.03167).
 
@@ -41,9 +39,9 @@ class GroupedBatchNorm3d(nn.BatchNorm3d):
         [-1.0, -1.0, 1.0, 1.0]
     """
 
-    def __init__(self, channels: int, *, momentum: float = 0.001, learn_gamma: bool = False) -> None:
+    def __init__(self, channels: int, *, momentum: float = 0.001) -> None:
         super().__init__(channels, eps=1e-3, momentum=momentum)
-        self.weight.requires_grad_(learn_gamma)
+        self.weight.requires_grad_(False)  # released code: no scale; it stays 1, or what pretrained weights hold
         self.updating = True
 
     def forward(self, input: Tensor, groups: int = 1) -> Tensor:

@@ -49,7 +49,6 @@ class I3D(nn.Module):
     Args:
         in_channels: C; 3 for RGB, 2 for flow, any number for what is trained from scratch.
         norm_momentum: weight of the newest group in the running statistics.
-        learn_gamma: whether the scales of batch normalisation are trained (released code: there are none).
         checkpointing: keep only what passes between layers and compute the rest again for the gradient: less memory,
             a third more time, the same numbers.
 
@@ -60,16 +59,9 @@ class I3D(nn.Module):
         torch.Size([1, 1024])
     """
 
-    def __init__(
-        self,
-        in_channels: int = 3,
-        *,
-        norm_momentum: float = 0.001,
-        learn_gamma: bool = False,
-        checkpointing: bool = False,
-    ) -> None:
+    def __init__(self, in_channels: int = 3, *, norm_momentum: float = 0.001, checkpointing: bool = False) -> None:
         super().__init__()
-        norm = partial(GroupedBatchNorm3d, momentum=norm_momentum, learn_gamma=learn_gamma)
+        norm = partial(GroupedBatchNorm3d, momentum=norm_momentum)
         self.Conv3d_1a_7x7 = Unit(in_channels, 64, 7, norm=norm, stride=2)
         self.Conv3d_2b_1x1 = Unit(64, 64, 1, norm=norm)
         self.Conv3d_2c_3x3 = Unit(64, 192, 3, norm=norm)

@@ -1,9 +1,9 @@
 """Pretrained weights: Kinetics checkpoints of I3D, or any file of named tensors. Nothing is ever unpickled.
 
 Files are safetensors, or state dicts that any version of `torch.save` wrote (`rgb_imagenet.pt`, `flow_imagenet.pt`).
-The scales of batch normalisation (gamma) are kept exactly as they are in the file, and are not trained unless the model
-learns its scales. TensorFlow's I3D has none, so weights converted from it hold ones, but a fine-tuned port may have
-learned others: `WeightsReport.gamma` names those layers.
+The scales of batch normalisation (gamma) are kept exactly as they are in the file, and I3D does not train them.
+TensorFlow's I3D has none, so weights converted from it hold ones, but a fine-tuned port may have learned others:
+`WeightsReport.gamma` names those layers.
 """
 
 from __future__ import annotations
