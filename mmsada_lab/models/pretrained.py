@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,7 @@ class WeightsReport:
 
     def to_dict(self) -> dict[str, Any]:
         """For a manifest; names that were used are only counted."""
-        named = {"missing": list(self.missing), "left": list(self.left), "gamma": list(self.gamma)}
-        return {"path": str(self.path), "sha256": self.sha256, "used": len(self.used), **named}
+        return asdict(self) | {"path": str(self.path), "used": len(self.used)}
 
     def __str__(self) -> str:
         counts = f"{self.path}: {len(self.used)} tensors used, {len(self.missing)} missing, {len(self.left)} left"
@@ -137,11 +136,7 @@ def convert_weights(path: Path, to: Path) -> bool:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Named tensors of a file, on the CPU; formats as for `load_pretrained`.
-
-    Raises:
-        UserError: if there is no such file, it is damaged, or it holds anything but tensors.
-    """
+    """Named tensors of a file, on the CPU; formats and errors as for `load_pretrained`."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
     try:

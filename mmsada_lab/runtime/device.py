@@ -27,7 +27,7 @@ def open_accelerator(device: str, *, precision: str, compiled: bool, batch: Batc
         device: ``auto`` (an accelerator if there is one) or ``cpu``.
         precision: ``no``, ``bf16`` or ``fp16``.
         compiled: whether backbones will be compiled.
-        batch: clips of a step, which the processes share.
+        batch: clips of a step, over all processes.
 
     Raises:
         UserError: if there is no such device, it lacks the precision or a compiler, or the batch cannot be shared.
@@ -50,11 +50,7 @@ def open_accelerator(device: str, *, precision: str, compiled: bool, batch: Batc
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that ``auto`` (an accelerator if there is one) or ``cpu`` stands for.
-
-    Raises:
-        UserError: for any other name.
-    """
+    """The device that ``auto`` (an accelerator if there is one) or ``cpu`` stands for; other names are refused."""
     if name not in ("auto", "cpu"):
         raise unknown("device", name, ("auto", "cpu"), hint="To pick a GPU, set CUDA_VISIBLE_DEVICES.")
     available = name == "auto" and torch.accelerator.is_available()
@@ -67,11 +63,7 @@ def is_main_process() -> bool:
 
 
 def check_accumulation(batch: BatchPlan, *, processes: int) -> None:
-    """Check that a step can be divided into equal micro-batches, as many in every process.
-
-    Raises:
-        UserError: naming the values of accumulation that are possible.
-    """
+    """Refuse an accumulation that does not give every process the same number of equal micro-batches."""
     micro_batches = processes * batch.accumulation
     if batch.accumulation == 1 or batch.divides_into(micro_batches):
         return
@@ -84,11 +76,7 @@ def check_accumulation(batch: BatchPlan, *, processes: int) -> None:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Check that a device computes in a precision.
-
-    Raises:
-        UserError: naming one that it has.
-    """
+    """Refuse a precision that a device does not compute in."""
     if precision == "fp16" and device.type == "cpu":
         raise UserError("precision=fp16 needs a GPU, and this run is on the CPU; use precision=bf16 or precision=no")
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -99,11 +87,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Check that `torch.compile` works here, by compiling a small function.
-
-    Raises:
-        UserError: giving the reason.
-    """
+    """Refuse to compile where `torch.compile` does not work, with the reason: compile a small function."""
     try:
         torch.compile(torch.sin)(torch.ones(2, device=device))
     except Exception as error:  # whatever is missing: a C++ compiler, Triton, Python's headers, a folder to write to
@@ -144,11 +128,7 @@ def build_optimiser(
 
 @contextmanager
 def explain_out_of_memory(config: ExperimentConfig, accelerator: Accelerator) -> Iterator[None]:
-    """Within the context, the error for a device that runs out of memory says what was asked of it, and what to do.
-
-    Raises:
-        UserError: in place of torch's error.
-    """
+    """Within the context, the error for a device that runs out of memory says what was asked of it, and what to do."""
     try:
         yield
     except torch.OutOfMemoryError as error:

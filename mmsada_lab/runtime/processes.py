@@ -47,14 +47,7 @@ def gather_objects(value: T) -> list[T]:
 
 
 def check_agreement(facts: Mapping[str, object]) -> None:
-    """Check that all processes are about to do the same.
-
-    Args:
-        facts: what must be equal, by name.
-
-    Raises:
-        UserError: in every process, naming the first fact that differs and two of its values.
-    """
+    """Refuse, in every process, to go on where two of them differ in a fact; the error names it and both values."""
     facts_by_process = gather_objects(dict(facts))
     for name, expected in facts_by_process[0].items():
         for rank, facts_there in enumerate(facts_by_process):
@@ -68,15 +61,7 @@ def check_agreement(facts: Mapping[str, object]) -> None:
 
 @contextmanager
 def explain_lost_process(accelerator: Accelerator, *, continues_at: Callable[[], int]) -> Iterator[None]:
-    """Within the context, an exchange with a process that is gone ends this one too, with a message.
-
-    Args:
-        accelerator: of this process.
-        continues_at: the step of the last checkpoint.
-
-    Raises:
-        UserError: in place of the error of the communication library.
-    """
+    """Within the context, the error for a process that is gone says what to do, and the step to continue at."""
     try:
         yield
     except RuntimeError as error:
@@ -162,11 +147,7 @@ def _norms(network: nn.Module) -> list[_BatchNorm]:
 
 
 def all_gather(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The features of all processes, shard after shard, `(B, F)` by modality; gradients find their way back.
-
-    Args:
-        features: of this process's shard, `(B / processes, F)` by modality.
-    """
+    """The features `(B, F)` of all processes, of the shards `(B / processes, F)`, by modality, with their gradients."""
     if not _communicates():
         return dict(features)
     return {m: _AllGather.apply(feature) for m, feature in features.items()}  # type: ignore[no-untyped-call]
