@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.models.batchnorm import single_clip
+from mmsada_lab.models.batchnorm import single_clip_error
 from mmsada_lab.models.external import build_external
 from mmsada_lab.models.i3d import I3D
 
@@ -101,7 +101,7 @@ class MLP(_Stack):
         """Features `(B, F)` of clips."""
         vectors = clips if clips.ndim == 2 else clips.mean(dim=2)  # (B, C)
         if self.training and len(vectors) == 1:
-            raise single_clip()
+            raise single_clip_error()
         return super().forward(vectors)
 
 

@@ -16,8 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmsada_lab.errors import UserError
 
 
-def single_clip() -> UserError:
-    """The error for a batch of one value per channel, whose variance would be 0."""
+def single_clip_error() -> UserError:
+    """The error for statistics over one value per channel, whose variance would be 0."""
     return UserError("a batch of one clip has no batch statistics; raise batch_size (or norm_group)")
 
 
@@ -60,7 +60,7 @@ class GroupedBatchNorm3d(nn.BatchNorm3d):
         grouped = input.reshape(-1, groups * self.num_features, *input.shape[2:])  # (B / G, G C, T, H, W)
         count = grouped[:, 0].numel()
         if count == 1:
-            raise single_clip()
+            raise single_clip_error()
         mean, variance = self.get_buffer("running_mean").new_zeros(2, groups * self.num_features)  # (G C,) each
         scale, shift = self.weight.repeat(groups), self.bias.repeat(groups)  # (G C,)
         # With momentum 1 the running statistics are those of this batch.

@@ -97,7 +97,8 @@ class I3D(nn.Module):
         for name, layer in self.named_children():
             values = self._layer(values, name, layer, groups)
         kernel = [min(*sizes) for sizes in zip((2, 7, 7), values.shape[2:], strict=True)]
-        return F.avg_pool3d(values, kernel, stride=1).flatten(2).mean(dim=2)  # (B, F)
+        pooled = F.avg_pool3d(values, kernel, stride=1).flatten(2)  # (B, F, positions)
+        return pooled.mean(dim=2)
 
     def _layer(self, values: Tensor, name: str, layer: nn.Module, groups: int) -> Tensor:
         def compute(values: Tensor) -> Tensor:
