@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -192,17 +193,10 @@ def build_network(
             f"checkpointing=true, but no backbone of this run knows it ({', '.join(names.values())}); only {able} "
             "does. Leave it out; accumulation saves memory with any backbone"
         )
-    backbones = {
-        m: build_backbone(
-            names[m],
-            channels,
-            kind=kind,
-            width=config.width,
-            norm_momentum=config.norm_momentum,
-            checkpointing=config.checkpointing,
-        )
-        for m, (kind, channels) in inputs.items()
-    }
+    build = partial(
+        build_backbone, width=config.width, norm_momentum=config.norm_momentum, checkpointing=config.checkpointing
+    )
+    backbones = {m: build(names[m], channels, kind=kind) for m, (kind, channels) in inputs.items()}
     return LateFusionNetwork(
         backbones,
         num_classes * config.outputs_per_class,
