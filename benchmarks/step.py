@@ -40,7 +40,7 @@ from mmsada_lab.losses import total_loss
 from mmsada_lab.methods import MMSADA
 from mmsada_lab.models.batchnorm import GroupedBatchNorm3d
 from mmsada_lab.models.i3d import I3D
-from mmsada_lab.models.network import build_network, network_spec
+from mmsada_lab.models.network import build_network
 from mmsada_lab.presets import build_config
 
 BARE, METHOD, READING = "bare backbones", "MM-SADA", "reading the clips"
@@ -87,7 +87,7 @@ def random_batch(clips: int, side: int, device: torch.device, *, frames: int = 1
 def method_of(config: ExperimentConfig, inputs: Mapping[str, tuple[Any, int]], device: torch.device) -> MMSADA:
     """MM-SADA in its second stage, ready to train."""
     torch.manual_seed(0)
-    method = MMSADA(build_network(network_spec(config), inputs, num_classes=CLASSES), config, num_classes=CLASSES)
+    method = MMSADA(build_network(config, inputs, num_classes=CLASSES), config, num_classes=CLASSES)
     method.select_terms(config.adapt.weights)
     return method.to(device).train()
 

@@ -264,7 +264,7 @@ class Evaluation:
     """
 
     def __init__(self, predictor: Predictor, source: Domain, target: Domain, *, accelerator: Accelerator) -> None:
-        self.predictor, self.accelerator = predictor, accelerator
+        self.predictor = predictor
         # Labels that training segments of the target may have stay unseen.
         self.target_segments = target.test or target.unlabelled().train
         self.source_segments = source.test or source.train
@@ -285,7 +285,7 @@ class Evaluation:
 
     def _predict(self, clips: TestClipLoader) -> Predictions:
         shard = self.predictor.predict(clips, self.target_training)
-        return concatenate_predictions(gather_objects(self.accelerator, shard))
+        return concatenate_predictions(gather_objects(shard))
 
     def source_accuracies(self, source: Predictions) -> dict[str, dict[str, float]]:
         """Accuracies on the source's test segments; empty where it has none."""

@@ -45,7 +45,7 @@ from mmsada_lab.evaluate import (
 )
 from mmsada_lab.files import write_atomic
 from mmsada_lab.methods import build_method
-from mmsada_lab.models.network import LateFusionNetwork, build_network, network_spec
+from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.models.pretrained import load_backbones
 from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_json
 from mmsada_lab.runtime.device import (
@@ -54,7 +54,6 @@ from mmsada_lab.runtime.device import (
     is_main_process,
     open_accelerator,
     prepare_backbones,
-    step_memory,
 )
 from mmsada_lab.runtime.processes import (
     ask_main_process,
@@ -64,7 +63,7 @@ from mmsada_lab.runtime.processes import (
     is_distributed,
     match_statistics,
 )
-from mmsada_lab.runtime.read_ahead import BatchLoader, lost_workers_named
+from mmsada_lab.runtime.read_ahead import BatchLoader, explain_lost_workers
 from mmsada_lab.train import mean_terms, step_seed, train_steps
 
 _INITIALISATION = 99  # names the seed of the initial weights, beside the stages 0 and 1
@@ -107,7 +106,7 @@ def run_experiment(
         return folder.path
     together = open_accelerator(device, precision=config.precision, compiled=config.compile, batch=config.batch)
     with together as accelerator, explain_lost_process(accelerator, continues_at=lambda: _saved_step(folder)):
-        check_agreement(accelerator, {"the configuration's digest": config.digest, "the data's digest": data.digest})
+        check_agreement({"the configuration's digest": config.digest, "the data's digest": data.digest})
         with _held(folder, accelerator):
             if ask_main_process(accelerator, lambda: _is_finished(folder, data)):  # by another process, since
                 return folder.path
@@ -117,7 +116,7 @@ def run_experiment(
                 # Weights to start from count as data: another file of the same name is another first stage.
                 started_from = [data.digest, *(report.sha256 for report in experiment.pretrained.values())]
                 experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=" ".join(started_from))
-            with explain_out_of_memory(step_memory(config), accelerator), lost_workers_named():
+            with explain_out_of_memory(config, accelerator), explain_lost_workers():
                 experiment.run(show_progress=show_progress)
             accelerator.wait_for_everyone()  # the folder is whole when any process returns
     return folder.path
@@ -186,7 +185,7 @@ class Experiment:
         # Its own seed: methods with the same network start from the same weights.
         torch.manual_seed(step_seed(config.seed, _INITIALISATION))
         inputs = inputs_of(self.source, config.modalities)
-        network = build_network(network_spec(config), inputs, num_classes=len(self.data.classes))
+        network = build_network(config, inputs, num_classes=len(self.data.classes))
         match_statistics(network, accelerator, clips=config.batch.source, group=config.norm_group)
         predictor = build_predictor(network, config, device=accelerator.device, workers=self.workers)
         if network.standardise:
@@ -199,7 +198,7 @@ class Experiment:
         if path.exists():
             # Not to the device: one of several processes may call it cpu:0, which torch.load does not know.
             self.progress, resumed = load_checkpoint(path, method=self.method, device=torch.device("cpu"))
-        check_agreement(self.accelerator, self._initial_state())
+        check_agreement(self._initial_state())
         if self.accelerator.is_main_process:
             write_json(self.folder.manifest_path, self._manifest("running"))
         shown = show_progress and self.accelerator.is_main_process
@@ -435,7 +434,7 @@ def _check_inputs(config: ExperimentConfig, data: MultiDomainData) -> None:
             shown = [f"{kind} of {channels} channels" for kind, channels in (source[modality], target[modality])]
             raise UserError(f"{modality} is {shown[0]} in {config.source} and {shown[1]} in {config.target}")
     # Refuses a backbone that does not take its modality, before anything is written.
-    build_network(network_spec(config), source, num_classes=len(data.classes))
+    build_network(config, source, num_classes=len(data.classes))
 
 
 def _check_sizes(config: ExperimentConfig, data: MultiDomainData) -> None:

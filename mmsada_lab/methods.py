@@ -20,7 +20,7 @@ from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import METHODS, load_class
 from mmsada_lab.losses import classification_loss, classifier_discrepancy, domain_adversarial_loss, mmd_loss
 from mmsada_lab.models.heads import DomainDiscriminator, reverse_gradient
-from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network, fuse, network_spec
+from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network, fuse
 from mmsada_lab.pretexts import Features, build_pretext
 from mmsada_lab.runtime.processes import all_gather
 
@@ -241,7 +241,7 @@ def build_method(network: LateFusionNetwork, config: ExperimentConfig, *, num_cl
 def method_on_noise(config: ExperimentConfig, *, clips: int = 4, num_classes: int = 8) -> tuple[Method, TrainingBatch]:
     """A method on RGB and flow, with the terms of the second stage, and a batch of noise to try it on."""
     inputs: dict[str, tuple[Kind, int]] = {"rgb": ("video", 3), "flow": ("video", 2)}
-    network = build_network(network_spec(config), inputs, num_classes=num_classes)
+    network = build_network(config, inputs, num_classes=num_classes)
     method = build_method(network, config, num_classes=num_classes)
     method.select_terms(config.adapt.weights)
     return method, random_batch(inputs, rule=clip_rule(config), clips=clips, classes=num_classes)

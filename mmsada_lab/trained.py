@@ -21,7 +21,7 @@ from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.evaluate import Predictions, Predictor, build_predictor, extract_features
 from mmsada_lab.facts import FUSED
-from mmsada_lab.models.network import build_network, network_spec
+from mmsada_lab.models.network import build_network
 from mmsada_lab.runs import read_manifest
 from mmsada_lab.runtime.device import choose_device
 
@@ -71,7 +71,7 @@ def load_trained(run: Path, *, device: str = "auto") -> Trained:
     if "inputs" not in manifest:  # kind and channels of each modality decide the shape of the first layers
         raise UserError(f"the run in {run} was made by a version that did not record its inputs; train it again")
     inputs = {m: (str(kind), int(channels)) for m, (kind, channels) in manifest["inputs"].items()}
-    network = build_network(network_spec(config), inputs, num_classes=len(classes))
+    network = build_network(config, inputs, num_classes=len(classes))
     try:
         network.load_state_dict(load_file(run / "model.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -28,10 +28,10 @@ from mmsada_lab.experiment import run_experiment
 from mmsada_lab.facts import METHODS
 from mmsada_lab.methods import Method, build_method
 from mmsada_lab.models.backbones import MLP, Small3D
-from mmsada_lab.models.network import LateFusionNetwork, build_network, network_spec
+from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import RunFolder, load_history, read_arrays, read_manifest
-from mmsada_lab.runtime import device as acceleration
+from mmsada_lab.runtime import device as device_module
 from mmsada_lab.train import train_steps
 
 pytestmark = pytest.mark.usefixtures("toy_format")
@@ -89,21 +89,21 @@ def test_what_is_no_mean_over_clips_is_the_mean_over_the_parts(tmp_path: Path) -
 
 def test_parts_must_be_equal_in_every_process() -> None:
     config = grouped("mmsada", correspondence_batch="half", accumulation=2)
-    acceleration.check_parts(config.batch, processes=1)
+    device_module.check_accumulation(config.batch, processes=1)
     with pytest.raises(UserError, match=r"accumulation is 2 in 2 processes: .* choose 1$"):
-        acceleration.check_parts(config.batch, processes=2)
+        device_module.check_accumulation(config.batch, processes=2)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------
 
 
 def test_checkpointing_is_asked_of_the_backbones_that_know_it() -> None:
-    network = build_network(network_spec(toy_config(backbone="i3d", checkpointing=True)), INPUTS, num_classes=3)
+    network = build_network(toy_config(backbone="i3d", checkpointing=True), INPUTS, num_classes=3)
     assert all(backbone.checkpointing for backbone in network.backbones.values())
-    mixed = build_network(network_spec(toy_config(backbone="rgb:i3d", checkpointing=True)), INPUTS, num_classes=3)
+    mixed = build_network(toy_config(backbone="rgb:i3d", checkpointing=True), INPUTS, num_classes=3)
     assert mixed.backbones["rgb"].checkpointing
     with pytest.raises(UserError, match=r"checkpointing=true, but no backbone .*\(auto, auto\); only i3d does"):
-        build_network(network_spec(toy_config(checkpointing=True)), INPUTS, num_classes=3)
+        build_network(toy_config(checkpointing=True), INPUTS, num_classes=3)
 
 
 class Small:
@@ -159,10 +159,10 @@ def test_a_device_too_small_says_what_was_asked_and_what_to_give(
 )
 def test_advice_for_a_small_device_is_a_configuration(overrides: dict[str, Any], processes: int, advice: str) -> None:
     config = build_config("paper", source="A", target="B", overrides=overrides)
-    text = acceleration._advice(acceleration.step_memory(config), processes)
+    text = device_module._advise(config, processes)
     assert text.startswith(advice)
     more = {key: int(value) if value.isdecimal() else True for key, value in re.findall(r"-o (\w+)=(\d+|true)", text)}
-    acceleration.check_parts(
+    device_module.check_accumulation(
         build_config("paper", source="A", target="B", overrides=overrides | more).batch, processes=processes
     )
 
@@ -171,7 +171,7 @@ def test_the_memory_of_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tiny T1000")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**28, 2**32))
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 3 * 2**30)
-    found = acceleration._memory_of(torch.device("cuda"))
+    found = device_module._describe_memory(torch.device("cuda"))
     assert found == "Tiny T1000 (4.0 GiB, of which this run took 3.0 GiB and 0.2 GiB are free)"
 
 
@@ -243,7 +243,7 @@ def test_features_come_out_in_float32_whatever_a_backbone_ends_with() -> None:
 
 def built(config: ExperimentConfig) -> Method:
     torch.manual_seed(0)
-    method = build_method(build_network(network_spec(config), INPUTS, num_classes=3), config, num_classes=3)
+    method = build_method(build_network(config, INPUTS, num_classes=3), config, num_classes=3)
     method.select_terms(config.adapt.weights)
     return method.train()
 
@@ -304,9 +304,9 @@ def test_a_gpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla V100")
     for precision in ("no", "fp16"):
-        acceleration.check_precision(precision, torch.device("cuda"))
+        device_module.check_precision(precision, torch.device("cuda"))
     with pytest.raises(UserError, match=r"not supported by Tesla V100 .*; use precision=fp16 or precision=no"):
-        acceleration.check_precision("bf16", torch.device("cuda"))
+        device_module.check_precision("bf16", torch.device("cuda"))
 
 
 # --- speed ------------------------------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ def test_a_gpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_channels_last_is_the_same_network(backbone: str) -> None:
     config = toy_config(backbone=backbone, window_length=8, input_size=40, batch_size=8, norm_group=2)
     plain, laid_out = built(config), built(config)
-    acceleration.prepare_backbones(laid_out.network, channels_last=True, compiled=False)
+    device_module.prepare_backbones(laid_out.network, channels_last=True, compiled=False)
     kernels = [parameter for parameter in laid_out.parameters() if parameter.ndim == 5]
     assert kernels
     assert all(kernel.is_contiguous(memory_format=torch.channels_last_3d) for kernel in kernels)
@@ -334,7 +334,7 @@ def test_fused_updates_are_the_same_updates(optimiser: str) -> None:
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)
         parameters = [nn.Parameter(torch.randn(7, 13)), nn.Parameter(torch.randn(5), requires_grad=False)]
-        built = acceleration.build_optimiser(optimiser, parameters, **rates, device=torch.device(device))
+        built = device_module.build_optimiser(optimiser, parameters, **rates, device=torch.device(device))
         assert built.defaults["fused"] is (True if device == "cuda" else None)
         for _ in range(5):
             parameters[0].grad = torch.randn(7, 13)
@@ -353,7 +353,7 @@ def test_compiled_backbones_train_as_they_are_written(tmp_path: Path, monkeypatc
 
     plain = functools.partialmethod(nn.Module.compile, backend=backend, fullgraph=True)
     monkeypatch.setattr(nn.Module, "compile", plain)
-    monkeypatch.setattr(acceleration, "check_compiler", lambda _: None)
+    monkeypatch.setattr(device_module, "check_compiler", lambda _: None)
     torch._dynamo.reset()
     written, compiled = (run(toy_config(norm_group=3, compile=known), tmp_path) for known in (False, True))
     pd.testing.assert_series_equal(losses(compiled), losses(written), rtol=1e-5)
@@ -449,7 +449,7 @@ def test_one_process_talks(rank: str | None, talks: bool, monkeypatch: pytest.Mo
     monkeypatch.delenv("RANK", raising=False)
     if rank is not None:
         monkeypatch.setenv("RANK", rank)
-    assert acceleration.is_main_process() == talks
+    assert device_module.is_main_process() == talks
 
 
 def test_only_one_process_prints_the_result(mmsada: Mmsada, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

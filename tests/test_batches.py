@@ -371,7 +371,7 @@ class TestShards:
     @pytest.mark.parametrize(
         ("clips", "negatives", "parts", "message"),
         [
-            (64, False, 3, r"the 64 clips of a domain .* equally in 3 parts .* each domain a multiple of 3 clips"),
+            (64, False, 3, r"the 64 clips of a domain .* equally into 3 shards .* each domain a multiple of 3 clips"),
             (6, True, 2, r"the 3 corresponding and 3 other clips .* an even number of times 2 clips"),
             (5, True, 2, r"the 2 corresponding and 3 other clips"),
         ],

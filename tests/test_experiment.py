@@ -36,7 +36,7 @@ from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import Experiment, run_experiment
-from mmsada_lab.models.network import build_network, network_spec
+from mmsada_lab.models.network import build_network
 from mmsada_lab.runs import RunFolder, load_history, load_predictions, read_arrays, read_manifest
 
 pytestmark = pytest.mark.usefixtures("toy_format")
@@ -608,7 +608,7 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_made_again(
 class TestPretrained:
     def weights(self, folder: Path, **more: torch.Tensor) -> Path:
         """Those of a stream as `toy_config` builds it, all ones."""
-        network = build_network(network_spec(toy_config()), {"rgb": ("video", 3), "flow": ("video", 2)}, num_classes=3)
+        network = build_network(toy_config(), {"rgb": ("video", 3), "flow": ("video", 2)}, num_classes=3)
         ones = {name: torch.ones_like(value) for name, value in network.backbones["rgb"].state_dict().items()}
         torch.save({**ones, **more}, folder / "rgb.pt")
         return folder / "rgb.pt"

@@ -251,12 +251,12 @@ class Two:
 
 class TestOneOfSeveral:
     def test_the_first_fact_that_differs_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        said = [{"the data's digest": "a", "versions": "1"}, {"the data's digest": "b", "versions": "2"}]
-        monkeypatch.setattr(processes, "gather_object", lambda _: said)
+        facts = [{"the data's digest": "a", "versions": "1"}, {"the data's digest": "b", "versions": "2"}]
+        monkeypatch.setattr(processes, "gather_object", lambda _: facts)
         with pytest.raises(UserError, match="the data's digest is a in process 0 and b in process 1"):
-            processes.check_agreement(Two(), said[0])
-        monkeypatch.setattr(processes, "gather_object", lambda _: [said[0]] * 2)
-        processes.check_agreement(Two(), said[0])
+            processes.check_agreement(facts[0])
+        monkeypatch.setattr(processes, "gather_object", lambda _: [facts[0]] * 2)
+        processes.check_agreement(facts[0])
 
     @pytest.mark.parametrize(
         ("error", "explained"),

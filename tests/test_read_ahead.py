@@ -32,7 +32,7 @@ from mmsada_lab.datasets.epic import loader as source
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import load_history, read_manifest
-from mmsada_lab.runtime.read_ahead import BatchLoader, Slot, allocate, batches_ahead, lost_workers_named
+from mmsada_lab.runtime.read_ahead import BatchLoader, SharedBuffer, allocate, batches_ahead, explain_lost_workers
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Numbers(Dataset[Item]):
         in_place[1] += 1
         square = torch.from_numpy(allocate((2, 2), np.int64))
         square[...] = torch.arange(4).view(2, 2)
-        parts = (streams["in place"][:2], streams["in place"][:, 1:], square, square.T)
-        return Item(number, streams, (torch.tensor([number]), torch.tensor(True), None, *parts, torch.empty(0)))
+        views = (streams["in place"][:2], streams["in place"][:, 1:], square, square.T)
+        return Item(number, streams, (torch.tensor([number]), torch.tensor(True), None, *views, torch.empty(0)))
 
 
 @pytest.mark.parametrize(("cores", "together", "workers"), [(2, 1, 2), (16, 1, 16), (64, 1, 16), (64, 8, 8), (4, 8, 1)])
@@ -79,6 +79,10 @@ class Frozen(Dataset[Tensor]):
 
     def __getitem__(self, number: int) -> Tensor:
         return torch.tensor(gc.get_freeze_count())
+
+
+def fail_to_map(file: int, size: int) -> None:
+    raise OSError("Cannot allocate memory")
 
 
 def assert_is(item: Item, number: int) -> None:
@@ -130,7 +134,7 @@ class TestMemory:
         loader = BatchLoader(Numbers(), range(3), workers=workers)
         for number, item in enumerate(loader):
             assert_is(item, number)
-        assert len(loader._slots) == places
+        assert len(loader._buffers) == places
 
     def test_it_is_used_again(self) -> None:
         """Items take turns in a fixed number of places, and hold still until the next one is asked for."""
@@ -148,32 +152,42 @@ class TestMemory:
         counts = [int(count) for count in BatchLoader(Frozen(), [0, 1], workers=2)]
         assert min(counts) > gc.get_freeze_count()
 
-    def test_what_was_made_in_a_slot_is_not_copied(self) -> None:
-        slot = Slot()
-        with slot.in_use():
-            made = torch.from_numpy(allocate((1000, 1000), np.uint8))
-            before = slot._used
-            packed = slot.pickled({"clip": made})
-        assert slot._used == before == made.nbytes
-        assert len(packed) < 500
-        made[17] = 42
-        assert torch.equal(slot.unpickled(packed)["clip"], made)
+    def test_what_was_allocated_in_a_buffer_is_not_copied(self) -> None:
+        buffer = SharedBuffer()
+        with buffer.activate():
+            clip = torch.from_numpy(allocate((1000, 1000), np.uint8))
+            before = buffer._used
+            content = buffer.pickle({"clip": clip, "rows": clip[5:10]})
+        assert buffer._used == before == clip.nbytes
+        assert len(content) < 500
+        clip[7] = 42
+        assert torch.equal(pickle.loads(content)["clip"], clip)
+        assert torch.equal(pickle.loads(content)["rows"], clip[5:10])
         assert allocate((3,), np.float32).dtype == np.float32  # outside, ordinary memory
 
-    def test_slots_grow_and_are_given_back(self) -> None:
-        def descriptors() -> int:
-            return len(list(Path("/proc/self/fd").iterdir()))
+    def test_buffers_take_the_memory_they_need_and_give_it_back(self) -> None:
+        def shared_memory() -> int:
+            return sum(region.rss for region in psutil.Process().memory_maps() if "memfd:batch" in region.path)
 
-        before = descriptors()
-        slots = [Slot() for _ in range(3)]
+        gc.collect()  # else buffers of another test may still be there
+        assert shared_memory() == 0
+        buffers = [SharedBuffer() for _ in range(3)]
         for size in (10, 10_000, 100, 1_000_000):
-            for slot in slots:
-                with slot.in_use():
-                    packed = slot.pickled(torch.arange(size))
-                assert torch.equal(slot.unpickled(packed), torch.arange(size))
-        assert descriptors() == before + 3 * 2  # the file, and the mapping's own
-        del slots, slot
-        assert descriptors() == before
+            for buffer in buffers:
+                with buffer.activate():
+                    content = buffer.pickle(torch.arange(size))
+                assert torch.equal(pickle.loads(content), torch.arange(size))
+        assert 3 * 8_000_000 <= shared_memory() < 3 * 8_100_000
+        del buffers, buffer
+        assert shared_memory() == 0
+
+    def test_where_addresses_are_limited(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As by `ulimit -v`: items are sent, at a price."""
+        monkeypatch.setattr(os, "ftruncate", fail_to_map)
+        loader = BatchLoader(Numbers(), range(6), workers=2)
+        for number, item in enumerate(loader):
+            assert_is(item, number)
+        assert not loader._buffers
 
     def test_readers_are_sent_without_their_memory(self) -> None:
         assert len(pickle.dumps(Numbers())) < 200
@@ -212,9 +226,9 @@ class TestTrouble:
 
     def test_wherever_it_is_noticed(self) -> None:
         """PyTorch raises it from a signal handler, in the middle of anything."""
-        with pytest.raises(UserError, match="ended early"), lost_workers_named():
+        with pytest.raises(UserError, match="ended early"), explain_lost_workers():
             raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
-        with pytest.raises(RuntimeError, match="shape mismatch"), lost_workers_named():
+        with pytest.raises(RuntimeError, match="shape mismatch"), explain_lost_workers():
             raise RuntimeError("shape mismatch")
 
 

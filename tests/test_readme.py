@@ -1,4 +1,4 @@
-"""What a newcomer reads first is true: the README's Python runs, commands and links exist, the tree is the package's."""
+"""What a newcomer reads first is true: the README's Python runs, commands and links exist, the tree is the package."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.facts import METHODS
 from mmsada_lab.models.backbones import AUTO, BACKBONES, build_backbone
-from mmsada_lab.models.network import LateFusionNetwork, Standardise, build_network, network_spec
+from mmsada_lab.models.network import LateFusionNetwork, Standardise, build_network
 from mmsada_lab.runs import read_manifest
 
 test_windows.__test__ = False
@@ -149,13 +149,13 @@ class TestBackbones:
     )
     def test_chosen_one_by_one(self, choice: str, expected: list[str]) -> None:
         inputs = inputs_of(mixed_data().domain("A"), ("rgb", "motion", "tag"))
-        network = build_network(network_spec(mixed_config(backbone=choice)), inputs, num_classes=3)
+        network = build_network(mixed_config(backbone=choice), inputs, num_classes=3)
         assert [type(b).__name__.lower() for b in network.backbones.values()] == expected
 
     @pytest.mark.parametrize("choice", ["smell:mlp", "motion:", "motion", "motion:mlp,tag", "mlp,mlp", ""])
     def test_choices_that_cannot_be_meant(self, choice: str) -> None:
         with pytest.raises(UserError):
-            build_network(network_spec(mixed_config(backbone=choice)), {"motion": ("series", 3)}, num_classes=3)
+            build_network(mixed_config(backbone=choice), {"motion": ("series", 3)}, num_classes=3)
 
 
 class TestStandardise:

@@ -33,8 +33,8 @@ from mmsada_lab.clips.transforms import Crop, sample_crop
 from mmsada_lab.clips.windows import training_window
 from mmsada_lab.config import BatchPlan
 from mmsada_lab.errors import UserError
+from mmsada_lab.runtime.processes import select_shard
 from mmsada_lab.runtime.read_ahead import BatchLoader
-from mmsada_lab.runtime.shards import share_of
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _share(self, count: int) -> tuple[int, NDArray[np.int64]]:
         """How many clips of a domain's whole batch correspond, and which slots of it are ours."""
         positives = count // 2 if self._rule.negatives else count
-        return positives, share_of(count, positives=positives, shard=self._shard)
+        return positives, select_shard(count, positives=positives, shard=self._shard)
 
     def __len__(self) -> int:
         return len(self._rows[0])

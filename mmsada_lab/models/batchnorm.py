@@ -1,4 +1,4 @@
-"""Batch normalisation: that of the released code, and AdaBN, statistics re-estimated on another domain.
+"""Batch normalisation: that of the released code, and AdaBN, which takes its statistics from another domain.
 
 Legend: `B` clips, `C` channels, `G` groups, `T` frames, `H`, `W` pixels.
 """
@@ -16,31 +16,39 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmsada_lab.errors import UserError
 
 
+def single_clip_error() -> UserError:
+    """The error for statistics over one value per channel, whose variance would be 0."""
+    return UserError("a batch of one clip has no batch statistics; raise batch_size (or norm_group)")
+
+
 class GroupedBatchNorm3d(nn.BatchNorm3d):
     """Batch normalisation with statistics over groups of clips, as the towers of the released code have them.
 
     In training each group of a batch is normalised by its own mean and variance, all groups at once, and the running
-    statistics move as if the groups had come one after the other. They take the biased variance, as the released
-    code does and torch does not (one part in 1,568 at the end of I3D, with groups of 16 clips of 16 x 224 x 224).
+    statistics move as if the groups had come one after the other.
 
     Args:
         channels: C.
         momentum: weight of the newest group in the running statistics (released code: 0.001, "decay 0.999").
-        learn_gamma: whether the scale is trained. It is not in the released code, which has none; it stays what it
-            is: 1, or what pretrained weights hold.
+
+    Source: [Ioffe and Szegedy 2015](https://arxiv.org/abs/1502.03167).
+
+    Example:
+        >>> clips = torch.tensor([0.0, 10.0, 2.0, 14.0]).view(4, 1, 1, 1, 1)  # groups (0, 2) and (10, 14)
+        >>> GroupedBatchNorm3d(1)(clips, groups=2).flatten().round(decimals=2).tolist()
+        [-1.0, -1.0, 1.0, 1.0]
     """
 
-    def __init__(self, channels: int, *, momentum: float = 0.001, learn_gamma: bool = False) -> None:
+    def __init__(self, channels: int, *, momentum: float = 0.001) -> None:
         super().__init__(channels, eps=1e-3, momentum=momentum)
-        self.weight.requires_grad_(learn_gamma)
+        self.weight.requires_grad_(False)  # released code: no scale; it stays 1, or what pretrained weights hold
         self.updating = True
 
     def forward(self, input: Tensor, groups: int = 1) -> Tensor:
         """Normalised clips.
 
         Args:
-            input: `(B, C, T, H, W)`; in training, clip `i` belongs to group `i % groups`: interleaved, so that the
-                groups are a view, `(B / G, G C, T, H, W)`, in which every group has channels of its own.
+            input: `(B, C, T, H, W)`; in training, clip `i` belongs to group `i % groups`.
             groups: G, a divisor of B.
 
         Raises:
@@ -48,16 +56,21 @@ class GroupedBatchNorm3d(nn.BatchNorm3d):
         """
         if not self.training:
             return super().forward(input)
-        grouped = input.reshape(-1, groups * self.num_features, *input.shape[2:])
+        # Groups are interleaved so that this is a view, in which every group has channels of its own.
+        grouped = input.reshape(-1, groups * self.num_features, *input.shape[2:])  # (B / G, G C, T, H, W)
         count = grouped[:, 0].numel()
         if count == 1:
-            raise UserError("a batch of one clip has no batch statistics; raise batch_size (or norm_group)")
-        mean, variance = self.get_buffer("running_mean").new_zeros(2, groups * self.num_features)
-        scale, shift = self.weight.repeat(groups), self.bias.repeat(groups)
+            raise single_clip_error()
+        mean, variance = self.get_buffer("running_mean").new_zeros(2, groups * self.num_features)  # (G C,) each
+        scale, shift = self.weight.repeat(groups), self.bias.repeat(groups)  # (G C,)
+        # With momentum 1 the running statistics are those of this batch.
         normalised = F.batch_norm(grouped, mean, variance, scale, shift, training=True, momentum=1.0, eps=self.eps)
         if self.updating:
-            self._update(mean.view(groups, -1), variance.view(groups, -1) * ((count - 1) / count))
-        return normalised.reshape(input.shape)
+            # Biased, as in the released code; torch's own are not (one part in 1,568 at the end of I3D, with groups of
+            # 16 clips of 16 x 224 x 224).
+            biased = variance.view(groups, -1) * ((count - 1) / count)  # (G, C)
+            self._update(mean.view(groups, -1), biased)  # (G, C)
+        return normalised.reshape(input.shape)  # (B, C, T, H, W)
 
     @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor) -> None:
@@ -78,10 +91,7 @@ class GroupedBatchNorm3d(nn.BatchNorm3d):
 
 @contextmanager
 def held_statistics(module: nn.Module) -> Iterator[None]:
-    """Within the context, the running statistics of a module's grouped layers stay as they are, also in training.
-
-    A forward pass that is repeated for its gradient (checkpointing) must not count twice.
-    """
+    """Within the context, the running statistics of a module's grouped layers stay as they are, also in training."""
     layers = [layer for layer in module.modules() if isinstance(layer, GroupedBatchNorm3d)]
     for layer in layers:
         layer.updating = False
@@ -94,20 +104,27 @@ def held_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def adapted_batchnorm(network: nn.Module, forward_target: Callable[[], object]) -> Iterator[None]:
-    """AdaBN (Li et al. 2018; section 4.2): within the context, running statistics are those of the target.
+    """AdaBN: within the context, running statistics are those of the target; afterwards they are as before.
 
-    The statistics are reset and then averaged, with equal weight per batch, over whatever `forward_target`
-    passes through the network. Afterwards they are as before, and nothing else changes: no weight is trained, no
-    label is read.
+    They are averages, with equal weight per batch, over what `forward_target` passes through the network. No weight is
+    trained and no label is read.
 
     Args:
         network: any module with batch normalisation.
         forward_target: passes the target's training clips through the network, a batch at a time.
+
+    Source: [Li et al. 2018](https://arxiv.org/abs/1603.04779), compared with in section 4.2 of the paper.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> with adapted_batchnorm(norm, lambda: norm(torch.tensor([[4.0], [6.0]]))):
+        ...     print("target", norm.running_mean.item())
+        target 5.0
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    kept = [({name: buffer.clone() for name, buffer in layer.named_buffers()}, layer.momentum) for layer in layers]
+    before = [({name: buffer.clone() for name, buffer in layer.named_buffers()}, layer.momentum) for layer in layers]
     training = network.training
-    network.eval()
+    network.eval()  # no dropout
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # a cumulative average
@@ -118,7 +135,7 @@ def adapted_batchnorm(network: nn.Module, forward_target: Callable[[], object]) 
         network.eval()
         yield
     finally:
-        for layer, (buffers, momentum) in zip(layers, kept, strict=True):
+        for layer, (buffers, momentum) in zip(layers, before, strict=True):
             layer.momentum = momentum
             for name, buffer in buffers.items():
                 layer.get_buffer(name).copy_(buffer)

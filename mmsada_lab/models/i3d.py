@@ -1,4 +1,4 @@
-"""I3D: Inception-v1 inflated to three dimensions (Carreira and Zisserman 2017), the paper's F^m (section 4.1).
+"""I3D: Inception-v1 inflated to three dimensions, the paper's F^m (section 4.1).
 
 Legend: `B` clips, `C` channels, `T` frames, `H`, `W` pixels.
 """
@@ -49,21 +49,19 @@ class I3D(nn.Module):
     Args:
         in_channels: C; 3 for RGB, 2 for flow, any number for what is trained from scratch.
         norm_momentum: weight of the newest group in the running statistics.
-        learn_gamma: whether the scales of batch normalisation are trained (released code: there are none).
         checkpointing: keep only what passes between layers and compute the rest again for the gradient: less memory,
             a third more time, the same numbers.
+
+    Source: [Carreira and Zisserman 2017](https://arxiv.org/abs/1705.07750).
+
+    Example:
+        >>> I3D(2).eval()(torch.zeros(1, 2, 8, 32, 32)).shape
+        torch.Size([1, 1024])
     """
 
-    def __init__(
-        self,
-        in_channels: int = 3,
-        *,
-        norm_momentum: float = 0.001,
-        learn_gamma: bool = False,
-        checkpointing: bool = False,
-    ) -> None:
+    def __init__(self, in_channels: int = 3, *, norm_momentum: float = 0.001, checkpointing: bool = False) -> None:
         super().__init__()
-        norm = partial(GroupedBatchNorm3d, momentum=norm_momentum, learn_gamma=learn_gamma)
+        norm = partial(GroupedBatchNorm3d, momentum=norm_momentum)
         self.Conv3d_1a_7x7 = Unit(in_channels, 64, 7, norm=norm, stride=2)
         self.Conv3d_2b_1x1 = Unit(64, 64, 1, norm=norm)
         self.Conv3d_2c_3x3 = Unit(64, 192, 3, norm=norm)
@@ -80,16 +78,17 @@ class I3D(nn.Module):
 
         Args:
             clips: pixels in [-1, 1).
-            norm_group: in training, clips that share batch statistics, from the first on; what is left at the end is a
-                smaller group. 0 = all.
+            norm_group: in training, clips that share batch statistics, from the first on; the last group may be
+                smaller. 0 = all.
         """
         groups = len(clips) // norm_group if self.training and norm_group else 0
         if groups < 2:
-            parts = clips.split(norm_group) if groups else (clips,)
-            return torch.cat([self._features(part) for part in parts])
+            return torch.cat([self._features(group) for group in clips.split(norm_group if groups else len(clips))])
+        # All whole groups at once, interleaved as `GroupedBatchNorm3d` wants them, and the smaller one after them.
         whole, rest = clips.tensor_split([groups * norm_group])
-        interleaved = whole.unflatten(0, (groups, -1)).transpose(0, 1).flatten(0, 1)
-        features = self._features(interleaved, groups).unflatten(0, (-1, groups)).transpose(0, 1).flatten(0, 1)
+        interleaved = whole.unflatten(0, (groups, -1)).transpose(0, 1).flatten(0, 1)  # (B, C, T, H, W)
+        features = self._features(interleaved, groups)  # (B, F), interleaved
+        features = features.unflatten(0, (-1, groups)).transpose(0, 1).flatten(0, 1)  # (B, F), in order
         return torch.cat([features, self._features(rest)]) if len(rest) else features
 
     def _features(self, clips: Tensor, groups: int = 1) -> Tensor:
@@ -97,20 +96,20 @@ class I3D(nn.Module):
         values = clips
         for name, layer in self.named_children():
             values = self._layer(values, name, layer, groups)
-        size = values.shape[2:]
-        pooled = F.avg_pool3d(values, [min(k, s) for k, s in zip((2, 7, 7), size, strict=True)], stride=1)
-        return pooled.flatten(2).mean(dim=2)
+        kernel = [min(*sizes) for sizes in zip((2, 7, 7), values.shape[2:], strict=True)]
+        pooled = F.avg_pool3d(values, kernel, stride=1).flatten(2)  # (B, F, positions)
+        return pooled.mean(dim=2)
 
     def _layer(self, values: Tensor, name: str, layer: nn.Module, groups: int) -> Tensor:
         def compute(values: Tensor) -> Tensor:
-            found: Tensor = layer(max_pool(values, *_POOLING[name]) if name in _POOLING else values, groups)
-            return found
+            pooled = max_pool(values, *_POOLING[name]) if name in _POOLING else values
+            return layer(pooled, groups)  # type: ignore[no-any-return]
 
         if not (self.checkpointing and torch.is_grad_enabled()):
             return compute(values)
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), held_statistics(layer)
+            return nullcontext(), held_statistics(layer)  # a batch must not count twice in the running statistics
 
         result: Tensor = checkpoint(compute, values, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
         return result
@@ -132,13 +131,14 @@ class Unit(nn.Module):
         kernel, stride = self.same
         if stride > 1:
             sides = [same_padding(size, kernel, stride) for size in values.shape[2:]]
-            values = F.pad(values, [side for before_after in reversed(sides) for side in before_after])
+            # `F.pad` begins with the last dimension.
+            values = F.pad(values, [side for before_and_after in reversed(sides) for side in before_and_after])
         normalised: Tensor = self.bn(self.conv3d(values), groups)
         return normalised.relu()
 
 
 class Mixed(nn.Module):
-    """An Inception module: four branches, joined along the channels."""
+    """An Inception module: four branches, concatenated along the channels."""
 
     def __init__(self, inputs: int, widths: tuple[int, ...], *, norm: _Norm) -> None:
         super().__init__()
@@ -157,11 +157,16 @@ class Mixed(nn.Module):
             self.b2b(self.b2a(values, groups), groups),
             self.b3b(max_pool(values, (3, 3, 3), (1, 1, 1)), groups),
         ]
-        return torch.cat(branches, dim=1)
+        return torch.cat(branches, dim=1)  # (B, width, T, H, W)
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's "SAME": what is added before and after, so that `ceil(size / stride)` values come out."""
+    """TensorFlow's "SAME": padding before and after, so that `ceil(size / stride)` values come out.
+
+    Example:
+        >>> same_padding(224, 7, 2)
+        (2, 3)
+    """
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 

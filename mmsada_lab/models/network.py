@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,12 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def normalise(clips: Tensor) -> Tensor:
-    """Map 8-bit pixels to [-1, 1) as the released code does: ``2 (x / 256 - 0.5)``. Other types pass unchanged."""
+    """Map 8-bit pixels to [-1, 1) as the released code does: ``2 (x / 256 - 0.5)``. Other types pass unchanged.
+
+    Example:
+        >>> normalise(torch.tensor([0, 128, 255], dtype=torch.uint8))
+        tensor([-1.0000,  0.0000,  0.9922])
+    """
     return clips.float() / 128 - 1 if clips.dtype == torch.uint8 else clips
 
 
@@ -33,6 +38,12 @@ class Standardise(nn.Module):
 
     Args:
         channels: C.
+
+    Example:
+        >>> standardise = Standardise(1)
+        >>> standardise.fit(torch.tensor([[1.0], [3.0]]))
+        >>> standardise(torch.tensor([[5.0]]))
+        tensor([[3.]])
     """
 
     def __init__(self, channels: int) -> None:
@@ -50,12 +61,16 @@ class Standardise(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """Standardised clips, of the same shape."""
         shape = (-1, *[1] * (clips.ndim - 2))  # (C, 1) or (C,)
-        standard: Tensor = (clips - self.get_buffer("mean").view(shape)) / self.get_buffer("std").view(shape)
-        return standard
+        return (clips - self.get_buffer("mean").view(shape)) / self.get_buffer("std").view(shape)
 
 
 def fuse(stream_logits: Mapping[str, Tensor]) -> Tensor:
-    """Late fusion: the sum of the streams' logits, `(B, K)`; the softmax of P(x) comes after it (Eq. 1)."""
+    """Late fusion: the sum of the streams' logits, `(B, K)`; the softmax of P(x) comes after it (Eq. 1).
+
+    Example:
+        >>> fuse({"rgb": torch.tensor([[1.0, 0.0]]), "flow": torch.tensor([[2.0, 3.0]])})
+        tensor([[3., 3.]])
+    """
     return torch.stack(list(stream_logits.values())).sum(dim=0)
 
 
@@ -104,13 +119,11 @@ class LateFusionNetwork(nn.Module):
         with self._autocast(next(iter(inputs.values())).device.type):
             features = {m: self._grouped(backbone, inputs[m]) for m, backbone in self.backbones.items()}
         features = {m: f.float() if f.dtype in PRECISIONS.values() else f for m, f in features.items()}
-        if self.dropout_on == "features":
-            features = {m: self.dropout(f) for m, f in features.items()}
-        return features
+        return {m: self.dropout(f) for m, f in features.items()} if self.dropout_on == "features" else features
 
     def _autocast(self, device: str) -> AbstractContextManager[object]:
         if self.precision not in PRECISIONS or (device == "cpu" and not self.training):
-            return nullcontext()
+            return nullcontext()  # a processor has time to evaluate in float32
         return torch.autocast(device, PRECISIONS[self.precision])
 
     def _grouped(self, backbone: nn.Module, clips: Tensor) -> Tensor:
@@ -136,16 +149,16 @@ class LateFusionNetwork(nn.Module):
 
 
 def build_classifiers(widths: Mapping[str, int], num_outputs: int) -> nn.ModuleDict:
-    """A fresh G^m, `(B, F)` to `(B, K)`, for every modality.
+    """Build a fresh G^m, `(B, F)` to `(B, K)`, for every modality.
 
     Args:
         widths: F of each modality.
         num_outputs: K.
     """
-    return nn.ModuleDict({m: _classifier(width, num_outputs) for m, width in widths.items()})
+    return nn.ModuleDict({m: _build_classifier(width, num_outputs) for m, width in widths.items()})
 
 
-def _classifier(features: int, outputs: int) -> nn.Linear:
+def _build_classifier(features: int, outputs: int) -> nn.Linear:
     """G^m, "a single fully connected layer"; truncated normal of std 1/sqrt(F), bias 0 (released code)."""
     layer = nn.Linear(features, outputs)
     std = features**-0.5
@@ -154,81 +167,42 @@ def _classifier(features: int, outputs: int) -> nn.Linear:
     return layer
 
 
-@dataclass(frozen=True)
-class NetworkSpec:
-    """What a network is made of.
-
-    Attributes:
-        backbones: name of F^m by modality, or ``auto``.
-        outputs_per_class: outputs K of each G^m, per class.
-        width: channels of a small backbone's first layer.
-        norm_momentum: weight of the newest batch in the running statistics.
-        norm_group: see `LateFusionNetwork`, as for the following.
-        dropout: probability.
-        dropout_on: ``classifier`` or ``features``.
-        precision: of the backbones.
-        checkpointing: whether backbones that can recompute in the backward pass.
-    """
-
-    backbones: Mapping[str, str]
-    outputs_per_class: int
-    width: int
-    norm_momentum: float
-    norm_group: int
-    dropout: float
-    dropout_on: str
-    precision: str
-    checkpointing: bool
-
-
-def network_spec(config: ExperimentConfig) -> NetworkSpec:
-    """The network that a configuration asks for."""
-    own = {f.name: getattr(config, f.name) for f in fields(NetworkSpec) if f.name != "backbones"}
-    return NetworkSpec({m: config.backbone_of(m) for m in config.modalities}, **own)
-
-
-def build_network(spec: NetworkSpec, inputs: Mapping[str, tuple[str, int]], *, num_classes: int) -> LateFusionNetwork:
-    """A fresh network.
+def build_network(
+    config: ExperimentConfig, inputs: Mapping[str, tuple[str, int]], *, num_classes: int
+) -> LateFusionNetwork:
+    """Build the fresh network that a configuration asks for.
 
     Args:
-        spec: what it is made of.
+        config: of a run.
         inputs: kind and channels of each modality, in order.
         num_classes: classes; outputs are `outputs_per_class` times as many.
 
     Raises:
-        UserError: unknown backbone, one that does not take the modality it is given, or checkpointing where no
-            backbone knows it.
+        UserError: unknown backbone, one that does not take its modality, or checkpointing where no backbone knows it.
 
     Example:
         >>> from mmsada_lab import build_config
-        >>> spec = network_spec(build_config("quick", source="D2", target="D1"))
-        >>> build_network(spec, {"rgb": ("video", 3), "flow": ("video", 2)}, num_classes=8).feature_widths
+        >>> config = build_config("quick", source="D2", target="D1")
+        >>> build_network(config, {"rgb": ("video", 3), "flow": ("video", 2)}, num_classes=8).feature_widths
         {'rgb': 64, 'flow': 64}
     """
-    names = [spec.backbones[m] for m in inputs]
-    if spec.checkpointing and not any(map(knows_checkpointing, names)):
+    names = {m: config.backbone_of(m) for m in inputs}
+    if config.checkpointing and not any(map(knows_checkpointing, names.values())):
         able = ", ".join(name for name in BACKBONES if knows_checkpointing(name))
         raise UserError(
-            f"checkpointing=true, but no backbone of this run knows it ({', '.join(names)}); only {able} does. "
-            "Leave it out; accumulation saves memory with any backbone"
+            f"checkpointing=true, but no backbone of this run knows it ({', '.join(names.values())}); only {able} "
+            "does. Leave it out; accumulation saves memory with any backbone"
         )
-    backbones = {
-        m: build_backbone(
-            spec.backbones[m],
-            channels,
-            kind=kind,
-            width=spec.width,
-            norm_momentum=spec.norm_momentum,
-            checkpointing=spec.checkpointing,
-        )
-        for m, (kind, channels) in inputs.items()
-    }
+    build = partial(
+        build_backbone, width=config.width, norm_momentum=config.norm_momentum, checkpointing=config.checkpointing
+    )
+    backbones = {m: build(names[m], channels, kind=kind) for m, (kind, channels) in inputs.items()}
     return LateFusionNetwork(
         backbones,
-        num_classes * spec.outputs_per_class,
-        dropout=spec.dropout,
-        dropout_on=spec.dropout_on,
-        norm_group=spec.norm_group,
+        num_classes * config.outputs_per_class,
+        dropout=config.dropout,
+        dropout_on=config.dropout_on,
+        norm_group=config.norm_group,
         standardise={m: Standardise(channels) for m, (kind, channels) in inputs.items() if kind != "video"},
-        precision=spec.precision,
+        precision=config.precision,
     )

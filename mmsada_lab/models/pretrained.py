@@ -1,39 +1,39 @@
 """Pretrained weights: Kinetics checkpoints of I3D, or any file of named tensors. Nothing is ever unpickled.
 
-Read are safetensors files and what `torch.save` wrote of a state dict (`rgb_imagenet.pt`, `flow_imagenet.pt`), also by
-the oldest versions. The scales of batch normalisation (gamma): TensorFlow's I3D has none, so weights converted from it
-hold ones, while a port that was fine-tuned may have learned some. Either is kept exactly as it is in the file, and is
-not trained unless the model learns its scales; `Report.gamma` names the layers where it is not 1.
+Files are safetensors, or state dicts that any version of `torch.save` wrote (`rgb_imagenet.pt`, `flow_imagenet.pt`).
+The scales of batch normalisation (gamma) are kept exactly as they are in the file, and I3D does not train them.
+TensorFlow's I3D has none, so weights converted from it hold ones, but a fine-tuned port may have learned others:
+`WeightsReport.gamma` names those layers.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save as safetensors_bytes
+from safetensors.torch import load_file, save as to_safetensors
 from torch import Tensor, nn
 
 from mmsada_lab.errors import UserError, unknown
-from mmsada_lab.files import write_atomic
+from mmsada_lab.files import write_whole
 from mmsada_lab.models.batchnorm import GroupedBatchNorm3d
 from mmsada_lab.models.external import External
 
 
 @dataclass(frozen=True)
-class Report:
+class WeightsReport:
     """What became of a file of weights.
 
     Attributes:
         path: the file.
         sha256: of its bytes.
         used: names that were loaded.
-        missing: names of the model that the file does not have; they stay as they were. Counters, and scales
-            (gamma) that are not trained, are not missed.
+        missing: names of the model that the file does not have; they stay as they were. Counters, and scales (gamma)
+            that are not trained, are not missed.
         left: names of the file that the model does not have, such as the Kinetics classifier.
         gamma: scales of batch normalisation that are not 1, and are kept.
     """
@@ -47,8 +47,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """For a manifest; names that were used are only counted."""
-        named = {"missing": list(self.missing), "left": list(self.left), "gamma": list(self.gamma)}
-        return {"path": str(self.path), "sha256": self.sha256, "used": len(self.used), **named}
+        return asdict(self) | {"path": str(self.path), "used": len(self.used)}
 
     def __str__(self) -> str:
         counts = f"{self.path}: {len(self.used)} tensors used, {len(self.missing)} missing, {len(self.left)} left"
@@ -56,8 +55,8 @@ class Report:
         return "\n".join([counts, *(f"  {title}: {', '.join(names)}" for title, names in named if names)])
 
 
-def load_pretrained(model: nn.Module, path: Path) -> Report:
-    """Load a file of weights into a model, by name; what does not fit is an error, what is not there is reported.
+def load_pretrained(model: nn.Module, path: Path) -> WeightsReport:
+    """Load a file of weights into a model, by name. What does not fit is an error; what is missing is reported.
 
     Args:
         model: an `I3D`, or any module.
@@ -68,27 +67,26 @@ def load_pretrained(model: nn.Module, path: Path) -> Report:
         UserError: if the file is damaged, holds code, has a tensor of the wrong shape (RGB weights for flow), or none
             the model knows. The model is then as it was.
     """
-    weights, own = read_weights(path), model.state_dict()
-    used = {name: tensor for name, tensor in weights.items() if name in own}
+    weights, state = read_weights(path), model.state_dict()
+    used = {name: tensor for name, tensor in weights.items() if name in state}
     if not used:
-        found, expected = next(iter(weights)), next(iter(own))
         raise UserError(
-            f"{path} has no tensor this model knows: its names are like {found}, the model's like {expected}; "
-            "give weights in the layout of the common PyTorch port of I3D"
+            f"{path} has no tensor this model knows: its names are like {next(iter(weights))}, the model's like "
+            f"{next(iter(state))}; give weights in the layout of the common PyTorch port of I3D"
         )
-    _check_shapes(path, used, own)
+    _check_shapes(path, used, state)
     model.load_state_dict(used, strict=False)
-    return Report(
+    return WeightsReport(
         path,
         _sha256(path),
         used=tuple(used),
-        missing=tuple(name for name in _expected(model) if name not in used),
-        left=tuple(name for name in weights if name not in own),
+        missing=tuple(name for name in _expected_names(model) if name not in used),
+        left=tuple(name for name in weights if name not in state),
         gamma=tuple(name for name, layer in _norms(model).items() if name in used and (layer.weight != 1).any()),
     )
 
 
-def load_backbones(backbones: Mapping[str, nn.Module], paths: str) -> dict[str, Report]:
+def load_backbones(backbones: Mapping[str, nn.Module], paths: str) -> dict[str, WeightsReport]:
     """Load weights into the backbones of a network, each from its own file.
 
     Args:
@@ -99,9 +97,9 @@ def load_backbones(backbones: Mapping[str, nn.Module], paths: str) -> dict[str, 
         UserError: as for `load_pretrained`, or if `paths` names no modality, or one there is not.
     """
     files: dict[str, Path] = {}
-    for part in paths.split(",") if paths else ():
-        modality, separator, path = part.partition(":")
-        if not separator or not path or modality in files:
+    for entry in paths.split(",") if paths else ():
+        modality, _, path = entry.partition(":")
+        if not path or modality in files:
             raise UserError(f"pretrained is {paths!r}; give each modality once with its file: rgb:PATH,flow:PATH")
         if modality not in backbones:
             raise unknown("modality in pretrained", modality, backbones)
@@ -110,39 +108,35 @@ def load_backbones(backbones: Mapping[str, nn.Module], paths: str) -> dict[str, 
     return {modality: load_pretrained(models[modality], path) for modality, path in files.items()}
 
 
-def convert_weights(source: Path, to: Path) -> bool:
+def convert_weights(path: Path, to: Path) -> bool:
     """Write a file of weights as safetensors, which any program reads and which can hold no code.
 
     Args:
-        source: as for `load_pretrained`.
+        path: as for `load_pretrained`.
         to: ends in ``.safetensors``; written whole or not at all.
 
     Returns:
         Whether it was written: not if `to` already holds these weights.
 
     Raises:
-        UserError: if `source` cannot be read, or `to` is another file, which is never overwritten.
+        UserError: if `path` cannot be read, or `to` is another file, which is never overwritten.
     """
     if to.suffix != ".safetensors":
         raise UserError(f"{to} does not end in .safetensors; name it {to.with_suffix('.safetensors').name}")
     if not to.parent.is_dir():
         raise UserError(f"there is no folder {to.parent}; make it first")
-    weights = read_weights(source)
+    weights = read_weights(path)
     if to.exists():
-        if not _same(read_weights(to), weights):
+        if not _are_equal(read_weights(to), weights):
             raise UserError(f"{to} exists and holds other weights; choose another name, or remove it")
         return False
-    content = safetensors_bytes({name: tensor.clone().contiguous() for name, tensor in weights.items()})
-    write_atomic(to, lambda file: file.write(content))
+    # Copies, since safetensors refuses tensors that share memory.
+    write_whole(to, to_safetensors({name: tensor.clone().contiguous() for name, tensor in weights.items()}))
     return True
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Named tensors of a file, on the CPU; formats as for `load_pretrained`.
-
-    Raises:
-        UserError: if there is no such file, it is damaged, or it holds anything but tensors.
-    """
+    """Named tensors of a file, on the CPU; formats and errors as for `load_pretrained`."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
     try:
@@ -169,33 +163,34 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     )
 
 
-def _check_shapes(path: Path, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    wrong = [name for name, tensor in weights.items() if tensor.shape != own[name].shape]
+def _check_shapes(path: Path, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    wrong = [name for name, tensor in weights.items() if tensor.shape != state[name].shape]
     if not wrong:
         return
-    name = wrong[0]
-    found, expected = tuple(weights[name].shape), tuple(own[name].shape)
-    if len(wrong) == 1 and len(found) == len(expected) == 5 and found[2:] == expected[2:] and found[0] == expected[0]:
+    shape, expected = tuple(weights[wrong[0]].shape), tuple(state[wrong[0]].shape)
+    other_channels = len(shape) == 5 and shape[:1] + shape[2:] == expected[:1] + expected[2:]
+    if len(wrong) == 1 and other_channels:  # the first convolution alone depends on the modality
         raise UserError(
-            f"{path} is for {found[1]} channels and this modality has {expected[1]}; RGB weights have 3, flow weights 2"
+            f"{path} is for {shape[1]} channels and this modality has {expected[1]}; RGB weights have 3, flow weights 2"
         )
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    raise UserError(f"{path} does not fit: {name} is {found} there and {expected} in the model{more}")
+    raise UserError(f"{path} does not fit: {wrong[0]} is {shape} there and {expected} in the model{more}")
 
 
 def _norms(model: nn.Module) -> dict[str, GroupedBatchNorm3d]:
     return {f"{name}.weight": m for name, m in model.named_modules() if isinstance(m, GroupedBatchNorm3d)}
 
 
-def _expected(model: nn.Module) -> list[str]:
+def _expected_names(model: nn.Module) -> list[str]:
     """Names a file of weights should have: no counters (old versions of torch kept none), no scales that stay 1."""
     fixed = {name for name, layer in _norms(model).items() if not layer.weight.requires_grad}
     return [name for name in model.state_dict() if name not in fixed and not name.endswith("num_batches_tracked")]
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    equal = (one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]) for name in one)
-    return one.keys() == other.keys() and all(equal)
+def _are_equal(weights: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    return weights.keys() == others.keys() and all(
+        tensor.dtype == others[name].dtype and torch.equal(tensor, others[name]) for name, tensor in weights.items()
+    )
 
 
 def _sha256(path: Path) -> str:

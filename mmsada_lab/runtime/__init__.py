@@ -1,1 +1,4 @@
-"""How a step is computed, not what: devices, processes, readers that work ahead."""
+"""How a step is computed, not what: device and precision, several processes, batches that are read ahead.
+
+Open `device.py` first.
+"""

@@ -1,11 +1,10 @@
-"""The device a run computes on: precision, processes, compiled backbones, optimiser, a message if memory is short."""
+"""The device of a run: its precision, compiled backbones, the optimiser, the error for memory that is too small."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -20,52 +19,28 @@ from mmsada_lab.models.backbones import knows_checkpointing
 from mmsada_lab.models.network import LateFusionNetwork
 
 
-@dataclass(frozen=True)
-class StepMemory:
-    """What decides how much memory a training step takes: for the message of a device that has too little.
-
-    Attributes:
-        batch: clips of a step.
-        clip: frames and side of a clip.
-        backbones: name by modality.
-        precision: of the backbones.
-        checkpointing: whether they recompute in the backward pass.
-    """
-
-    batch: BatchPlan
-    clip: tuple[int, int]
-    backbones: Mapping[str, str]
-    precision: str
-    checkpointing: bool
-
-
-def step_memory(config: ExperimentConfig) -> StepMemory:
-    """What decides how much memory a step of a configuration takes."""
-    backbones = {m: config.backbone_of(m) for m in config.modalities}
-    clip = config.window_length, config.input_size
-    return StepMemory(config.batch, clip, backbones, config.precision, config.checkpointing)
-
-
 @contextmanager
 def open_accelerator(device: str, *, precision: str, compiled: bool, batch: BatchPlan) -> Iterator[Accelerator]:
-    """Device, precision and data parallelism; a process may run many experiments one after another.
+    """Set up device, precision and data parallelism, for one of many runs that a process may train in turn.
 
     Args:
         device: ``auto`` (an accelerator if there is one) or ``cpu``.
         precision: ``no``, ``bf16`` or ``fp16``.
         compiled: whether backbones will be compiled.
-        batch: clips of a step, which the processes share.
+        batch: clips of a step, over all processes.
 
     Raises:
         UserError: if there is no such device, it lacks the precision or a compiler, or the batch cannot be shared.
     """
     choose_device(device)
+    # Accelerate keeps its state for the whole process: without this a second run could not have another precision.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     check_precision(precision, PartialState(cpu=device == "cpu").device)
-    # The network casts for itself (its backbones); what is left to Accelerate is the scale of fp16 gradients.
+    # The network casts its backbones itself; what is left to Accelerate is the scale of fp16 gradients. Buffers are not
+    # broadcast: that would replace the running statistics of every process by those of the first.
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False), AutocastKwargs(enabled=False)]
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=handlers)
-    check_parts(batch, processes=accelerator.num_processes)
+    check_accumulation(batch, processes=accelerator.num_processes)
     if compiled:
         check_compiler(accelerator.device)
     try:
@@ -75,11 +50,7 @@ def open_accelerator(device: str, *, precision: str, compiled: bool, batch: Batc
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that ``auto`` (an accelerator if there is one) or ``cpu`` stands for.
-
-    Raises:
-        UserError: for any other name.
-    """
+    """The device that ``auto`` (an accelerator if there is one) or ``cpu`` stands for; other names are refused."""
     if name not in ("auto", "cpu"):
         raise unknown("device", name, ("auto", "cpu"), hint="To pick a GPU, set CUDA_VISIBLE_DEVICES.")
     available = name == "auto" and torch.accelerator.is_available()
@@ -87,33 +58,25 @@ def choose_device(name: str) -> torch.device:
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that talks, of all that train together."""
+    """Whether this process is the one that prints; asked before there is an accelerator."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def check_parts(batch: BatchPlan, *, processes: int) -> None:
-    """Check that the parts of an accumulated step are equal in every process.
-
-    Raises:
-        UserError: saying which numbers of parts would be.
-    """
-    parts = batch.accumulation
-    if parts == 1 or batch.divides_into(processes * parts):
+def check_accumulation(batch: BatchPlan, *, processes: int) -> None:
+    """Refuse an accumulation that does not give every process the same number of equal micro-batches."""
+    micro_batches = processes * batch.accumulation
+    if batch.accumulation == 1 or batch.divides_into(micro_batches):
         return
     allowed = [1] * batch.divides_into(processes) + batch.divisors(times=processes)
     raise UserError(
-        f"accumulation is {parts} in {processes} processes: a batch of {batch.source + batch.target} clips does "
-        f"not fall into {processes * parts} equal parts of whole groups of norm_group={batch.norm_group}; "
-        f"choose {' or '.join(map(str, allowed)) or 'fewer processes'}"
+        f"accumulation is {batch.accumulation} in {processes} processes: a batch of {batch.source + batch.target} "
+        f"clips cannot be divided into {micro_batches} equal micro-batches of whole groups of "
+        f"norm_group={batch.norm_group}; choose {' or '.join(map(str, allowed)) or 'fewer processes'}"
     )
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Check that a device computes in a precision.
-
-    Raises:
-        UserError: saying which one it has.
-    """
+    """Refuse a precision that a device does not compute in."""
     if precision == "fp16" and device.type == "cpu":
         raise UserError("precision=fp16 needs a GPU, and this run is on the CPU; use precision=bf16 or precision=no")
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -124,11 +87,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Check that `torch.compile` works here, by compiling next to nothing.
-
-    Raises:
-        UserError: giving the reason.
-    """
+    """Refuse to compile where `torch.compile` does not work, with the reason: compile a small function."""
     try:
         torch.compile(torch.sin)(torch.ones(2, device=device))
     except Exception as error:  # whatever is missing: a C++ compiler, Triton, Python's headers, a folder to write to
@@ -140,13 +99,14 @@ def check_compiler(device: torch.device) -> None:
 
 
 def prepare_backbones(network: LateFusionNetwork, *, channels_last: bool, compiled: bool) -> None:
-    """Compile the backbones and order their weights in memory; names and numbers stay as they are."""
+    """Compile the backbones and order their weights in memory; names and values stay as they are."""
     if channels_last:
-        for weight in (parameter for parameter in network.backbones.parameters() if parameter.ndim == 5):
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
+        for parameter in network.backbones.parameters():
+            if parameter.ndim == 5:  # a 3-D convolution's (outputs, inputs, T, H, W)
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     if compiled:
         for backbone in network.backbones.values():
-            backbone.compile(dynamic=False)
+            backbone.compile(dynamic=False)  # a run has few shapes; code for any shape would be slower
 
 
 def build_optimiser(
@@ -158,54 +118,51 @@ def build_optimiser(
     weight_decay: float,
     device: torch.device,
 ) -> Optimizer:
-    """``sgd`` or ``adam`` over the parameters that are trained; on a GPU one kernel updates all of them."""
+    """Build ``sgd`` or ``adam`` for the parameters that are trained."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    fused = True if device.type == "cuda" else None
+    fused = True if device.type == "cuda" else None  # one kernel updates all of them
     if name == "adam":
         return Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused)
     return SGD(trained, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=fused)
 
 
 @contextmanager
-def explain_out_of_memory(step: StepMemory, accelerator: Accelerator) -> Iterator[None]:
-    """Within the context, a device whose memory is too small ends the run with what was asked of it, and what to do.
-
-    Raises:
-        UserError: in place of torch's error.
-    """
+def explain_out_of_memory(config: ExperimentConfig, accelerator: Accelerator) -> Iterator[None]:
+    """Within the context, the error for a device that runs out of memory says what was asked of it, and what to do."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        batch, parts = step.batch, accelerator.num_processes * step.batch.accumulation
-        clips = [f"{n // parts} {side}" for side, n in (("source", batch.source), ("target", batch.target)) if n]
-        streams = ", ".join(f"{m}: {name}" for m, name in step.backbones.items())
-        length, side = step.clip
+        micro_batches = accelerator.num_processes * config.accumulation
+        counts = {"source": config.batch.source, "target": config.batch.target}
+        clips = [f"{count // micro_batches} {side}" for side, count in counts.items() if count]
+        streams = ", ".join(f"{m}: {config.backbone_of(m)}" for m in config.modalities)
         raise UserError(
-            f"{_memory_of(accelerator.device)} ran out of memory: a step computes {' and '.join(clips)} clips of "
-            f"{length} x {side} x {side} at once in {len(step.backbones)} streams ({streams}), with "
-            f"precision={step.precision}, accumulation={batch.accumulation}, "
-            f"checkpointing={str(step.checkpointing).lower()}. {_advice(step, accelerator.num_processes)}. "
-            "A run with another option starts afresh"
+            f"{_describe_memory(accelerator.device)} ran out of memory: a step computes {' and '.join(clips)} clips of "
+            f"{config.window_length} x {config.input_size} x {config.input_size} at once in "
+            f"{len(config.modalities)} streams ({streams}), with precision={config.precision}, "
+            f"accumulation={config.accumulation}, checkpointing={str(config.checkpointing).lower()}. "
+            f"{_advise(config, accelerator.num_processes)}. A run with another option starts afresh"
         ) from error
 
 
-def _memory_of(device: torch.device) -> str:
+def _describe_memory(device: torch.device) -> str:
     if device.type != "cuda":
         return f"the device ({device.type})"
-    name, (free, total) = torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)
-    amounts = [f"{amount / 2**30:.1f} GiB" for amount in (total, torch.cuda.max_memory_reserved(device), free)]
-    return "{} ({}, of which this run took {} and {} are free)".format(name, *amounts)
+    gigabytes = [n / 2**30 for n in (*torch.cuda.mem_get_info(device), torch.cuda.max_memory_reserved(device))]
+    free, total, reserved = (f"{n:.1f} GiB" for n in gigabytes)
+    return f"{torch.cuda.get_device_name(device)} ({total}, of which this run took {reserved} and {free} are free)"
 
 
-def _advice(step: StepMemory, processes: int) -> str:
-    options = [f"-o accumulation={n}" for n in step.batch.divisors(times=processes) if n > step.batch.accumulation][:1]
-    if not step.checkpointing and any(map(knows_checkpointing, step.backbones.values())):
+def _advise(config: ExperimentConfig, processes: int) -> str:
+    larger = [n for n in config.batch.divisors(times=processes) if n > config.accumulation]
+    options = [f"-o accumulation={n}" for n in larger[:1]]
+    if not config.checkpointing and any(knows_checkpointing(config.backbone_of(m)) for m in config.modalities):
         options.append("-o checkpointing=true")
     if options:
         return f"Give {' '.join(options)}: the same step with less memory"
-    if step.precision == "no":
+    if config.precision == "no":
         return "Give -o precision=bf16 if the device has it, a smaller batch_size, or more GPUs"
     return (
-        f"No further accumulation keeps whole groups of norm_group={step.batch.norm_group} clips: give a smaller "
+        f"No further accumulation keeps whole groups of norm_group={config.norm_group} clips: give a smaller "
         "norm_group with a larger accumulation, a smaller batch_size, or more GPUs"
     )

@@ -1,23 +1,20 @@
-"""Batches that worker processes make ahead, in memory they share with the training process and use over and over.
+"""Batches that worker processes make ahead of the training step, in shared memory that is used again and again.
 
-A batch of clips is half a gigabyte at the paper's size. Sent from process to process it would cost new pages of shared
-memory each time, which take as long to be had as JPEG pictures to be decoded. Here every batch has a *slot*, a piece of
-memory that all processes see; a few of them take turns. The worker writes its clips where the training process will
-read them, and only says where they are.
+With `DataLoader` alone each batch, half a gigabyte at the paper's size, would allocate new shared memory, which takes
+as long as decoding the JPEGs. Here a pool of shared buffers takes turns: a worker writes its clips where the training
+process will read them, and sends only their locations.
 """
 
 from __future__ import annotations
 
+import copyreg
 import gc
 import io
-import math
 import mmap
 import os
 import pickle
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -30,120 +27,119 @@ from torch.utils.data import DataLoader, Dataset
 from mmsada_lab.errors import UserError
 
 T = TypeVar("T")
-Where = tuple[int, tuple[int, ...], str]
-"""Offset in a slot, shape and type of a tensor."""
 
-_ALIGNMENT = 64
-_LOST = re.compile(r"DataLoader worker \(pid")
+_ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
 def batches_ahead(workers: int) -> int:
-    """Batches that each worker makes before they are asked for; of many workers one each is enough, and half a GB."""
-    return 2 if workers <= 8 else 1
+    """Batches that each worker makes before they are asked for."""
+    return 2 if workers <= 8 else 1  # memory is the limit: many workers keep the training step busy with one each
 
 
 class BatchLoader(Generic[T]):
-    """Iterates over items of a data set in a given order, whatever the number of processes that make them.
+    """Iterates over items of a data set in a given order, the same for any number of worker processes.
 
-    With workers an item's tensors lie in memory that is used again: they are valid until the next item is asked for.
-    Memory is bounded: there are never more than `batches_ahead` for each worker, and one.
+    With workers the tensors of an item lie in a shared buffer: they are valid until the next item is asked for.
+    Memory is bounded: there are never more than `batches_ahead` items for each worker, and one.
 
     Args:
-        batches: the data set; its items are pickled, but for their tensors, which stay where they are.
+        dataset: its items are pickled, except for their tensors.
         order: which items, such as the steps that remain.
-        workers: processes; 0 makes every item when it is asked for, here.
-        pin_memory: items are copied, by a thread, to memory that a GPU can copy from by itself (`item.pin_memory()`).
+        workers: processes; 0 makes every item when it is asked for, in this process.
+        pin_memory: a thread copies items to memory that a GPU can copy from by itself (`item.pin_memory()`).
     """
 
-    def __init__(self, batches: Dataset[T], order: Sequence[int], *, workers: int, pin_memory: bool = False) -> None:
-        self._batches, self._order, self._workers, self._pin = batches, order, workers, pin_memory
+    def __init__(self, dataset: Dataset[T], order: Sequence[int], *, workers: int, pin_memory: bool = False) -> None:
+        self._dataset, self._order, self._workers, self._pin = dataset, order, workers, pin_memory
+        self._buffers: list[SharedBuffer] = []
         self._loader: DataLoader[Any] | None = None
-        self._slots: list[Slot] = []
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __iter__(self) -> Iterator[T]:
         if self._loader is None:
-            self._loader = self._built()
-        with lost_workers_named():
-            for made in self._loader:
-                if isinstance(made, UserError):
-                    raise made
-                yield made.unpacked() if isinstance(made, _Packed) else made
+            self._loader = self._build_loader()
+        with explain_lost_workers():
+            for item in self._loader:
+                if isinstance(item, UserError):
+                    raise item
+                yield item
 
     def close(self) -> None:
         """End the worker processes; they start again when items are asked for."""
-        self._loader, self._slots = None, []
+        self._loader, self._buffers = None, []
 
-    def _built(self) -> DataLoader[Any]:
-        if not self._workers or not hasattr(os, "memfd_create"):  # not on Linux: sent, at the price above
-            order, workers = self._order, self._workers
-            return DataLoader(self._batches, batch_size=None, sampler=order, num_workers=workers, pin_memory=self._pin)
+    def _build_loader(self) -> DataLoader[Any]:
+        # Processes, not threads: on two idle cores a pool of threads reaches 0.96 of this rate, but only a thirtieth
+        # beside a thread that holds the interpreter lock, as a training loop does.
         ahead = batches_ahead(self._workers)
-        self._slots = [Slot() for _ in range(self._workers * ahead + 1)]
+        self._buffers = _build_buffers(self._workers * ahead + 1) if self._workers else []
         return DataLoader(
-            _InSlots(self._batches, self._order, self._slots),
+            _Items(self._dataset, self._buffers),
             batch_size=None,
+            sampler=list(enumerate(self._order)),
             num_workers=self._workers,
-            prefetch_factor=ahead,
-            multiprocessing_context="fork",  # slots are inherited
-            worker_init_fn=_leave_inherited,
-            persistent_workers=True,
+            prefetch_factor=ahead if self._workers else None,
+            multiprocessing_context="fork" if self._buffers else None,  # workers inherit the buffers
+            worker_init_fn=_freeze_inherited_objects,
+            persistent_workers=self._workers > 0,
             pin_memory=self._pin,
         )
 
 
-def _leave_inherited(worker: int) -> None:
-    """To look for garbage in what a process inherited would copy the pages it lies on, 50 MB in each of them."""
-    gc.freeze()
+def _build_buffers(count: int) -> list[SharedBuffer]:
+    """Shared buffers, or none where there cannot be any: then `DataLoader` copies the items."""
+    try:
+        return [SharedBuffer() for _ in range(count)] if hasattr(os, "memfd_create") else []
+    except OSError:  # a limit on addresses (`ulimit -v`)
+        return []
 
 
-class _InSlots(Dataset["_Packed | UserError"]):
-    """Items with their tensors in slots."""
+def _freeze_inherited_objects(worker: int) -> None:
+    gc.freeze()  # a collector that visits inherited objects copies the pages they lie on, 50 MB in each worker
 
-    def __init__(self, batches: Dataset[Any], order: Sequence[int], slots: Sequence[Slot]) -> None:
-        self._batches, self._order, self._slots = batches, order, slots
 
-    def __len__(self) -> int:
-        return len(self._order)
+class _Items(Dataset[Any]):
+    """Items of a data set with their tensors in shared buffers, if there are any, which take turns."""
 
-    def __getitem__(self, number: int) -> _Packed | UserError:
-        slot = self._slots[number % len(self._slots)]
+    def __init__(self, dataset: Dataset[Any], buffers: Sequence[SharedBuffer]) -> None:
+        self._dataset, self._buffers = dataset, buffers
+
+    def __getitem__(self, turn_and_index: tuple[int, int]) -> Any:
+        turn, index = turn_and_index
         try:
-            with slot.in_use():
-                return _Packed(slot.number, slot.pickled(self._batches[self._order[number]]))
-        except UserError as error:  # its message is the user's; `DataLoader` would put a traceback into it
+            if not self._buffers:
+                return self._dataset[index]
+            buffer = self._buffers[turn % len(self._buffers)]
+            with buffer.activate():
+                return _PickledItem(buffer.pickle(self._dataset[index]))
+        except UserError as error:  # `DataLoader` would add a traceback to a message for the user
             return error
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    """What is sent of an item: the slot that holds its tensors, and the rest of it."""
+class _PickledItem:
+    """An item that was pickled already: whoever receives this from a worker gets the item itself."""
 
-    slot: int
-    rest: bytes
+    def __init__(self, content: bytes) -> None:
+        self._content = content
 
-    def unpacked(self) -> Any:
-        return Slot.made[self.slot].unpickled(self.rest)
-
-    def pin_memory(self) -> Any:
-        """Asked for by `DataLoader`, by this name."""
-        return self.unpacked().pin_memory()
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        return pickle.loads, (self._content,)
 
 
 @contextmanager
-def lost_workers_named() -> Iterator[None]:
-    """Turn the end of a worker process into a `UserError`.
+def explain_lost_workers() -> Iterator[None]:
+    """Within the context, the end of a worker process is a `UserError` that says what to do.
 
-    PyTorch raises it in whatever the training process does when the worker ends, so all of that belongs in here.
+    PyTorch raises it from a signal handler, in whatever the training process does just then: put all of that in here.
     """
     try:
         yield
     except RuntimeError as error:
-        if not _LOST.search(str(error)):
+        if "DataLoader worker (pid" not in str(error):
             raise
-        _forget_lost_workers()
+        _drain_worker_errors()
         raise UserError(
             f"a process that reads clips ended early ({str(error).strip()}). Most often the machine ran out of memory: "
             "take fewer with --workers, or a smaller batch_size. Finished steps up to the last checkpoint are kept; "
@@ -151,8 +147,8 @@ def lost_workers_named() -> Iterator[None]:
         ) from error
 
 
-def _forget_lost_workers() -> None:
-    """PyTorch says it once for every loader, be it while that is taken down: hear it out here."""
+def _drain_worker_errors() -> None:
+    """PyTorch raises the error once per loader, also during shutdown: raise all of them here, and ignore them."""
     while True:
         try:
             torch._C._error_if_any_worker_fails()
@@ -162,91 +158,66 @@ def _forget_lost_workers() -> None:
 
 
 def allocate(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """An array to be filled; in a worker process it lies in the slot of the batch that is being made."""
-    return np.empty(shape, dtype) if Slot.current is None else Slot.current.array(shape, dtype)[1]
+    """An uninitialised array; in a worker process it lies in the shared buffer of the item that is being made."""
+    buffer = SharedBuffer.active
+    return np.empty(shape, dtype) if buffer is None else buffer.allocate(shape, dtype)
 
 
-class Slot:
-    """Memory for one batch, shared by the processes forked after it was made; it grows as needed and never shrinks."""
+class SharedBuffer:
+    """Memory for the tensors of one item, shared with the processes that are forked later, and used again.
 
-    current: ClassVar[Slot | None] = None
-    made: ClassVar[WeakValueDictionary[int, Slot]] = WeakValueDictionary()
+    It has addresses for as much as the machine's memory. Pages are taken when they are first written, and kept.
+    """
+
+    active: ClassVar[SharedBuffer | None] = None
+    _by_address: ClassVar[WeakValueDictionary[int, SharedBuffer]] = WeakValueDictionary()
 
     def __init__(self) -> None:
-        self._file = self.number = os.memfd_create("batch")
-        Slot.made[self.number] = self
-        self._memory: mmap.mmap | None = None
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        file = os.memfd_create("batch")
+        try:
+            os.ftruncate(file, size)
+            self._memory = mmap.mmap(file, size)
+        finally:
+            os.close(file)  # the mapping keeps a descriptor of its own
+        self._address = np.frombuffer(self._memory, np.uint8).ctypes.data  # the same in forked processes
+        self._by_address[self._address] = self
         self._used = 0
-        self._given: dict[int, Where] = {}
-
-    def __del__(self) -> None:
-        os.close(self._file)
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Begin anew with this slot, and give `room` in it."""
-        self._used, self._given, Slot.current = 0, {}, self
+    def activate(self) -> Iterator[None]:
+        """Within the context, which begins with an empty buffer, `allocate` takes memory from it."""
+        self._used, SharedBuffer.active = 0, self
         try:
             yield
         finally:
-            Slot.current = None
+            SharedBuffer.active = None
 
-    def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> tuple[Where, NDArray[Any]]:
-        """An uninitialised array in the slot, and where it lies."""
-        kind = np.dtype(dtype)
+    def allocate(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """An uninitialised array in the buffer."""
         start = -(-self._used // _ALIGNMENT) * _ALIGNMENT
-        self._used = start + math.prod(shape) * kind.itemsize
-        where = (start, shape, kind.str)
-        made = self.view(where)
-        self._given[made.ctypes.data] = where
-        return where, made
+        array: NDArray[Any] = np.ndarray(shape, dtype, self._memory, start)
+        self._used = start + array.nbytes
+        return array
 
-    def pickled(self, item: object) -> bytes:
-        """An item as bytes that say where its tensors lie in the slot; those that lie elsewhere are copied to it."""
-        written = io.BytesIO()
-        _Pickler(written, self).dump(item)
-        return written.getvalue()
+    def pickle(self, item: object) -> bytes:
+        """Pickle an item with the locations of its tensors; those that lie elsewhere are copied into the buffer."""
+        file = io.BytesIO()
+        pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+        pickler.dispatch_table = copyreg.dispatch_table | {Tensor: self._reduce}
+        pickler.dump(item)
+        return file.getvalue()
 
-    def unpickled(self, packed: bytes) -> Any:
-        """The item again, its tensors where they lie."""
-        return _Unpickler(io.BytesIO(packed), self).load()
-
-    def put(self, tensor: Tensor) -> Where:
-        """Where a tensor lies in the slot; it is copied there if it lies elsewhere."""
+    def _reduce(self, tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[object, ...]]:
         array = tensor.numpy()
-        where = self._given.get(tensor.data_ptr())
-        if where is None or where[1:] != (array.shape, array.dtype.str) or not tensor.is_contiguous():
-            where, copy = self.array(array.shape, array.dtype)
-            copy[...] = array
-        return where
+        start = array.ctypes.data - self._address
+        if not (array.flags.c_contiguous and 0 <= start <= self._used - array.nbytes):
+            array = self.allocate(tuple(tensor.shape), array.dtype)
+            array[...] = tensor.numpy()
+            start = array.ctypes.data - self._address
+        return SharedBuffer.read, (self._address, start, array.shape, array.dtype.str)
 
-    def view(self, where: Where) -> NDArray[Any]:
-        """What lies in the slot there."""
-        start, shape, dtype = where
-        count = math.prod(shape)
-        if not count:
-            return np.empty(shape, dtype)
-        end = start + count * np.dtype(dtype).itemsize
-        if self._memory is None or len(self._memory) < end:
-            if os.fstat(self._file).st_size < end:
-                os.ftruncate(self._file, end)
-            self._memory = mmap.mmap(self._file, os.fstat(self._file).st_size)
-        return np.frombuffer(self._memory, dtype, count, start).reshape(shape)
-
-
-class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, slot: Slot) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._slot = slot
-
-    def persistent_id(self, thing: object) -> Where | None:
-        return self._slot.put(thing) if isinstance(thing, Tensor) else None
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, slot: Slot) -> None:
-        super().__init__(file)
-        self._slot = slot
-
-    def persistent_load(self, where: Where) -> Tensor:
-        return torch.from_numpy(self._slot.view(where))
+    @classmethod
+    def read(cls, address: int, start: int, shape: tuple[int, ...], dtype: str) -> Tensor:
+        """The tensor at a location in the buffer of this address."""
+        return torch.from_numpy(np.ndarray(shape, dtype, cls._by_address[address]._memory, start))
