@@ -119,14 +119,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The clips of a training step, and into which parts it can be divided.
+    """The clips of a training step, and into how many equal micro-batches it can be divided.
 
     Attributes:
         source: labelled source clips.
         target: unlabelled target clips.
         mismatched: whether the second half of each domain's clips has modalities of different segments.
         norm_group: clips that share batch statistics, always of one domain; 0 = all of a domain in the step.
-        accumulation: parts that a process computes one after another.
+        accumulation: micro-batches that a process computes one after another.
     """
 
     source: int
@@ -144,12 +144,12 @@ class BatchPlan:
         return tuple(clips for sizes in halves for clips in sizes)
 
     def divides_into(self, count: int) -> bool:
-        """Whether a step falls into so many equal parts that hold whole groups of `norm_group` clips."""
+        """Whether a step falls into so many equal micro-batches of whole groups of `norm_group` clips."""
         unit = count * self.norm_group
         return count == 1 or (unit > 0 and all(clips % unit == 0 for clips in self.group_sizes))
 
     def divisors(self, *, times: int = 1) -> list[int]:
-        """Numbers of parts above 1 that `divides_into` allows, for so many processes each."""
+        """Numbers of micro-batches above 1 that `divides_into` allows, in so many processes."""
         return [n for n in range(2, self.source + self.target + 1) if self.divides_into(n * times)]
 
 
@@ -200,7 +200,7 @@ class ExperimentConfig:
     batch_size: int = option("schedule", "clips per step, half source and half target", 128, above=0)
     source_only_batch: str = choice("schedule", "source clips where no target clips are trained on", "full", "half")
     accumulation: int = option(
-        "schedule", "parts a step is computed in: less memory, the same step", 1, above=0, added_later=True
+        "schedule", "micro-batches of a step: less memory, the same step", 1, above=0, added_later=True
     )
 
     reversal_coefficient: float = option(
@@ -353,6 +353,7 @@ def _validate(config: ExperimentConfig) -> None:
         _validate_stage(name, stage, config.facts, pretext=config.pretext)
     if not config.modalities or len(set(config.modalities)) != len(config.modalities):
         raise UserError(f"modalities are {list(config.modalities)}; name at least one, each once")
+    # Which backbones there are, models know; here only that a list names modalities of this run.
     if ":" in config.backbone or "," in config.backbone or not config.backbone:
         _validate_by_modality(config, "backbone", like="auto, one name, or rgb:small3d,inertial:mlp")
     if config.pretrained:
@@ -417,7 +418,8 @@ def _validate_batch(config: ExperimentConfig) -> None:
 
 
 def _validate_memory(config: ExperimentConfig) -> None:
-    """Check that the parts of a step are equal, and hold what batch statistics are taken over."""
+    """Check that micro-batches are equal, and hold what batch statistics are taken over."""
+    # Recomputation inside a compiled graph is refused by torch with an error that names neither option.
     if config.checkpointing and config.compile:
         raise UserError("checkpointing and compile are both true, which torch cannot; choose the one or the other")
     count, group, batch = config.accumulation, config.norm_group, config.batch

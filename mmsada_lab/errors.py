@@ -23,6 +23,7 @@ def unknown(kind: str, found: object, allowed: Iterable[str], *, hint: str = "")
         hint: one more sentence, e.g. where a new name would be registered.
     """
     names = list(allowed)
+    # 0.5 finds swapped and missing letters, and leaves unrelated names alone.
     near = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
     question = f" Did you mean {near[0]!r}?" if near else ""
     tail = f" {hint}" if hint else ""

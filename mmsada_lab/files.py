@@ -24,12 +24,13 @@ DRAFT = ".part"
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that a reader sees the old one or the new one, whole, whatever happens in between."""
+    # In the same folder: a rename is atomic only within one file system.
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=DRAFT, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # the name must not be there before the content
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:

@@ -89,6 +89,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 """What a row was trained with -> the overrides of the preset ``paper`` that ask for it."""
 
+# table, method, stream, variant (- for none), six accuracies in the order of PAIRS, the printed mean
 _TABLES = """
 1 source_only          fused -            42.5 44.3 42.0 56.3 41.2 46.5 45.5
 1 adabn                fused -            44.6 47.8 47.0 54.7 40.3 48.8 47.2
@@ -143,6 +144,7 @@ class PaperNote(NamedTuple):
     remark: str
 
 
+# Found by recomputing every printed mean and gain; the tests hold them against PAPER_ROWS.
 PAPER_NOTES = (
     PaperNote("mmsada D1→D3", "Table 1", 44.1, 44.2, "44.2 in Table 2, in the same row; 44.1 fits the gain printed"),
     PaperNote("rgb mmsada mean", "Table 3", 43.9, 43.83, "the only printed mean that its row does not give"),
@@ -192,6 +194,7 @@ class PaperDifference(NamedTuple):
     preset_value: str | float | None = None
 
 
+# Read off the released code beside the text; `mmsada options` shows them.
 PAPER_DIFFERENCES = (
     PaperDifference(1, "optimiser", "Adam", "SGD, momentum 0.9; the authors call the text wrong",
                     "optimiser", "adam", "sgd", "sgd"),

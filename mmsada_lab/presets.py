@@ -89,6 +89,7 @@ def build_config(
     # In order of precedence: what the method needs, the preset, the user.
     chosen = PRESETS[preset]
     values: dict[str, Any] = {"test_statistics": "target" if facts.target_statistics else "running", **chosen.fields}
+    # The modalities decide whether there is a self-supervised task, so they are read before the stages are made.
     modalities = _typed("modalities", overrides.get("modalities", ()), ()) or ExperimentConfig.modalities
     pretext = _typed("pretext", overrides.get("pretext", ExperimentConfig.pretext), "")
     for number, name in enumerate(("pretrain", "adapt")):
