@@ -94,9 +94,13 @@ def kernel_environment(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("MMSADA_CACHE", os.environ.get("MMSADA_CACHE") or str(tmp_path_factory.mktemp("cache")))
-        for data in ("kitchens", SMALL_DATA):
-            load_data(data)
+        draw_kitchens()
         yield
+
+
+def draw_kitchens() -> None:
+    for data in ("kitchens", SMALL_DATA):
+        load_data(data)
 
 
 def read(path: Path) -> NotebookNode:
@@ -379,6 +383,7 @@ def test_the_demo_refuses_what_it_does_not_know(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
+    draw_kitchens()
     for notebook_path in NOTEBOOKS:
         if not sys.argv[1:] or notebook_path.stem in sys.argv[1:]:
             renew(notebook_path)
