@@ -87,15 +87,8 @@ def build_config(
         without = " or ".join(name for name, other in METHODS.items() if not other.needs_source)
         raise UserError(f"method {method} needs a source domain; only {without} goes without")
     # In order of precedence: what the method needs, the preset, the user.
-    chosen = PRESETS[preset]
-    values: dict[str, Any] = {"test_statistics": "target" if facts.target_statistics else "running", **chosen.fields}
-    # The modalities decide whether there is a self-supervised task, so they are read before the stages are made.
-    modalities = _typed("modalities", overrides.get("modalities", ()), ()) or ExperimentConfig.modalities
-    pretext = _typed("pretext", overrides.get("pretext", ExperimentConfig.pretext), "")
-    for number, name in enumerate(("pretrain", "adapt")):
-        steps, learning_rate = getattr(chosen, name)
-        weights = default_weights(facts, number, pretext=pretext, modalities=len(modalities))
-        values[name] = Stage(steps, learning_rate, weights)
+    values: dict[str, Any] = {"test_statistics": "target" if facts.target_statistics else "running"}
+    values |= {**PRESETS[preset].fields, **_stages(PRESETS[preset], facts, overrides)}
     for key, value in overrides.items():
         _override(values, key, value)
     return ExperimentConfig(
@@ -107,6 +100,15 @@ def build_config(
         seed=seed,
         **values,
     )
+
+
+def _stages(preset: Preset, facts: MethodFacts, overrides: Mapping[str, Any]) -> dict[str, Stage]:
+    """Both stages with the weights of the method, before the user's overrides."""
+    # The modalities decide whether there is a self-supervised task, so they are read before the stages are made.
+    modalities = _typed("modalities", overrides.get("modalities", ()), ()) or ExperimentConfig.modalities
+    pretext = _typed("pretext", overrides.get("pretext", ExperimentConfig.pretext), "")
+    weights = [default_weights(facts, number, pretext=pretext, modalities=len(modalities)) for number in (0, 1)]
+    return {"pretrain": Stage(*preset.pretrain, weights[0]), "adapt": Stage(*preset.adapt, weights[1])}
 
 
 def default_weights(facts: MethodFacts, stage: int, *, pretext: str, modalities: int) -> dict[str, float]:

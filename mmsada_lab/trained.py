@@ -111,24 +111,28 @@ def predict_table(
     where = _fitting_domain(trained, opened, domain or trained.config.target)
     splits = {"train": where.train, "test": where.test}
     chosen = [(name, segment) for name in splits if split in ("all", name) for segment in splits[name]]
-    segments = [segment for _, segment in chosen]
-    if not segments:
+    if not chosen:
         raise UserError(f"domain {where.name} of {data or trained.config.data} has no segments in split {split}")
-    predictions = trained.predict(where, segments)
-    table = pd.DataFrame(
+    segments = [segment for _, segment in chosen]
+    columns = _prediction_columns(trained.predict(where, segments), trained.classes)
+    # Whatever else the segments' table says, so that people can join predictions to their own tables.
+    further = pd.DataFrame([dict(segment.further) for segment in segments])
+    return pd.concat([_segment_columns(chosen, where.name, opened.classes), columns, further], axis=1)
+
+
+def _segment_columns(chosen: Sequence[tuple[str, Segment]], domain: str, classes: Sequence[str]) -> pd.DataFrame:
+    segments = [segment for _, segment in chosen]
+    return pd.DataFrame(
         {
             "uid": [s.uid for s in segments],
-            "domain": where.name,
-            "split": [name for name, _ in chosen],
+            "domain": domain,
+            "split": [split for split, _ in chosen],
             "video": [s.video for s in segments],
             "start": [s.start for s in segments],
             "stop": [s.stop for s in segments],
-            "label": [opened.classes[k] if k >= 0 else "" for k in labels_of(segments)],
+            "label": [classes[k] if k >= 0 else "" for k in labels_of(segments)],
         }
     )
-    # Whatever else the segments' table says, so that people can join predictions to their own tables.
-    further = pd.DataFrame([dict(s.further) for s in segments])
-    return pd.concat([table, _prediction_columns(predictions, trained.classes), further], axis=1)
 
 
 def _prediction_columns(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
