@@ -333,7 +333,7 @@ class TestOtherData:
         assert "NaN" not in text
 
     def test_the_workhorse_on_frames(self, tmp_path: Path) -> None:
-        """The kitchens through the EPIC door: the same figures as from memory."""
+        """The kitchens as exported frames, read as EPIC: the same figures as from memory."""
         export_kitchens(tmp_path / "frames", kitchens=Kitchens(scale=0.01))
         other = OTHER["05_mmsada"]
         drawn = outlines_of(executed(FOLDER / "05_mmsada.ipynb", tmp_path, data=f"epic:{tmp_path / 'frames'}", **other))
