@@ -49,9 +49,9 @@ class TrainingJob:
         folder: of the run.
         device: ``auto`` or ``cpu``.
         marker: a folder in the runs folder with a name of its own, there as long as the batch.
-        patience: seconds to wait for the lock of a process that was killed; another machine's may last a minute.
-        gpus: one of which each worker takes, by its number; none leaves the choice as it is.
-        notebook: the notebook to execute, as text, or None to train without one.
+        patience: seconds to wait for the lock of a process that was killed.
+        gpus: each worker takes one by its number; none leaves the choice as it is.
+        notebook: to execute, as text; None trains without one.
     """
 
     config: ExperimentConfig
@@ -84,7 +84,8 @@ def run_job(job: TrainingJob, train: Train) -> Failure | None:
     _choose_gpu(job)
     try:
         _require_shared_disk(job)
-        _wait_until_free(job)
+        with FileLock(job.folder / ".lock", timeout=job.patience):
+            pass  # it is free
         if job.notebook is None:
             train(job.config, job.runs_dir, job.device)
         else:
@@ -124,11 +125,6 @@ def _require_shared_disk(job: TrainingJob) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
 
 
-def _wait_until_free(job: TrainingJob) -> None:
-    with FileLock(job.folder / ".lock", timeout=job.patience):
-        return
-
-
 def _execute(job: TrainingJob, notebook: str) -> None:
     """Execute the notebook elsewhere and then copy it to the run's folder, so that it is whole there at any time."""
     from mmsada_lab.publish.notebooks import execute_notebook
@@ -164,17 +160,16 @@ def notebook_parameters(config: ExperimentConfig) -> dict[str, Any]:
     if config.modalities != ExperimentConfig.modalities:
         overrides |= modalities
     if build_config(**chosen, overrides=overrides).digest != config.digest:
-        raise UserError(
-            f"{config.method} {config.pair} (digest {config.digest}) is not made from preset {config.preset}"
-        )
+        run = f"{config.method} {config.pair} (digest {config.digest})"
+        raise UserError(f"{run} is not made from preset {config.preset}")
     return {**chosen, "overrides": overrides}
 
 
 def read_notebook(notebook: str | Path) -> str:
-    """The text of a notebook that takes the parameters of a run: of this checkout by name, or any by its path.
+    """The text of a notebook, of this checkout by name or any by its path, that takes the parameters of a run.
 
     Raises:
-        UserError: if there is none, or it lacks one of the parameters; papermill would only warn, and train defaults.
+        UserError: there is none, or it lacks a parameter; papermill would only warn, and train the defaults.
     """
     import papermill
 

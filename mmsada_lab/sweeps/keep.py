@@ -1,7 +1,6 @@
 """Reference runs: finished runs in one small zip file, cut down to what tables and figures read.
 
-Whatever reads a runs folder reads the zip file in place (`mmsada_lab.files.locate`). Left out are weights, locks, the
-loss terms of every step, and the predictions and features of all runs but a chosen few.
+Whatever reads a runs folder reads the zip file in place (`mmsada_lab.files.locate`).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import re
 import zipfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -32,15 +32,7 @@ ChosenRun = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class KeptRuns:
-    """What `keep_runs` did; prints as a sentence.
-
-    Attributes:
-        path: the zip file.
-        runs: how many it holds.
-        with_arrays: how many of them with predictions and features.
-        unfinished: runs that were left out because they are not finished.
-        size: of the zip file, in bytes.
-    """
+    """What `keep_runs` did: numbers of runs, and the size of the zip file in bytes; prints as a sentence."""
 
     path: Path
     runs: int
@@ -64,10 +56,8 @@ def reference_runs() -> Path:
     """
     path = Path(__file__).parents[2] / "assets" / "reference_runs.zip"
     if not path.is_file():
-        raise UserError(
-            f"no reference runs {path}: the installed package does not hold them; work in a checkout, or name the "
-            "folder of your own runs"
-        )
+        hint = "work in a checkout, or name the folder of your own runs"
+        raise UserError(f"no reference runs {path}: the installed package does not hold them; {hint}")
     return path
 
 
@@ -91,21 +81,22 @@ def find_run(runs: pd.DataFrame, config: ExperimentConfig, *, holding: str = "ma
         )
     path = Path(matches.iloc[0])
     if not locate(path / holding).is_file():
-        holders = folders[[locate(Path(folder, holding)).is_file() for folder in folders["path"]]]
-        names = sorted({f"{run['source']}-{run['target']} seed {run['seed']}" for run in holders.to_dict("records")})
-        raise UserError(
-            f"the run of {wanted} was kept without its {holding}; choose {' or '.join(names) or 'other runs'}, or name "
-            "a folder of runs of your own"
-        )
+        holders = " or ".join(_runs_holding(holding, folders)) or "other runs"
+        hint = f"choose {holders}, or name a folder of runs of your own"
+        raise UserError(f"the run of {wanted} was kept without its {holding}; {hint}")
     return path
+
+
+def _runs_holding(name: str, runs: pd.DataFrame) -> list[str]:
+    holders = runs[[locate(Path(folder, name)).is_file() for folder in runs["path"]]]
+    return sorted({f"{run['source']}-{run['target']} seed {run['seed']}" for run in holders.to_dict("records")})
 
 
 def keep_runs(runs_dir: Path, to: Path, *, arrays_of: Iterable[ChosenRun] = ()) -> KeptRuns:
     """Pack finished runs into a zip file small enough to commit. The same runs give the same bytes.
 
     Manifests stay as they are, but for the folders in absolute paths; histories keep their evaluations, rounded to
-    `DIGITS` significant digits; predictions and features are kept for the chosen pairs and seeds, of every method and
-    setting. The new file takes its place when it is whole.
+    `DIGITS` significant digits; predictions and features are kept for the chosen pairs and seeds.
 
     Args:
         runs_dir: folder or zip file of runs, read only.
@@ -122,15 +113,13 @@ def keep_runs(runs_dir: Path, to: Path, *, arrays_of: Iterable[ChosenRun] = ()) 
     finished = {folder: manifest for folder, manifest in manifests.items() if manifest.get("status") == "finished"}
     _require_runs(finished.values(), chosen, runs_dir)
     with_arrays = {folder for folder, manifest in finished.items() if _choice(manifest) in chosen}
-
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w") as archive:
-            for folder, manifest in finished.items():
-                for name, content in sorted(_kept_files(folder, manifest, arrays=folder in with_arrays).items()):
-                    _add(archive, (folder.relative_to(runs_dir) / name).as_posix(), content)
-
+    contents = (
+        ((folder.relative_to(runs_dir) / name).as_posix(), content)
+        for folder, manifest in finished.items()
+        for name, content in sorted(_kept_files(folder, manifest, arrays=folder in with_arrays).items())
+    )
     to.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(to, write)
+    write_atomic(to, partial(_write_zip, contents=contents))
     return KeptRuns(to, len(finished), len(with_arrays), len(folders) - len(finished), to.stat().st_size)
 
 
@@ -175,11 +164,13 @@ def _kept_files(folder: Path, manifest: dict[str, Any], *, arrays: bool) -> dict
     }
 
 
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    member = zipfile.ZipInfo(name)  # its date is 1980: the same runs give the same bytes
-    member.external_attr = 0o644 << 16
-    compression = zipfile.ZIP_STORED if name.endswith(".npz") else zipfile.ZIP_DEFLATED
-    archive.writestr(member, content, compression, compresslevel=9)
+def _write_zip(file: BinaryIO, contents: Iterable[tuple[str, bytes]]) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in contents:
+            member = zipfile.ZipInfo(name)  # its date is 1980: the same runs give the same bytes
+            member.external_attr = 0o644 << 16
+            compression = zipfile.ZIP_STORED if name.endswith(".npz") else zipfile.ZIP_DEFLATED
+            archive.writestr(member, content, compression, compresslevel=9)
 
 
 def _evaluations(history: Path) -> Iterator[bytes]:
