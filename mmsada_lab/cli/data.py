@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -97,7 +97,7 @@ def split(
     """
     from mmsada_lab.prepare.epic_split import build_split, parse_domains, parse_verbs, write_split
 
-    draw = {"test": test, "test_fraction": test_fraction, "seed": seed, "verb_classes": verb_classes}
+    draw: dict[str, Any] = {"test": test, "test_fraction": test_fraction, "seed": seed, "verb_classes": verb_classes}
     table = build_split(annotations, domains=parse_domains(domain), verbs=parse_verbs(verbs), **draw)
     file = write_split(table, to, overwrite=overwrite)
     for name, splits in table.groupby("domain")["split"]:

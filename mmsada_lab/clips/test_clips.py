@@ -63,8 +63,8 @@ class TestClipLoader:
         clips: of which segments.
         batch_size: segments of a batch.
         workers: processes that read; 0 reads here.
-        shard: (number of this shard, shards) where processes share the batches: each takes a contiguous run of them.
-        title: what a progress bar says if reading takes more than two seconds; no bar without one.
+        shard: (number of this shard, shards) where processes share the batches, each a contiguous run of them.
+        title: of the progress bar of a reading that takes long; no bar without one.
     """
 
     __test__ = False
@@ -99,21 +99,27 @@ class TestClipLoader:
             for batch in self._kept:
                 yield {modality: clips.to(device) for modality, clips in batch.items()}
             return
-        kept: list[dict[str, Tensor]] | None = []
-        bytes_kept, segments = 0, iter(self._segments)
-        for size in tqdm(self._sizes, desc=self._title, unit="batch", delay=2, leave=False, disable=not self._title):
-            batch = {}
-            for place in range(size):
-                for modality, clips in next(segments).items():
-                    if not place:
-                        batch[modality] = torch.empty((size, *clips.shape), dtype=clips.dtype, device=device)
-                    batch[modality][place] = clips  # a copy: the segment's memory is used again
-            bytes_kept += sum(clips.nbytes for clips in batch.values())
-            if kept is not None and bytes_kept <= self.KEEP_BYTES:
+        kept: list[dict[str, Tensor]] = []
+        size_kept, segments = 0, iter(self._segments)
+        for count in tqdm(self._sizes, desc=self._title, unit="batch", delay=2, leave=False, disable=not self._title):
+            batch = _stacked(segments, count, device)
+            size_kept += sum(clips.nbytes for clips in batch.values())
+            if size_kept <= self.KEEP_BYTES:
                 kept.append({modality: clips.cpu() for modality, clips in batch.items()})
             else:
-                kept = None
+                kept.clear()
             yield batch
-        if kept is not None:
+        if size_kept <= self.KEEP_BYTES:
             self._kept = kept
             self._segments.close()
+
+
+def _stacked(segments: Iterator[dict[str, Tensor]], count: int, device: torch.device) -> dict[str, Tensor]:
+    """The next segments' clips in one tensor of each modality, on a device."""
+    batch: dict[str, Tensor] = {}
+    for place in range(count):
+        for modality, clips in next(segments).items():
+            if not place:
+                batch[modality] = torch.empty((count, *clips.shape), dtype=clips.dtype, device=device)
+            batch[modality][place] = clips  # a copy: the segment's memory is used again
+    return batch
