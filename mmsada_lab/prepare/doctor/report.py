@@ -28,7 +28,7 @@ class Finding:
 
     Attributes:
         level: ``error`` would stop or spoil a run, ``warning`` may be meant, ``note`` is a fact.
-        topic: what kind of thing it is; findings of a topic are shown together.
+        topic: findings of a topic are shown together.
         message: what was found.
         fix: what to do about it, empty where there is nothing to do.
         domain: where; empty if everywhere. Likewise `split`, `modality` and `segment` (a uid).
@@ -58,9 +58,8 @@ class DoctorReport:
         data: the data specification, or the name of the data set.
         fast: whether only a sample was read.
         findings: errors first, then warnings, then notes.
-        table: a row for each `domain`, `split`, `class` and `modality`: number of `segments`; how many of them have
-            a known length (`measured`); `least`, `median` and `most` of these lengths, in frames of the clock, or in
-            samples if the reader counts them.
+        table: a row for each `domain`, `split`, `class` and `modality`: number of `segments`; how many have a known
+            length (`measured`); its `least`, `median` and `most`, in samples if the reader counts them, else in frames.
     """
 
     data: str
@@ -91,11 +90,7 @@ class DoctorReport:
         }
 
     def write_json(self, path: Path) -> Path:
-        """Write the report as a JSON file.
-
-        Raises:
-            UserError: it cannot be written there.
-        """
+        """Write the report as a JSON file, or raise `UserError`."""
         write_whole(Path(path), f"{json.dumps(self.to_json(), indent=1, ensure_ascii=False)}\n".encode())
         return Path(path)
 
