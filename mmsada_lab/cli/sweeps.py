@@ -14,15 +14,15 @@ from typer import Argument, Option
 
 from mmsada_lab.cli import options
 from mmsada_lab.cli.options import TableFormat, format_table, parse_overrides
-from mmsada_lab.datasets.open import complete_choice
+from mmsada_lab.clips.segments import MultiDomainData
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.datasets.open import complete_choice, load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
 from mmsada_lab.sweeps.recipes import RECIPES, find_recipe
 
 if TYPE_CHECKING:
-    from mmsada_lab.clips.segments import MultiDomainData
-    from mmsada_lab.config import ExperimentConfig
     from mmsada_lab.sweeps.jobs import Failure
 
 sweeps_app = typer.Typer()
@@ -56,7 +56,6 @@ def compare(
 
     Example: mmsada compare --data kitchens --preset quick --seeds 3 --jobs 2 --runs runs/compare
     """
-    from mmsada_lab.datasets.open import load_data
     from mmsada_lab.sweeps.batch import run_grid
     from mmsada_lab.sweeps.grid import build_grid
 
@@ -92,7 +91,6 @@ def batch(
 
     Finished runs are skipped, interrupted ones continue; a failed run does not stop the others.
     """
-    from mmsada_lab.datasets.open import load_data
     from mmsada_lab.sweeps.batch import run_grid
     from mmsada_lab.sweeps.grid import load_grid
 

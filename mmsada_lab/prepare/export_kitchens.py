@@ -56,12 +56,7 @@ def export_kitchens(
     An interrupted export continues when it is called again: finished videos are skipped. RGB is stored without
     chroma subsampling (4:4:4), because the images are small; flow as two grey images, u and v.
 
-    Args:
-        destination: a folder that does not exist, is empty, or holds the same export.
-        kitchens: the knobs; the calibrated defaults if None.
-        tar: one tar per video and modality in place of a folder of frames.
-        quality: of the JPEG files, 1 to 100.
-        cache_dir: as for `load_kitchens`.
+    With `tar`, each video and modality is one tar in place of a folder of frames; `quality` is that of the JPEG files.
 
     Raises:
         UserError: the destination holds something else or cannot be written, or the quality is out of range.

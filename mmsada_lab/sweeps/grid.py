@@ -40,16 +40,7 @@ def build_grid(
 ) -> list[ExperimentConfig]:
     """Configurations of every method on every pair of domains with every seed, each once, seed by seed.
 
-    A method that needs no source has one run per target and seed.
-
-    Args:
-        domains: names.
-        methods: keys of `METHODS`.
-        seeds: whole numbers from 0.
-        data: data specification.
-        preset: key of `PRESETS`.
-        pairs: instead of every ordered pair of `domains`.
-        overrides: field -> value, see `build_config`.
+    A method that needs no source has one run per target and seed. `pairs` replace every ordered pair of `domains`.
 
     Raises:
         UserError: unknown method, or what `build_config` refuses.
@@ -142,7 +133,7 @@ def _split_pair(pair: str, known: Sequence[str]) -> Pair:
 
 
 def load_grid(path: Path) -> Grid:
-    """Read a GRID.yaml: ``methods`` and ``seeds``, and, where the defaults do not serve, the other fields of `Grid`.
+    """Read a GRID.yaml: the fields of `Grid`, of which ``methods`` and ``seeds`` must be there.
 
     ``methods`` may be ``all``; ``seeds`` is a number (so many, from 0) or a list; ``pairs`` is ``all`` or a list
     such as ``[D2-D1, D1-D3]``; fields of a stage are written ``adapt.steps: 500`` or nested, ``adapt: {steps: 500}``.

@@ -70,15 +70,12 @@ def plan_runs(configs: Iterable[ExperimentConfig], runs_dir: Path, *, notebooks:
 
 def order_unfinished(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """The unfinished runs; of those that share a first stage, one goes ahead, so that no worker waits for another."""
-    ahead: list[PlannedRun] = []
-    behind: list[PlannedRun] = []
-    seen: set[Path] = set()
-    for run in runs:
-        if run.state != FINISHED:
-            stage = run.first_stage
-            waits = stage is not None and run.state == TO_DO and stage in seen and not stage.exists()
-            (behind if waits else ahead).append(run)
-            seen |= {stage} if stage is not None else set()
+    ahead, behind, seen = list[PlannedRun](), list[PlannedRun](), set[Path | None]()
+    for run in (run for run in runs if run.state != FINISHED):
+        stage = run.first_stage
+        waits = stage is not None and run.state == TO_DO and stage in seen and not stage.exists()
+        (behind if waits else ahead).append(run)
+        seen.add(stage)
     return ahead + behind
 
 
@@ -89,12 +86,6 @@ def plan_batch(
     configs: Iterable[ExperimentConfig], runs_dir: Path, *, device: str = "auto", notebooks: bool = False
 ) -> pd.DataFrame:
     """What `run_grid` would do with the same arguments, one row per run in the order in which they would start.
-
-    Args:
-        configs: of the runs.
-        runs_dir: where run folders lie.
-        device: ``auto`` or ``cpu``; times are taken from runs on such a device.
-        notebooks: whether each run executes a notebook.
 
     Returns:
         Columns method, pair, seed, setting (the fields that differ between runs of a method), digest, state, done
@@ -131,7 +122,8 @@ def find_damage(folder: Path) -> str | None:
             manifest["result"]["target"], manifest["training_seconds"]
     except (UserError, KeyError, TypeError) as error:
         return f"manifest.json: {error}"
-    for name, check in _FINISHED_CHECKS.items() if finished else [("checkpoint.pt", _check_checkpoint)]:
+    checkpoint = {"checkpoint.pt": _check_zip} if (folder / "checkpoint.pt").exists() else {}
+    for name, check in (_FINISHED_CHECKS if finished else checkpoint).items():
         try:
             check(folder / name)
         except Exception as error:  # damaged files fail in many ways
@@ -140,14 +132,7 @@ def find_damage(folder: Path) -> str | None:
 
 
 def rename_damaged(folders: Iterable[Path]) -> list[Path]:
-    """Rename damaged run folders to ``<name>.damaged-<n>``, but for those in which a process trains.
-
-    Returns:
-        Their new paths.
-
-    Raises:
-        UserError: if one cannot be renamed.
-    """
+    """Rename damaged run folders to ``<name>.damaged-<n>`` and return these; one in which a process trains stays."""
     paths = [_rename_if_damaged(folder) for folder in folders if folder.is_dir()]
     return [path for path in paths if path is not None]
 
@@ -169,11 +154,6 @@ def _check_zip(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if (name := archive.testzip()) is not None:
             raise ValueError(f"{name} in it is damaged")
-
-
-def _check_checkpoint(path: Path) -> None:
-    if path.exists():
-        _check_zip(path)
 
 
 def _check_weights(path: Path) -> None:

@@ -41,19 +41,8 @@ def reproduce(
 ) -> tuple[list[Path], list[Failure]]:
     """Make a table or figure of the paper on any data set; runs that are finished are not made again.
 
-    Args:
-        recipe: from `find_recipe`.
-        data: data specification.
-        preset: key of `PRESETS`.
-        seeds: whole numbers from 0.
-        runs_dir: where the runs lie, those of other recipes too: they share what they can.
-        out: folder of the reports.
-        jobs: processes at once, see `run_grid`.
-        device: ``auto`` or ``cpu``.
-        scheduler: address of a Dask scheduler, see `run_grid`.
-        notebook: to execute for each run, see `run_grid`.
-        overrides: changes of the preset for every run.
-        train: whether to make missing runs; otherwise the report is of what is there.
+    Recipes share the runs in `runs_dir`; `out` is the folder of the reports, and `overrides` change the preset for
+    every run. Missing runs are made as by `run_grid`; without `train` the report is of those that are there.
 
     Returns:
         The files written, and the runs that failed, each with its error.

@@ -46,10 +46,8 @@ def check_data(specification: str, *, fast: bool = False, jobs: int | None = Non
 def check_domains(data: MultiDomainData, *, fast: bool = False, jobs: int | None = None) -> DoctorReport:
     """Check the segments and labels of an open data set, then every frame of every modality.
 
-    Args:
-        data: an open data set.
-        fast: read only the first and last frame of at most 50 segments a domain and split.
-        jobs: processes that read; if None, this one for data in memory, and up to all processors for others.
+    A `fast` check reads only the first and last frame of at most 50 segments a domain and split. `jobs` processes read;
+    by default this one for data in memory, and up to all processors for others.
     """
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs = {jobs!r}; choose 1 or more")

@@ -97,12 +97,10 @@ class DoctorReport:
     def as_text(self) -> str:
         """The report for a terminal: tables, then findings by topic, at most ten examples each."""
         sample = "; a sample: first and last frame of some segments" if self.fast else ""
-        blocks = [f"{self.data}{sample}"]
-        if len(self.table):
-            blocks += [_lengths(self.table).to_string(index=False), _class_counts(self.table)]
-        blocks += ["\n".join(_topic_lines(list(group))) for _, group in groupby(self.findings, _heading)]
-        blocks.append(", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in self.counts.items()))
-        return "\n\n".join(blocks)
+        tables = [_lengths(self.table).to_string(index=False), _class_counts(self.table)] if len(self.table) else []
+        topics = ["\n".join(_topic_lines(list(group))) for _, group in groupby(self.findings, _heading)]
+        totals = ", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in self.counts.items())
+        return "\n\n".join([f"{self.data}{sample}", *tables, *topics, totals])
 
 
 def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:

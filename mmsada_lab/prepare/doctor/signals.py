@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 from statistics import median
 
 from mmsada_lab.prepare.doctor.readings import Reading, Signal
@@ -26,17 +27,14 @@ _UNEQUAL = "modalities of different length"
 def signal_findings(readings: Sequence[Reading]) -> Iterator[Finding]:
     """All findings about signals."""
     modalities = _grouped(readings, lambda signal: (signal.domain, signal.modality))
-    for group in modalities:
-        yield from _unreadable(group)
-    for group in _grouped(readings, lambda signal: (signal.domain, signal.segment)):
-        yield from _outside(group)
-    for group in _grouped(readings, lambda signal: (signal.domain, signal.segment.video)):
-        yield from _unequal_ends(group)
+    segments = _grouped(readings, lambda signal: (signal.domain, signal.segment))
+    videos = _grouped(readings, lambda signal: (signal.domain, signal.segment.video))
+    yield from chain.from_iterable(map(_unreadable, modalities))
+    yield from chain.from_iterable(map(_outside, segments))
+    yield from chain.from_iterable(map(_unequal_ends, videos))
     yield from _odd_ratios(readings)
-    for reading in readings:
-        yield from _constant(reading)
-    for group in modalities:
-        yield from _tiny(group)
+    yield from chain.from_iterable(map(_constant, readings))
+    yield from chain.from_iterable(map(_tiny, modalities))
 
 
 def _grouped(readings: Iterable[Reading], key: Callable[[Signal], Hashable]) -> list[list[Reading]]:
