@@ -34,6 +34,7 @@ _VERBS = "The classes: take,put,wash; first-8 for classes 0 to 7 (the paper); al
 _HELD_OUT = "Without --test: share of a domain's segments that are held out, in whole videos."
 _NAMES = "EPIC_verb_classes.csv, for the classes' names; found beside the first CSV."
 _FAST = "Read only the first and last frame, of at most 50 segments of each domain and split."
+_SHOWN_AS = "A page (.html) that needs no network, or an animation (.gif)."
 _SCALE = "Number of segments relative to EPIC-Kitchens, above 0 up to 1. By default 0.08, about a thousand."
 _REPORT = "Write the whole report to this file, with all findings."
 _KNOBS = "How much the kitchens differ, from 0 to 1, as in kitchens:appearance=0.5,motion=0. Also seed."
@@ -136,9 +137,7 @@ def check(
 def show(
     specification: Spec,
     uid: Annotated[str, Option(help="Of the segment; if there is none, the error names the nearest.")],
-    to: Annotated[Path, Option(help="A page (.html) that needs no network, or an animation (.gif).")] = Path(
-        "segment.html"
-    ),
+    to: Annotated[Path, Option(help=_SHOWN_AS)] = Path("segment.html"),
     windows: Annotated[int, Option(min=1, help="Number of test windows on the page.")] = 5,
 ) -> None:
     """Show a segment: its frames with their flow, and the windows that training and testing take from it.

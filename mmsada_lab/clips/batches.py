@@ -127,12 +127,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
     """The batches of one stage: item k is that of step k, whatever was read before.
 
     Args:
-        source: labelled domain.
-        target: the domain to adapt to, or None.
-        rule: how clips are cut.
-        modalities: streams.
-        source_batch: source clips per step (over all processes).
-        target_batch: likewise.
+        source_batch: source clips per step, over all processes; likewise `target_batch`.
         steps: length of the stage.
         seed: integers that name the run and the stage.
         shard: (number of this part, parts) where processes share every batch, the one that one would take alone.
@@ -252,11 +247,7 @@ def load_batches(
 def random_batch(inputs: Mapping[str, tuple[Kind, int]], *, rule: ClipRule, clips: int, classes: int) -> TrainingBatch:
     """A batch of noise, to try a method or to time a step: every clip corresponds.
 
-    Args:
-        inputs: kind and channels of each modality.
-        rule: how large clips are.
-        clips: of each domain.
-        classes: labels are drawn from so many.
+    `inputs` are kind and channels of each modality; there are so many `clips` of each domain.
 
     Example:
         >>> from mmsada_lab.clips.windows import WindowRule

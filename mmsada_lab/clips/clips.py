@@ -87,12 +87,9 @@ def cropped(pictures: Iterable[FramePart], crop_of: Callable[[int, int], Crop]) 
 def cut_clips(
     clips: NDArray[Any], pictures: Iterable[tuple[Crop, FramePart]], *, mirror_negates: tuple[int, ...] = ()
 ) -> None:
-    """Fill the clips of some windows of video with pictures, each cut, resized and mirrored while it is there.
+    """Fill the clips `(W, C, T, S, S)` of windows of video with pictures, each cut, resized and mirrored at once.
 
-    Args:
-        clips: `(W, C, T, S, S)`.
-        pictures: those of all channels and times (counted through all windows), see `cropped`.
-        mirror_negates: channels whose meaning changes sign in a mirror.
+    The pictures (see `cropped`) are those of all channels and times, counted through all windows.
     """
     length = clips.shape[2]
     for crop, (channel, times, picture) in pictures:

@@ -20,12 +20,7 @@ from mmsada_lab.runtime.read_ahead import BatchLoader
 class TestClips(Dataset[dict[str, Tensor]]):
     """Equidistant windows of segments, centre-cropped; item i is a `(windows, ...)` stack of clips by modality.
 
-    Args:
-        domain: where the segments are read.
-        segments: which ones, in order.
-        rule: how clips are cut; only window and size matter here.
-        modalities: streams.
-        windows: windows per segment (5 in the paper); all modalities see the same ones.
+    All modalities of a segment see the same `windows` (5 in the paper). Of the rule only window and size matter here.
     """
 
     __test__ = False
@@ -59,12 +54,8 @@ class TestClipLoader:
     Worker processes stay between one evaluation and the next. Each makes segments ahead, not batches, so that little
     memory is held meanwhile.
 
-    Args:
-        clips: of which segments.
-        batch_size: segments of a batch.
-        workers: processes that read; 0 reads here.
-        shard: (number of this shard, shards) where processes share the batches, each a contiguous run of them.
-        title: of the progress bar of a reading that takes long; no bar without one.
+    A batch has `batch_size` segments; with a `shard` (number, shards) processes share the batches, each a contiguous
+    run of them. A reading that takes long has a progress bar if there is a `title`.
     """
 
     __test__ = False

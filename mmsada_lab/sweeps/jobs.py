@@ -41,17 +41,12 @@ class Busy(Failure):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a worker must know.
+    """What a worker must know: a run, its folder and all runs' (absolute), the device, and a notebook as text.
 
     Attributes:
-        config: of the run.
-        runs_dir: where run folders lie, absolute.
-        folder: of the run.
-        device: ``auto`` or ``cpu``.
         marker: a folder in the runs folder with a name of its own, there as long as the batch.
         patience: seconds to wait for the lock of a process that was killed.
         gpus: each worker takes one by its number; none leaves the choice as it is.
-        notebook: to execute, as text; None trains without one.
     """
 
     config: ExperimentConfig
@@ -118,10 +113,8 @@ def _choose_gpu(job: TrainingJob) -> None:
 
 def _require_shared_disk(job: TrainingJob) -> None:
     if not job.marker.exists():
-        raise UserError(
-            f"a worker on {os.uname().nodename} does not see {job.runs_dir}; the runs folder must lie on a file system "
-            "that all workers and this machine share"
-        )
+        shared = "the runs folder must lie on a file system that all workers and this machine share"
+        raise UserError(f"a worker on {os.uname().nodename} does not see {job.runs_dir}; {shared}")
     job.folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -130,10 +123,10 @@ def _execute(job: TrainingJob, notebook: str) -> None:
     from mmsada_lab.publish.notebooks import execute_notebook
 
     kept = job.folder / EXECUTED
+    parameters = notebook_parameters(job.config) | {"runs_dir": str(job.runs_dir), "device": job.device}
     with tempfile.TemporaryDirectory(prefix="mmsada-") as scratch:
         template, executed = Path(scratch, "template.ipynb"), Path(scratch, "executed.ipynb")
         template.write_text(notebook, encoding="utf-8")
-        parameters = notebook_parameters(job.config) | {"runs_dir": str(job.runs_dir), "device": job.device}
         try:
             execute_notebook(template, executed, parameters=parameters)
         except UserError as error:
@@ -183,7 +176,6 @@ def read_notebook(notebook: str | Path) -> str:
     except Exception as error:  # damaged notebooks fail in many ways
         raise UserError(f"{path} is not a readable notebook ({error})") from error
     if missing := sorted({*_RESERVED, "overrides", "runs_dir", "device"} - parameters):
-        raise UserError(
-            f"the notebook {path} does not take {', '.join(missing)}; give each a default in the cell tagged parameters"
-        )
+        hint = "give each a default in the cell tagged parameters"
+        raise UserError(f"the notebook {path} does not take {', '.join(missing)}; {hint}")
     return text

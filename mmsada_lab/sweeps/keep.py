@@ -42,19 +42,13 @@ class KeptRuns:
 
     def __str__(self) -> str:
         left_out = f" ({self.unfinished} unfinished left out)" if self.unfinished else ""
-        return (
-            f"{self.runs} finished runs kept in {self.path}{left_out}: {self.size / 1e6:.1f} MB; "
-            f"{self.with_arrays} with predictions and features"
-        )
+        size = f"{self.size / 1e6:.1f} MB; {self.with_arrays} with predictions and features"
+        return f"{self.runs} finished runs kept in {self.path}{left_out}: {size}"
 
 
 def reference_runs() -> Path:
-    """The zip file of this checkout's reference runs.
-
-    Raises:
-        UserError: if the package does not lie in a checkout that holds them.
-    """
-    path = Path(__file__).parents[2] / "assets" / "reference_runs.zip"
+    """The zip file of this checkout's reference runs, or `UserError` outside one."""
+    path = Path(__file__).parents[2] / "assets/reference_runs.zip"
     if not path.is_file():
         hint = "work in a checkout, or name the folder of your own runs"
         raise UserError(f"no reference runs {path}: the installed package does not hold them; {hint}")
@@ -71,9 +65,8 @@ def find_run(runs: pd.DataFrame, config: ExperimentConfig, *, holding: str = "ma
     folders = runs.drop_duplicates("path")
     matches = folders.loc[folders["digest"] == config.digest, "path"]
     if matches.empty:
-        raise UserError(
-            f"no finished run of {wanted} with this data, preset and overrides; train it: mmsada train --help"
-        )
+        how = "with this data, preset and overrides; train it: mmsada train --help"
+        raise UserError(f"no finished run of {wanted} {how}")
     path = Path(matches.iloc[0])
     if not locate(path / holding).is_file():
         holders = " or ".join(_runs_holding(holding, folders)) or "other runs"
@@ -172,20 +165,18 @@ def _evaluations(history: Path) -> Iterator[bytes]:
             yield (json.dumps({**record, "values": values}) + "\n").encode()
 
 
+_ALL_OF_IT = re.compile(r"(\w{2,}:)?(?P<path>~?/(?!/).*)")
+_WITHIN = re.compile(r"(?<![\w/.:~])(?P<path>~?/(?!/)[^\s,;'\")]+)")
+
+
 def without_folders(value: Any) -> Any:
     """A JSON value whose absolute paths are cut to their last names: ``epic:/data/epic`` is ``epic:epic``."""
     if isinstance(value, dict):
         return {name: without_folders(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [without_folders(inner) for inner in value]
-    return _without_folders(value) if isinstance(value, str) else value
-
-
-_ALL_OF_IT = re.compile(r"(\w{2,}:)?(?P<path>~?/(?!/).*)")
-_WITHIN = re.compile(r"(?<![\w/.:~])(?P<path>~?/(?!/)[^\s,;'\")]+)")
-
-
-def _without_folders(text: str) -> str:
-    if match := _ALL_OF_IT.fullmatch(text):  # it may hold spaces
-        return text[: match.start("path")] + PurePosixPath(match["path"]).name
-    return _WITHIN.sub(lambda match: PurePosixPath(match["path"]).name, text)
+    if not isinstance(value, str):
+        return value
+    if match := _ALL_OF_IT.fullmatch(value):  # it may hold spaces
+        return value[: match.start("path")] + PurePosixPath(match["path"]).name
+    return _WITHIN.sub(lambda match: PurePosixPath(match["path"]).name, value)

@@ -30,11 +30,9 @@ FINISHED, TO_CONTINUE, TO_DO, DAMAGED, NOTEBOOK_TO_DO = "finished", "to continue
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a batch and where it stands.
+    """One run of a batch, its folder and where it stands.
 
     Attributes:
-        config: of the run.
-        folder: of the run.
         state: ``finished``, ``to continue``, ``to do``, ``damaged`` (it will be renamed and done again) or, where a
             notebook is wanted and the finished run has none, ``notebook to do``.
         done: share of the steps that are done, 0 to 1.
@@ -117,8 +115,7 @@ def find_damage(folder: Path) -> str | None:
         return None
     try:
         manifest = read_manifest(folder / "manifest.json")
-        finished = manifest["status"] == "finished"
-        if finished:
+        if finished := manifest["status"] == "finished":
             manifest["result"]["target"], manifest["training_seconds"]
     except (UserError, KeyError, TypeError) as error:
         return f"manifest.json: {error}"

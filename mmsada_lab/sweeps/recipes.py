@@ -38,15 +38,9 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class RecipeRow:
-    """One row of a report: runs of one setting over all pairs and seeds.
+    """One row of a report: runs of one setting over all pairs and seeds, and the accuracy of one stream.
 
-    Attributes:
-        title: what the report calls it.
-        method: key of `METHODS`.
-        overrides: what it changes in the preset.
-        stream: whose accuracy it shows.
-        paper: the paper's row beside it.
-        value: of the option that the recipe sweeps.
+    `paper` is the paper's row beside it, `value` that of the option that the recipe sweeps.
     """
 
     title: str
@@ -59,15 +53,10 @@ class RecipeRow:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A table or figure.
+    """A table or figure: its key in `RECIPES`, heading and rows, and the title of the row the others are compared with.
 
-    Attributes:
-        name: key of `RECIPES`.
-        title: heading of its report.
-        rows: of its report.
-        baseline: title of the row the others are compared with.
-        swept: the option whose values its rows are, if it is a sweep.
-        selection: whether its report also shows what rules of selection would have cost; one setting per method.
+    `swept` is the option whose values the rows are, if it is a sweep. With `selection` the report also shows what rules
+    of selection would have cost; one setting per method.
     """
 
     name: str
