@@ -21,15 +21,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from mmsada_lab.clips.clips import ClipRule, allocate_clips, clip_shape, cropped, cut_clips, read_clips
 from mmsada_lab.clips.device_crops import Boxes, cut_out, resize_on_device
-from mmsada_lab.clips.segments import (
-    Domain,
-    FramePart,
-    Kind,
-    MultiDomainData,
-    Reader,
-    Segment,
-    read_frame_parts,
-)
+from mmsada_lab.clips.segments import Domain, FramePart, Kind, MultiDomainData, Reader, Segment, read_frame_parts
 from mmsada_lab.clips.transforms import Crop, sample_crop
 from mmsada_lab.clips.windows import training_window
 from mmsada_lab.config import BatchPlan

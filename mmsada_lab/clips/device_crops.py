@@ -34,7 +34,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Boxes:
-    """The crops of one modality of a batch; what is known of them on the host, the device is never waited for.
+    """The crops of one modality of a batch. Their sizes and mirrors are known on the host: no waiting for the device.
 
     Attributes:
         cuts: B of them.

@@ -204,10 +204,9 @@ def _with_held_out_videos(table: pd.DataFrame, fraction: float, *, seed: int) ->
     for domain, rows in table.groupby("domain") if fraction else ():
         sizes = rows["video"].value_counts().sort_index()
         if len(sizes) == 1:
-            raise UserError(
-                f"domain {domain} has only the video {sizes.index[0]}; whole videos are held out, so give it more "
-                "kitchens, a table of test segments, or test_fraction 0"
-            )
+            hint = "give it more kitchens, a table of test segments, or test_fraction 0"
+            only = f"domain {domain} has only the video {sizes.index[0]}"
+            raise UserError(f"{only}; whole videos are held out, so {hint}")
         test |= _held_out(sizes, fraction, np.random.default_rng(seed))
     return table.assign(split=np.where(table["video"].isin(test), "test", "train"))
 
@@ -223,10 +222,10 @@ def _draw(sizes: pd.Series[int], wanted: float, rng: np.random.Generator) -> set
     """Videos in random order, each taken if it brings the number of segments nearer to the wanted one."""
     videos, count = set[str](), 0
     for video in rng.permutation(sizes.index.to_numpy(dtype=object)):
-        nearer = abs(count + int(sizes[video]) - wanted) < abs(count - wanted)
-        if nearer and len(videos) < len(sizes) - 1:
+        size = int(sizes[video])
+        if abs(count + size - wanted) < abs(count - wanted) and len(videos) < len(sizes) - 1:
             videos.add(str(video))
-            count += int(sizes[video])
+            count += size
     return videos or {str(sizes.idxmin())}
 
 

@@ -64,7 +64,7 @@ def make_gallery(
     cards = [{**_card(path), "failed": path.stem in failures} for path in chosen]
     index = to / "index.html"
     index.write_text(render_page(_TITLE, _INDEX, {"cards": cards}, style=_STYLE), encoding="utf-8")
-    return Gallery(index, tuple(to / card["page"] for card in cards), failures)
+    return Gallery(index, tuple(to / f"{path.stem}.html" for path in chosen), failures)
 
 
 def _trains(notebook: Path) -> bool:

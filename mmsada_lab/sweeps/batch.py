@@ -53,7 +53,7 @@ def run_grid(
     Several batches may work on the same runs: each run is trained by one of them.
 
     Args:
-        configs: of the runs; each is made once.
+        configs: of the runs, each made once.
         runs_dir: where run folders lie; with a scheduler, on a file system that its workers share.
         jobs: processes on this machine, each with one of its GPUs in turn; without effect where a scheduler is given.
         device: ``auto`` or ``cpu``.
@@ -103,8 +103,8 @@ def _marker(runs_dir: Path) -> Iterator[Path]:
         folder = TemporaryDirectory(prefix=".batch-", dir=runs_dir)
     except OSError as error:
         raise UserError(f"cannot write to the runs folder {runs_dir}: {error}; choose another") from error
-    with folder:
-        yield Path(folder.name)
+    with folder as name:
+        yield Path(name)
 
 
 class _Batch:

@@ -85,26 +85,21 @@ def _local_cluster(jobs: int, *, private: bool) -> LocalCluster:
 
 
 def dask_setup(_: object) -> None:
-    """Called by Dask in each worker: Ctrl-C is for the process that started the batch."""
+    """Dask calls this in each worker: Ctrl-C is for the process that started the batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
 def workers_at(address: str) -> Iterator[Client]:
-    """The workers of a scheduler that runs already.
-
-    Raises:
-        UserError: if nothing answers there.
-    """
+    """The workers of a scheduler that runs already, or `UserError` if nothing answers there."""
     from distributed import Client
 
     try:
         client = Client(address, timeout=ANSWER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"no Dask scheduler answers at {address!r} ({type(error).__name__}); give its address as it prints it when "
-            "it starts, e.g. tcp://node1:8786, or leave --scheduler out to use this machine"
-        ) from error
+        hint = "give its address as it prints it when it starts, e.g. tcp://node1:8786"
+        reason = f"({type(error).__name__}); {hint}, or leave --scheduler out to use this machine"
+        raise UserError(f"no Dask scheduler answers at {address!r} {reason}") from error
     with _quiet_dask(), client:
         yield client
 

@@ -71,9 +71,6 @@ class Grid:
     """What a GRID.yaml asks for.
 
     Attributes:
-        methods: keys of `METHODS`.
-        seeds: each once.
-        data: specification.
         preset: key of `PRESETS`; None for ``quick``.
         pairs: ``D2-D1`` each, or None for every ordered pair of `domains`.
         domains: to take pairs of; None for all of the data set.
@@ -133,10 +130,9 @@ def _split_pair(pair: str, known: Sequence[str]) -> Pair:
 
 
 def load_grid(path: Path) -> Grid:
-    """Read a GRID.yaml: the fields of `Grid`, of which ``methods`` and ``seeds`` must be there.
+    """Read a GRID.yaml: ``methods`` (a list or ``all``), ``seeds`` (a list or how many, from 0), fields of `Grid`.
 
-    ``methods`` may be ``all``; ``seeds`` is a number (so many, from 0) or a list; ``pairs`` is ``all`` or a list
-    such as ``[D2-D1, D1-D3]``; fields of a stage are written ``adapt.steps: 500`` or nested, ``adapt: {steps: 500}``.
+    Fields of a stage are written ``adapt.steps: 500`` or nested, ``adapt: {steps: 500}``.
 
     Raises:
         UserError: naming the file, for whatever is unknown, missing, doubled or of another type.
@@ -225,10 +221,7 @@ def _fields(name: str, content: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without repeated keys and references, where words mean what they do in YAML 1.2.
-
-    PyYAML follows YAML 1.1: ``precision: no`` would be False, ``010`` 8 and ``1e-7`` a text.
-    """
+    """YAML 1.2 without repeated keys and references; by PyYAML's 1.1 ``no`` is False, ``010`` 8 and ``1e-7`` a text."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own name
 

@@ -73,8 +73,7 @@ class TrainingJob:
 def run_job(job: TrainingJob, train: Train) -> Failure | None:
     """Do a job in this worker process; a user's mistake is returned.
 
-    Raises:
-        Exception: whatever else goes wrong, so that the batch tries again; the traceback is kept.
+    Whatever else goes wrong is raised, so that the batch tries again, and its traceback kept.
     """
     _choose_gpu(job)
     try:
@@ -140,11 +139,7 @@ _RESERVED = ("preset", "source", "target", "method", "data", "seed")
 
 
 def notebook_parameters(config: ExperimentConfig) -> dict[str, Any]:
-    """What a notebook must be given to build a configuration: the arguments of `build_config`.
-
-    Raises:
-        UserError: if `build_config` cannot build it.
-    """
+    """The arguments of `build_config` for a configuration, or `UserError` if it cannot build it."""
     chosen: dict[str, Any] = {name: getattr(config, name) for name in _RESERVED}
     modalities = {"modalities": list(config.modalities)}  # decide which terms the stages begin with
     base = flatten(build_config(**chosen, overrides=modalities).to_dict())
@@ -161,8 +156,7 @@ def notebook_parameters(config: ExperimentConfig) -> dict[str, Any]:
 def read_notebook(notebook: str | Path) -> str:
     """The text of a notebook, of this checkout by name or any by its path, that takes the parameters of a run.
 
-    Raises:
-        UserError: there is none, or it lacks a parameter; papermill would only warn, and train the defaults.
+    Without one of them it is a `UserError`; papermill would only warn, and train the defaults.
     """
     import papermill
 

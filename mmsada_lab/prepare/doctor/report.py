@@ -80,14 +80,9 @@ class DoctorReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report in plain types; unknown lengths are None."""
-        return {
-            "data": self.data,
-            "fast": self.fast,
-            "ok": self.ok,
-            "counts": self.counts,
-            "findings": [asdict(finding) for finding in self.findings],
-            "table": json.loads(self.table.to_json(orient="records")),
-        }
+        totals = {"data": self.data, "fast": self.fast, "ok": self.ok, "counts": self.counts}
+        findings = [asdict(finding) for finding in self.findings]
+        return {**totals, "findings": findings, "table": json.loads(self.table.to_json(orient="records"))}
 
     def write_json(self, path: Path) -> Path:
         """Write the report as a JSON file, or raise `UserError`."""

@@ -16,8 +16,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from mmsada_lab.clips.segments import Image
 from mmsada_lab.errors import UserError
-from mmsada_lab.prepare.videos.images import Image, scaled_size, shown_size, to_rgb
+from mmsada_lab.prepare.videos.images import scaled_size, shown_size, to_rgb
 from mmsada_lab.prepare.videos.listing import parse_seconds
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from typing import Any
 import cv2
 import simplejpeg
 
+from mmsada_lab.clips.segments import Image
 from mmsada_lab.datasets.flow import DILATION, STRIDE, optical_flow, quantise_flow, require_algorithm
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_atomic, write_folder
 from mmsada_lab.prepare.videos.decoding import UnreadableVideoError, inspect_video, sample_video
-from mmsada_lab.prepare.videos.images import Image
 
 RECORDS = "imported"
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from mmsada_lab.clips.segments import Image
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
-
-Image = NDArray[np.uint8]
-"""`(H, W, 3)` RGB or `(H, W)` grey, 8 bits."""
 
 
 def shown_size(frame: VideoFrame, aspect: Fraction | None) -> tuple[int, int]:

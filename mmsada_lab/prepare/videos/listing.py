@@ -73,7 +73,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Segments, the folder that their paths start from, and misplaced files; other files are counted in the notes."""
+    """Segments, the folder their paths start from, and misplaced files; other files are counted in the notes."""
 
     root: Path
     segments: tuple[VideoSegment, ...]
