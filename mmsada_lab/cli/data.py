@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from mmsada_lab.datasets.open import describe_formats, find_format
 
@@ -14,67 +15,48 @@ data_app = typer.Typer(
     no_args_is_help=True,
 )
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help=describe_formats())]
+# Help that would not fit beside its option.
+_CLIPS = (
+    "A folder CLIPS/DOMAIN/LABEL/*.mp4 (any format; CLIPS/DOMAIN/unlabelled/* for clips without a label), "
+    "or a CSV with the columns video, domain and, where known, label, start and stop in seconds, split, uid."
+)
+_FRAMES = "New folder for frames, flow and segments.csv: epic:DST reads it."
+_FLOW = "Optical flow: tvl1 (as in EPIC-Kitchens; about a second a frame), dis (forty times as fast) or farneback."
+_BOUND = "Largest flow stored, pixels. By default 25 at a height of 256, in proportion at others."
+_DILATION = "Frames that flow spans. EPIC-Kitchens has 3 at 60 frames a second; at 25 or 30, 1 or 2 take about as long."
+_HEIGHT = "Height of all frames, pixels; the width follows. EPIC-Kitchens has 256."
+_FPS = "Frames a second of all videos, 30 or 30000/1001; each keeps its own by default."
+_TEST_CLIPS = "Share of each class's clips that become test clips where the CSV does not say."
+_AGAIN = "Import again the videos that were imported with other settings."
+_LABELLED = "Labelled tables: EPIC_train_action_labels.csv, EPIC_100_train.csv, ..."
+_DOMAINS = "A domain and its kitchens, D1=P08 or D4=P01+P03, or videos, T=P01_1??. Repeat for each domain."
+_VERBS = "The classes: take,put,wash; first-8 for classes 0 to 7 (the paper); all."
+_HELD_OUT = "Without --test: share of a domain's segments that are held out, in whole videos."
+_NAMES = "EPIC_verb_classes.csv, for the classes' names; found beside the first CSV."
+_FAST = "Read only the first and last frame, of at most 50 segments of each domain and split."
+_SHOWN_AS = "A page (.html) that needs no network, or an animation (.gif)."
+_SCALE = "Number of segments relative to EPIC-Kitchens, above 0 up to 1. By default 0.08, about a thousand."
+_REPORT = "Write the whole report to this file, with all findings."
+_KNOBS = "How much the kitchens differ, from 0 to 1, as in kitchens:appearance=0.5,motion=0. Also seed."
+
+Spec = Annotated[str, Argument(metavar="SPEC", help=describe_formats())]
 
 
 @data_app.command("import-videos")
 def import_videos(
     context: typer.Context,
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CLIPS",
-            path_type=Path,
-            help="A folder CLIPS/DOMAIN/LABEL/*.mp4 (any format; CLIPS/DOMAIN/unlabelled/* for clips without a label), "
-            "or a CSV with the columns video, domain and, where known, label, start and stop in seconds, split, uid.",
-        ),
-    ],
-    destination: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DST", path_type=Path, help="New folder for frames, flow and segments.csv: epic:DST reads it."
-        ),
-    ],
-    algorithm: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Optical flow: tvl1 (as in EPIC-Kitchens; about a second a frame), dis (forty times as fast) or "
-            "farneback.",
-        ),
-    ] = "tvl1",
-    bound: Annotated[
-        float | None,
-        typer.Option(help="Largest flow stored, pixels. By default 25 at a height of 256, in proportion at others."),
-    ] = None,
-    dilation: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Frames that flow spans. EPIC-Kitchens has 3 at 60 frames a second; at 25 or 30, 1 or 2 take about as "
-            "long.",
-        ),
-    ] = 3,
-    height: Annotated[
-        int, typer.Option(min=16, help="Height of all frames, pixels; the width follows. EPIC-Kitchens has 256.")
-    ] = 256,
-    fps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RATE", help="Frames a second of all videos, 30 or 30000/1001; each keeps its own by default."
-        ),
-    ] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of the JPEG files: 1 is coarse, 100 fine.")] = 95,
-    test_fraction: Annotated[
-        float, typer.Option(help="Share of each class's clips that become test clips where the CSV does not say.")
-    ] = 0.25,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw of the test clips.")] = 0,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Videos at once, a process each; one a core by default.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Import again the videos that were imported with other settings.")
-    ] = False,
+    path: Annotated[Path, Argument(metavar="CLIPS", path_type=Path, help=_CLIPS)],
+    destination: Annotated[Path, Argument(metavar="DST", path_type=Path, help=_FRAMES)],
+    algorithm: Annotated[str, Option(metavar="NAME", help=_FLOW)] = "tvl1",
+    bound: Annotated[float | None, Option(help=_BOUND)] = None,
+    dilation: Annotated[int, Option(min=1, help=_DILATION)] = 3,
+    height: Annotated[int, Option(min=16, help=_HEIGHT)] = 256,
+    fps: Annotated[str | None, Option(metavar="RATE", help=_FPS)] = None,
+    quality: Annotated[int, Option(min=1, max=100, help="Of the JPEG files: 1 is coarse, 100 fine.")] = 95,
+    test_fraction: Annotated[float, Option(help=_TEST_CLIPS)] = 0.25,
+    seed: Annotated[int, Option(min=0, help="Of the draw of the test clips.")] = 0,
+    jobs: Annotated[int | None, Option(min=1, help="Videos at once, a process each; one a core by default.")] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help=_AGAIN)] = False,
 ) -> None:
     """Turn clips of several sites into frames and optical flow, in the layout of EPIC-Kitchens.
 
@@ -89,43 +71,22 @@ def import_videos(
     from mmsada_lab.prepare.videos import importing
 
     report = importing.import_videos(**context.params)  # it has the parameters of this command
-    for line in report.lines():
-        typer.echo(line)
-    typer.echo(f"epic:{destination}")
+    typer.echo("\n".join([*report.lines(), f"epic:{destination}"]))
     if report.rejected:
         raise typer.Exit(1)
 
 
 @data_app.command()
 def split(
-    annotations: Annotated[
-        list[Path],
-        typer.Argument(metavar="CSV", help="Labelled tables: EPIC_train_action_labels.csv, EPIC_100_train.csv, ..."),
-    ],
-    to: Annotated[Path, typer.Option(help="The segments.csv to write, or the folder for it.")],
-    domain: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME=KITCHENS",
-            help="A domain and its kitchens, D1=P08 or D4=P01+P03, or videos, T=P01_1??. Repeat for each domain.",
-        ),
-    ],
-    verbs: Annotated[
-        str,
-        typer.Option(metavar="NAMES", help="The classes: take,put,wash; first-8 for classes 0 to 7 (the paper); all."),
-    ] = "first-8",
-    test: Annotated[
-        list[Path], typer.Option(metavar="CSV", help="Labelled table of the test segments. Repeatable.")
-    ] = [],  # noqa: B006 - typer copies it
-    test_fraction: Annotated[
-        float, typer.Option(help="Without --test: share of a domain's segments that are held out, in whole videos.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw of the test videos.")] = 0,
-    verb_classes: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="EPIC_verb_classes.csv, for the classes' names; found beside the first CSV."),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
+    annotations: Annotated[list[Path], Argument(metavar="CSV", help=_LABELLED)],
+    to: Annotated[Path, Option(help="The segments.csv to write, or the folder for it.")],
+    domain: Annotated[list[str], Option(metavar="NAME=KITCHENS", help=_DOMAINS)],
+    verbs: Annotated[str, Option(metavar="NAMES", help=_VERBS)] = "first-8",
+    test: Annotated[list[Path], Option(metavar="CSV", help="Labelled table of the test segments. Repeatable.")] = [],  # noqa: B006 - typer copies it
+    test_fraction: Annotated[float, Option(help=_HELD_OUT)] = 0.2,
+    seed: Annotated[int, Option(min=0, help="Of the draw of the test videos.")] = 0,
+    verb_classes: Annotated[Path | None, Option(metavar="CSV", help=_NAMES)] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace a table that is there.")] = False,
 ) -> None:
     """Choose kitchens and verbs from EPIC-Kitchens' annotations and write the segments.csv that epic:ROOT reads.
 
@@ -137,36 +98,21 @@ def split(
     """
     from mmsada_lab.prepare.epic_split import build_split, parse_domains, parse_verbs, write_split
 
-    table = build_split(
-        annotations,
-        domains=parse_domains(domain),
-        verbs=parse_verbs(verbs),
-        test=test,
-        test_fraction=test_fraction,
-        seed=seed,
-        verb_classes=verb_classes,
-    )
+    draw: dict[str, Any] = {"test": test, "test_fraction": test_fraction, "seed": seed, "verb_classes": verb_classes}
+    table = build_split(annotations, domains=parse_domains(domain), verbs=parse_verbs(verbs), **draw)
     file = write_split(table, to, overwrite=overwrite)
     for name, splits in table.groupby("domain")["split"]:
         typer.echo(f"{name}: {sum(splits == 'train')} training and {sum(splits == 'test')} test segments")
     classes = table.sort_values("verb_class")["verb"].unique()
-    typer.echo(f"classes ({len(classes)}): {', '.join(classes)}")
-    typer.echo(file)
+    typer.echo(f"classes ({len(classes)}): {', '.join(classes)}\n{file}")
 
 
 @data_app.command()
 def check(
     specification: Spec,
-    fast: Annotated[
-        bool,
-        typer.Option(
-            "--fast", help="Read only the first and last frame, of at most 50 segments of each domain and split."
-        ),
-    ] = False,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the whole report to this file, with all findings.")
-    ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that read; up to one a core by default.")] = None,
+    fast: Annotated[bool, Option("--fast", help=_FAST)] = False,
+    json: Annotated[Path | None, Option(metavar="FILE", help=_REPORT)] = None,
+    jobs: Annotated[int | None, Option(min=1, help="Processes that read; up to one a core by default.")] = None,
 ) -> None:
     """Read a data set once and report what would stop or spoil a run.
 
@@ -190,11 +136,9 @@ def check(
 @data_app.command()
 def show(
     specification: Spec,
-    uid: Annotated[str, typer.Option(help="Of the segment; if there is none, the error names the nearest.")],
-    to: Annotated[Path, typer.Option(help="A page (.html) that needs no network, or an animation (.gif).")] = Path(
-        "segment.html"
-    ),
-    windows: Annotated[int, typer.Option(min=1, help="Number of test windows on the page.")] = 5,
+    uid: Annotated[str, Option(help="Of the segment; if there is none, the error names the nearest.")],
+    to: Annotated[Path, Option(help=_SHOWN_AS)] = Path("segment.html"),
+    windows: Annotated[int, Option(min=1, help="Number of test windows on the page.")] = 5,
 ) -> None:
     """Show a segment: its frames with their flow, and the windows that training and testing take from it.
 
@@ -209,21 +153,10 @@ def show(
 
 @data_app.command("export-kitchens")
 def export_kitchens(
-    destination: Annotated[Path, typer.Argument(metavar="DIR", help="New folder: epic:DIR reads it.")],
-    tar: Annotated[bool, typer.Option("--tar", help="A tar for each video and modality, not a folder.")] = False,
-    scale: Annotated[
-        float | None,
-        typer.Option(
-            help="Number of segments relative to EPIC-Kitchens, above 0 up to 1. By default 0.08, about a thousand."
-        ),
-    ] = None,
-    knobs: Annotated[
-        str,
-        typer.Option(
-            metavar="KNOB=VALUE,...",
-            help="How much the kitchens differ, from 0 to 1, as in kitchens:appearance=0.5,motion=0. Also seed.",
-        ),
-    ] = "",
+    destination: Annotated[Path, Argument(metavar="DIR", help="New folder: epic:DIR reads it.")],
+    tar: Annotated[bool, Option("--tar", help="A tar for each video and modality, not a folder.")] = False,
+    scale: Annotated[float | None, Option(help=_SCALE)] = None,
+    knobs: Annotated[str, Option(metavar="KNOB=VALUE,...", help=_KNOBS)] = "",
 ) -> None:
     """Write the embedded kitchens as JPEG frames and annotations in the layout of EPIC-Kitchens.
 

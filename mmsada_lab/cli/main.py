@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from mmsada_lab import __version__
 from mmsada_lab.cli import options
@@ -19,6 +20,9 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import build_config
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 app = typer.Typer(
     help="Multi-modal domain adaptation for fine-grained action recognition (MM-SADA, CVPR 2020).",
     no_args_is_help=True,
@@ -28,7 +32,7 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(version: Annotated[bool, Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
         typer.echo(f"mmsada_lab {__version__}")
         raise typer.Exit
@@ -36,12 +40,12 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def train(
-    target: Annotated[str, typer.Option(help="Unlabelled domain, e.g. D1.")],
-    source: Annotated[str | None, typer.Option(help="Labelled domain, e.g. D2. Not for supervised_target.")] = None,
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "mmsada",
+    target: Annotated[str, Option(help="Unlabelled domain, e.g. D1.")],
+    source: Annotated[str | None, Option(help="Labelled domain, e.g. D2. Not for supervised_target.")] = None,
+    method: Annotated[str, Option(help=f"One of {', '.join(METHODS)}.")] = "mmsada",
     data: options.Data = "kitchens",
     preset: options.Preset = None,
-    seed: Annotated[int, typer.Option(help="Of initialisation, sampling, augmentation and dropout.")] = 0,
+    seed: Annotated[int, Option(help="Of initialisation, sampling, augmentation and dropout.")] = 0,
     runs: options.RunsPath = Path("runs"),
     device: options.Device = "auto",
     workers: options.Workers = None,
@@ -58,34 +62,36 @@ def train(
     checkpointing=true. The presets paper and released are I3D's; other modalities than video need -o backbone=auto.
     """
     from mmsada_lab.experiment import run_experiment
-    from mmsada_lab.runs import read_manifest
     from mmsada_lab.runtime.device import is_main_process
 
     preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
-    config = build_config(
-        preset, source=source, target=target, method=method, data=data, seed=seed, overrides=overrides
-    )
+    chosen: dict[str, Any] = {"data": data, "seed": seed, "overrides": overrides}
+    config = build_config(preset, source=source, target=target, method=method, **chosen)
     path = run_experiment(config, runs, device=device, workers=workers)
-    if not is_main_process():
-        return
-    result = read_manifest(path / "manifest.json")["result"]
+    if is_main_process():
+        _print_result(path, target)
+
+
+def _print_result(run: Path, target: str) -> None:
+    from mmsada_lab.runs import read_manifest
+
+    result = read_manifest(run / "manifest.json")["result"]
     for stream, measures in result["target"].items():
         typer.echo(f"{stream:>8}  top-1 {measures['top1']:5.1f} %   mean class {measures['mean_class']:5.1f} %")
     if result["target"]:
         typer.echo(f"on {target}'s test segments, {result['selection']}")
     else:
-        typer.echo(
-            f"{target} has no labelled test segments, so there is no accuracy to report; see mmsada predict {path}"
-        )
-    typer.echo(path)
+        reason = f"{target} has no labelled test segments, so there is no accuracy to report"
+        typer.echo(f"{reason}; see mmsada predict {run}")
+    typer.echo(run)
 
 
 @app.command()
 def gap(
     run: options.RunPath,
     format: options.Format = TableFormat.text,
-    permutations: Annotated[int, typer.Option(min=19, help="Of the null distribution.")] = 200,
-    at_least: Annotated[int, typer.Option(min=2, help="Segments a side, or a class, must have.")] = 10,
+    permutations: Annotated[int, Option(min=19, help="Of the null distribution.")] = 200,
+    at_least: Annotated[int, Option(min=2, help="Segments a side, or a class, must have.")] = 10,
 ) -> None:
     """Print how far apart a run's features of source and target are: proxy A-distance, MMD, Fréchet, CORAL, with nulls.
 
@@ -102,10 +108,10 @@ def gap(
 @app.command()
 def predict(
     run: options.RunPath,
-    to: Annotated[Path, typer.Option(help="CSV to write.")] = Path("predictions.csv"),
+    to: Annotated[Path, Option(help="CSV to write.")] = Path("predictions.csv"),
     data: options.OtherData = None,
-    domain: Annotated[str | None, typer.Option(help="The run's target by default.")] = None,
-    split: Annotated[str, typer.Option(help="all, train or test.")] = "all",
+    domain: Annotated[str | None, Option(help="The run's target by default.")] = None,
+    split: Annotated[str, Option(help="all, train or test.")] = "all",
     device: options.Device = "auto",
     workers: options.Workers = None,
 ) -> None:
@@ -116,25 +122,29 @@ def predict(
     from mmsada_lab.files import write_atomic
     from mmsada_lab.trained import predict_table
 
-    table = predict_table(
-        run, data=data, domain=domain, split=split, device=device, workers=workers, show_progress=True
-    )
+    where: dict[str, Any] = {"device": device, "workers": workers, "show_progress": True}
+    table = predict_table(run, data=data, domain=domain, split=split, **where)
     write_atomic(to, lambda file: file.write(table.to_csv(index=False).encode()))
+    _print_predictions(table)
+    typer.echo(f"{len(table)} segments: {to}")
+
+
+def _print_predictions(table: pd.DataFrame) -> None:
+    """How often each class was predicted, and how often rightly."""
     for name, count in table["predicted"].value_counts().items():
         typer.echo(f"{count:>6}  {name}")
     known = table[table["label"] != ""]
     if len(known):
         right = 100 * (known["predicted"] == known["label"]).mean()
         typer.echo(f"{right:.1f} % of the {len(known)} segments with a label are predicted right")
-    typer.echo(f"{len(table)} segments: {to}")
 
 
 @app.command()
 def extract(
     run: options.RunPath,
-    to: Annotated[Path, typer.Argument(help="New folder; --data features:TO reads it.")],
+    to: Annotated[Path, Argument(help="New folder; --data features:TO reads it.")],
     data: options.OtherData = None,
-    domains: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = "",
+    domains: Annotated[str, Option(help="Comma-separated; all by default.")] = "",
     device: options.Device = "auto",
     workers: options.Workers = None,
 ) -> None:
@@ -151,7 +161,7 @@ def extract(
 
 @app.command()
 def demo(
-    runs: Annotated[Path, typer.Option(help="Where runs, executed notebooks and their HTML are written.")] = Path(
+    runs: Annotated[Path, Option(help="Where runs, executed notebooks and their HTML are written.")] = Path(
         "runs/demo"
     ),
 ) -> None:
@@ -166,10 +176,10 @@ def demo(
 
 @app.command()
 def gallery(
-    to: Annotated[Path, typer.Option(help="Folder of the pages, their index and what the notebooks train.")] = Path(
+    to: Annotated[Path, Option(help="Folder of the pages, their index and what the notebooks train.")] = Path(
         "runs/gallery"
     ),
-    notebooks: Annotated[str, typer.Option(help="Comma-separated, e.g. 00_quickstart; all by default.")] = "",
+    notebooks: Annotated[str, Option(help="Comma-separated, e.g. 00_quickstart; all by default.")] = "",
 ) -> None:
     """Execute every notebook and make a page of it, with an index; the pages need no network.
 
@@ -187,10 +197,10 @@ def gallery(
 
 @app.command("options")
 def list_options(
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}; options without effect are left out.")] = (
+    method: Annotated[str, Option(help=f"One of {', '.join(METHODS)}; options without effect are left out.")] = (
         "mmsada"
     ),
-    search: Annotated[str, typer.Option(help="Only options that have this text in their name or description.")] = "",
+    search: Annotated[str, Option(help="Only options that have this text in their name or description.")] = "",
 ) -> None:
     """List every option that -o takes, by group: what it does, its default, the presets, the paper and its code.
 

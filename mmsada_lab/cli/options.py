@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from mmsada_lab.datasets.open import describe_formats, describe_presets
 from mmsada_lab.errors import UserError
@@ -17,35 +17,28 @@ from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
 if TYPE_CHECKING:
     import pandas as pd
 
-Data = Annotated[str, typer.Option(metavar="SPEC", help=describe_formats())]
-OtherData = Annotated[str | None, typer.Option(metavar="SPEC", help="Other data than the run's own.")]
+Data = Annotated[str, Option(metavar="SPEC", help=describe_formats())]
+OtherData = Annotated[str | None, Option(metavar="SPEC", help="Other data than the run's own.")]
 Preset = Annotated[
     str | None,
-    typer.Option(
-        help=f"Schedule and sizes: {', '.join(PRESETS)}. By default {describe_presets()}.",
-        show_default=False,
-    ),
+    Option(help=f"Schedule and sizes: {', '.join(PRESETS)}. By default {describe_presets()}.", show_default=False),
 ]
 Overrides = Annotated[
     list[str],
-    typer.Option(
-        "-o", "--override", metavar="KEY=VALUE", help="Change one field, e.g. -o adapt.steps=500. Repeatable."
-    ),
+    Option("-o", "--override", metavar="KEY=VALUE", help="Change one field, e.g. -o adapt.steps=500. Repeatable."),
 ]
-RunPath = Annotated[Path, typer.Argument(help="Folder of a finished run, as mmsada train printed it.")]
-RunsPath = Annotated[
-    Path, typer.Option(help="Where run folders are written; finished runs are skipped, others continue.")
-]
-Device = Annotated[str, typer.Option(help="auto (a GPU if there is one) or cpu.")]
-Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read clips; chosen by default.")]
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes at once; they share the cores.")]
+RunPath = Annotated[Path, Argument(help="Folder of a finished run, as mmsada train printed it.")]
+RunsPath = Annotated[Path, Option(help="Where run folders are written; finished runs are skipped, others continue.")]
+Device = Annotated[str, Option(help="auto (a GPU if there is one) or cpu.")]
+Workers = Annotated[int | None, Option(min=0, help="Processes that read clips; chosen by default.")]
+Jobs = Annotated[int, Option("--jobs", min=1, help="Processes at once; they share the cores.")]
 Scheduler = Annotated[
     str | None,
-    typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler whose workers train; processes here by default."),
+    Option(metavar="tcp://HOST:PORT", help="A Dask scheduler whose workers train; processes here by default."),
 ]
 Notebooks = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--notebooks",
         help=f"Train by executing {RUN_NOTEBOOK} for each run, kept in the run's folder; slower, for its figures.",
     ),
@@ -61,7 +54,7 @@ class TableFormat(StrEnum):
     json = "json"
 
 
-Format = Annotated[TableFormat, typer.Option(help="text, md (Markdown), csv or json.")]
+Format = Annotated[TableFormat, Option(help="text, md (Markdown), csv or json.")]
 
 
 def format_table(table: pd.DataFrame, style: TableFormat, *, digits: int = 1) -> str:

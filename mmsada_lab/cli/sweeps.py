@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from mmsada_lab.cli import options
 from mmsada_lab.cli.options import TableFormat, format_table, parse_overrides
-from mmsada_lab.datasets.open import complete_choice
+from mmsada_lab.clips.segments import MultiDomainData
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.datasets.open import complete_choice, load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.publish.notebooks import RUN_NOTEBOOK
@@ -24,14 +27,24 @@ if TYPE_CHECKING:
 
 sweeps_app = typer.Typer()
 
+Seeds = Annotated[int, Option(min=1, help="How many seeds, from 0.")]
+# Help that would not fit beside its option.
+_DRY_RUN = "Show the jobs, what is finished, and an estimate of the time."
+_MATRIX = "A row per method, a column per pair, as in the paper."
+_STREAM = "Of --matrix, --difference and --selection: fused, rgb, flow, ..."
+_REPORT_ONLY = "Train nothing; report on the runs that are finished."
+_DIFFERENCE = "Print A - B in points with a 95 % interval, paired over pairs and seeds."
+_SELECTION = "Print what each label-free rule of choosing a checkpoint would have cost, per method."
+_ARRAYS = "Keep predictions and features of these runs too. Repeatable."
+
 
 @sweeps_app.command()
 def compare(
     data: options.Data = "kitchens",
     preset: options.Preset = None,
-    methods: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = ",".join(METHODS),
-    domains: Annotated[str, typer.Option(help="Comma-separated; all of the data set by default.")] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    methods: Annotated[str, Option(help="Comma-separated; all by default.")] = ",".join(METHODS),
+    domains: Annotated[str, Option(help="Comma-separated; all of the data set by default.")] = "",
+    seeds: Seeds = 3,
     jobs: options.Jobs = 1,
     runs: options.RunsPath = Path("runs"),
     device: options.Device = "auto",
@@ -43,8 +56,6 @@ def compare(
 
     Example: mmsada compare --data kitchens --preset quick --seeds 3 --jobs 2 --runs runs/compare
     """
-    from mmsada_lab.datasets.open import load_data
-    from mmsada_lab.experiment import check_fit
     from mmsada_lab.sweeps.batch import run_grid
     from mmsada_lab.sweeps.grid import build_grid
 
@@ -55,8 +66,7 @@ def compare(
     preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
     shared: dict[str, Any] = {"data": data, "preset": preset, "overrides": overrides}
     configs = build_grid(names, methods=methods.split(","), seeds=range(seeds), **shared)
-    for config in configs:
-        check_fit(config, opened)
+    _check_fit(configs, opened)
     notebook = RUN_NOTEBOOK if notebooks else None
     failures = run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
     if len(failures) < len(configs):
@@ -66,14 +76,12 @@ def compare(
 
 @sweeps_app.command()
 def batch(
-    grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="What to run; see the README.")],
+    grid: Annotated[Path, Argument(metavar="GRID.yaml", help="What to run; see the README.")],
     jobs: options.Jobs = 1,
     runs: options.RunsPath = Path("runs"),
     device: options.Device = "auto",
     scheduler: options.Scheduler = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the jobs, what is finished, and an estimate of the time.")
-    ] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help=_DRY_RUN)] = False,
 ) -> None:
     """Train the runs of a grid: methods, pairs, seeds and swept options, on this machine or on a cluster.
 
@@ -83,48 +91,44 @@ def batch(
 
     Finished runs are skipped, interrupted ones continue; a failed run does not stop the others.
     """
-    from mmsada_lab.datasets.open import load_data
-    from mmsada_lab.experiment import check_fit
     from mmsada_lab.sweeps.batch import run_grid
     from mmsada_lab.sweeps.grid import load_grid
-    from mmsada_lab.sweeps.plans import estimate_seconds, plan_batch
 
     wanted = load_grid(grid)
     opened = load_data(wanted.data)
     preset, overrides = complete_choice(wanted.data, wanted.preset, overrides=wanted.overrides)
     configs = replace(wanted, preset=preset, overrides=overrides).configs(list(opened.domains))
-    for config in configs:
-        check_fit(config, opened)
+    _check_fit(configs, opened)
     if dry_run:
-        plan = plan_batch(configs, runs, device=device, notebooks=wanted.notebook is not None)
-        seconds = estimate_seconds(plan, jobs=jobs)
-        time = f"about {seconds / 60:.0f} minutes with {jobs} jobs" if isfinite(seconds) else "time unknown yet"
-        typer.echo(format_table(plan, TableFormat.text, digits=0))
-        typer.echo(f"{len(plan)} runs, {time}")
+        _print_plan(configs, runs, jobs=jobs, device=device, notebooks=wanted.notebook is not None)
         return
     _exit_if_any(run_grid(configs, runs, jobs=jobs, device=device, scheduler=scheduler, notebook=wanted.notebook))
 
 
+def _check_fit(configs: Sequence[ExperimentConfig], data: MultiDomainData) -> None:
+    from mmsada_lab.experiment import check_fit
+
+    for config in configs:
+        check_fit(config, data)
+
+
+def _print_plan(configs: Sequence[ExperimentConfig], runs: Path, *, jobs: int, device: str, notebooks: bool) -> None:
+    from mmsada_lab.sweeps.plans import estimate_seconds, plan_batch
+
+    plan = plan_batch(configs, runs, device=device, notebooks=notebooks)
+    seconds = estimate_seconds(plan, jobs=jobs)
+    time = f"about {seconds / 60:.0f} minutes with {jobs} jobs" if isfinite(seconds) else "time unknown yet"
+    typer.echo(f"{format_table(plan, TableFormat.text, digits=0)}\n{len(plan)} runs, {time}")
+
+
 @sweeps_app.command()
 def results(
-    runs: Annotated[Path, typer.Argument(help="A folder of runs, or a zip file by mmsada keep.")] = Path("runs"),
+    runs: Annotated[Path, Argument(help="A folder of runs, or a zip file by mmsada keep.")] = Path("runs"),
     format: options.Format = TableFormat.text,
-    matrix: Annotated[
-        bool, typer.Option("--matrix", help="A row per method, a column per pair, as in the paper.")
-    ] = False,
-    stream: Annotated[
-        str, typer.Option(help="Of --matrix, --difference and --selection: fused, rgb, flow, ...")
-    ] = "fused",
-    difference: Annotated[
-        str,
-        typer.Option(metavar="A,B", help="Print A - B in points with a 95 % interval, paired over pairs and seeds."),
-    ] = "",
-    selection: Annotated[
-        bool,
-        typer.Option(
-            "--selection", help="Print what each label-free rule of choosing a checkpoint would have cost, per method."
-        ),
-    ] = False,
+    matrix: Annotated[bool, Option("--matrix", help=_MATRIX)] = False,
+    stream: Annotated[str, Option(help=_STREAM)] = "fused",
+    difference: Annotated[str, Option(metavar="A,B", help=_DIFFERENCE)] = "",
+    selection: Annotated[bool, Option("--selection", help=_SELECTION)] = False,
 ) -> None:
     """Print the accuracies of the runs in a folder: top-1 and mean class accuracy on the target's test segments.
 
@@ -152,19 +156,17 @@ def results(
 
 @sweeps_app.command()
 def reproduce(
-    recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(RECIPES)}, or all.")],
+    recipe: Annotated[str, Argument(help=f"One of {', '.join(RECIPES)}, or all.")],
     data: options.Data = "kitchens",
     preset: options.Preset = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
+    seeds: Seeds = 5,
     jobs: options.Jobs = 1,
     runs: options.RunsPath = Path("runs/reproduce"),
-    out: Annotated[Path, typer.Option(help="Where the reports are written.")] = Path("runs/reports"),
+    out: Annotated[Path, Option(help="Where the reports are written.")] = Path("runs/reports"),
     device: options.Device = "auto",
     scheduler: options.Scheduler = None,
     notebooks: options.Notebooks = False,
-    report_only: Annotated[
-        bool, typer.Option("--report-only", help="Train nothing; report on the runs that are finished.")
-    ] = False,
+    report_only: Annotated[bool, Option("--report-only", help=_REPORT_ONLY)] = False,
     override: options.Overrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Make a table or figure of the paper on a data set: train what is missing, write CSV, Markdown and a page.
@@ -189,12 +191,9 @@ def reproduce(
 
 @sweeps_app.command()
 def keep(
-    runs: Annotated[Path, typer.Argument(help="A folder of runs.")],
-    to: Annotated[Path, typer.Argument(help="Zip file: a new one, or one that this command has made before.")],
-    arrays: Annotated[
-        list[str],
-        typer.Option(metavar="SOURCE,TARGET,SEED", help="Keep predictions and features of these runs too. Repeatable."),
-    ] = [],  # noqa: B006 - typer copies it
+    runs: Annotated[Path, Argument(help="A folder of runs.")],
+    to: Annotated[Path, Argument(help="Zip file: a new one, or one that this command has made before.")],
+    arrays: Annotated[list[str], Option(metavar="SOURCE,TARGET,SEED", help=_ARRAYS)] = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Pack finished runs without weights, training records and most arrays: small enough to commit, read as any runs.
 

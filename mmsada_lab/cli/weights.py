@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument
 
 weights_app = typer.Typer(help="Pretrained weights to start from.", no_args_is_help=True)
 
@@ -17,8 +18,8 @@ def _group() -> None:
 
 @weights_app.command()
 def convert(
-    path: Annotated[Path, typer.Argument(help="A state dict written by torch.save, e.g. rgb_imagenet.pt.")],
-    to: Annotated[Path, typer.Argument(help="New file, ending in .safetensors.")],
+    path: Annotated[Path, Argument(help="A state dict written by torch.save, e.g. rgb_imagenet.pt.")],
+    to: Annotated[Path, Argument(help="New file, ending in .safetensors.")],
 ) -> None:
     """Convert weights to safetensors, without unpickling anything.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,15 +21,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from mmsada_lab.clips.clips import ClipRule, allocate_clips, clip_shape, cropped, cut_clips, read_clips
 from mmsada_lab.clips.device_crops import Boxes, cut_out, resize_on_device
-from mmsada_lab.clips.segments import (
-    Domain,
-    FramePart,
-    Kind,
-    MultiDomainData,
-    Reader,
-    Segment,
-    read_frame_parts,
-)
+from mmsada_lab.clips.segments import Domain, FramePart, Kind, MultiDomainData, Reader, Segment, read_frame_parts
 from mmsada_lab.clips.transforms import Crop, sample_crop
 from mmsada_lab.clips.windows import training_window
 from mmsada_lab.config import BatchPlan
@@ -51,17 +44,17 @@ class TargetBatch:
     corresponds: Tensor
     boxes: dict[str, Boxes] = field(default_factory=dict, kw_only=True)
 
-    def to(self, device: torch.device) -> TargetBatch:
+    def to(self, device: torch.device) -> Self:
         """The same batch on a device, all of it clips."""
         clips = {modality: clip.to(device, non_blocking=True) for modality, clip in self.clips.items()}
-        resized = {modality: resize_on_device(boxes.to(device)) for modality, boxes in self.boxes.items()}
-        return TargetBatch({**clips, **resized}, self.corresponds.to(device, non_blocking=True))
+        clips |= {modality: resize_on_device(boxes.to(device)) for modality, boxes in self.boxes.items()}
+        return replace(self, clips=clips, corresponds=self.corresponds.to(device, non_blocking=True), boxes={})
 
-    def pin_memory(self) -> TargetBatch:
-        """The same batch in memory that a device can copy from by itself."""
+    def pin_memory(self) -> Self:
+        """The same batch in memory that a device can copy from by itself (`DataLoader` asks for it by this name)."""
         clips = {modality: clip.pin_memory() for modality, clip in self.clips.items()}
         boxes = {modality: boxes.pin_memory() for modality, boxes in self.boxes.items()}
-        return TargetBatch(clips, self.corresponds.pin_memory(), boxes=boxes)
+        return replace(self, clips=clips, corresponds=self.corresponds.pin_memory(), boxes=boxes)
 
 
 @dataclass(frozen=True)
@@ -70,15 +63,13 @@ class SourceBatch(TargetBatch):
 
     labels: Tensor
 
-    def to(self, device: torch.device) -> SourceBatch:
+    def to(self, device: torch.device) -> Self:
         """The same batch on a device."""
-        moved = super().to(device)
-        return SourceBatch(moved.clips, moved.corresponds, self.labels.to(device, non_blocking=True))
+        return replace(super().to(device), labels=self.labels.to(device, non_blocking=True))
 
-    def pin_memory(self) -> SourceBatch:
+    def pin_memory(self) -> Self:
         """The same batch in memory that a device can copy from by itself."""
-        pinned = super().pin_memory()
-        return SourceBatch(pinned.clips, pinned.corresponds, self.labels.pin_memory(), boxes=pinned.boxes)
+        return replace(super().pin_memory(), labels=self.labels.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,7 @@ class TrainingBatch:
         return TrainingBatch(self.source.to(device), self.target.to(device) if self.target else None)
 
     def pin_memory(self) -> TrainingBatch:
-        """The same batch in memory that a device can copy from by itself (`DataLoader` asks for it by this name)."""
+        """The same batch in memory that a device can copy from by itself."""
         return TrainingBatch(self.source.pin_memory(), self.target.pin_memory() if self.target else None)
 
 
@@ -110,9 +101,8 @@ def draw_indices(count: int, batch_size: int, *, steps: int, rng: np.random.Gene
     in the new epoch (the released code's rule); no batch holds a segment twice.
     """
     if batch_size > count:
-        raise UserError(
-            f"a batch takes {batch_size} segments of a domain that has {count} for training; lower batch_size"
-        )
+        domain = f"a domain that has {count} for training"
+        raise UserError(f"a batch takes {batch_size} segments of {domain}; lower batch_size")
     rows: list[NDArray[np.int64]] = []
     remaining = rng.permutation(count)
     while len(rows) < steps:
@@ -129,16 +119,10 @@ class TrainingBatches(Dataset[TrainingBatch]):
     """The batches of one stage: item k is that of step k, whatever was read before.
 
     Args:
-        source: labelled domain.
-        target: the domain to adapt to, or None.
-        rule: how clips are cut.
-        modalities: streams.
-        source_batch: source clips per step (over all processes).
-        target_batch: target clips per step (over all processes).
+        source_batch: source clips per step, over all processes; likewise `target_batch`.
         steps: length of the stage.
         seed: integers that name the run and the stage.
-        shard: (number of this part, parts) where processes share every batch; together they take the batch that one
-            would take alone.
+        shard: (number of this part, parts) where processes share every batch, the one that one would take alone.
 
     Raises:
         UserError: if a batch takes more segments than a domain has, or cannot be shared equally.
@@ -199,11 +183,11 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _boxes(
         self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
     ) -> Boxes:
-        reader, length = domain.readers[modality], self._rule.window.length
-        cuts = []
-        for segment, rng in zip(segments, generators, strict=True):
-            cuts.append(cut_out(self._pictures(reader, segment, rng), channels=reader.channels, length=length))
-        return Boxes(tuple(cuts), self._rule.size, reader.mirror_negates)
+        reader = domain.readers[modality]
+        cut = partial(cut_out, channels=reader.channels, length=self._rule.window.length)
+        drawn = zip(segments, generators, strict=True)
+        cuts = tuple(cut(self._pictures(reader, segment, rng)) for segment, rng in drawn)
+        return Boxes(cuts, self._rule.size, reader.mirror_negates)
 
     def _stack(
         self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
@@ -240,45 +224,22 @@ def load_batches(
 ) -> BatchLoader[TrainingBatch]:
     """The batches of a stage from some step on, each in as many parts as a process computes one after another.
 
-    Args:
-        source: labelled domain.
-        target: the domain to adapt to; unused where a step has no target clips.
-        rule: how clips are cut.
-        modalities: streams.
-        plan: clips of a step, over all processes.
-        steps: those that remain; they end where the stage does.
-        seed: integers that name the run and the stage.
-        process: number of this process, and processes.
-        workers: processes that read clips.
-        pin_memory: for a GPU to copy from.
+    `steps` are those that remain and end where the stage does, `process` is (number of this process, processes),
+    `plan` counts the clips of a step over all processes; see `TrainingBatches` for the others.
     """
-    number, processes = process
-    shards = [
-        TrainingBatches(
-            source,
-            target if plan.target else None,
-            rule=rule,
-            modalities=modalities,
-            source_batch=plan.source,
-            target_batch=plan.target,
-            steps=steps.stop,
-            seed=seed,
-            shard=(number * plan.accumulation + micro, plan.accumulation * processes),
-        )
-        for micro in range(plan.accumulation)
-    ]
-    order = [micro * steps.stop + step for step in steps for micro in range(plan.accumulation)]
-    return BatchLoader(ConcatDataset(shards), order, workers=workers, pin_memory=pin_memory)
+    (number, processes), micros = process, range(plan.accumulation)
+    batches = partial(TrainingBatches, source, target if plan.target else None, rule=rule, modalities=modalities)
+    sizes: dict[str, Any] = {"source_batch": plan.source, "target_batch": plan.target, "steps": steps.stop}
+    shards = [(number * plan.accumulation + micro, plan.accumulation * processes) for micro in micros]
+    order = [micro * steps.stop + step for step in steps for micro in micros]
+    data: Dataset[TrainingBatch] = ConcatDataset([batches(**sizes, seed=seed, shard=shard) for shard in shards])
+    return BatchLoader(data, order, workers=workers, pin_memory=pin_memory)
 
 
 def random_batch(inputs: Mapping[str, tuple[Kind, int]], *, rule: ClipRule, clips: int, classes: int) -> TrainingBatch:
     """A batch of noise, to try a method or to time a step: every clip corresponds.
 
-    Args:
-        inputs: kind and channels of each modality.
-        rule: how large clips are.
-        clips: of each domain.
-        classes: labels are drawn from so many.
+    `inputs` are kind and channels of each modality; there are so many `clips` of each domain.
 
     Example:
         >>> from mmsada_lab.clips.windows import WindowRule
@@ -288,17 +249,15 @@ def random_batch(inputs: Mapping[str, tuple[Kind, int]], *, rule: ClipRule, clip
     """
     generator = torch.Generator().manual_seed(0)
 
-    def draw() -> dict[str, Tensor]:
-        shapes = {m: (clips, *clip_shape(kind, channels, rule)) for m, (kind, channels) in inputs.items()}
-        return {
-            m: torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-            if inputs[m][0] == "video"
-            else torch.randn(shape, generator=generator)
-            for m, shape in shapes.items()
-        }
+    def draw(kind: Kind, channels: int) -> Tensor:
+        shape = (clips, *clip_shape(kind, channels, rule))
+        if kind == "video":
+            return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+        return torch.randn(shape, generator=generator)
 
     corresponds, labels = torch.ones(clips, dtype=torch.bool), torch.randint(classes, (clips,), generator=generator)
-    return TrainingBatch(SourceBatch(draw(), corresponds, labels), TargetBatch(draw(), corresponds))
+    source, target = ({m: draw(*given) for m, given in inputs.items()} for _ in range(2))
+    return TrainingBatch(SourceBatch(source, corresponds, labels), TargetBatch(target, corresponds))
 
 
 def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list[Segment]:
@@ -313,9 +272,7 @@ def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list
 
 
 def default_workers(data: MultiDomainData) -> int:
-    """Clips from memory are cut faster than a process could send them; JPEG decoding wants company.
-
-    Training processes that were started together on this machine share its cores.
-    """
+    """Clips from memory are cut faster than a process could send them; JPEG decoding wants company."""
+    # training processes that were started together on this machine share its cores
     cores = int(cpu_count()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return 0 if data.in_memory else min(max(cores, 1), 16)

@@ -29,10 +29,9 @@ class ClipRule:
         size: S, side of a clip.
         offsets: crop offsets in training, see `sample_crop`.
         synchronous: the modalities of a clip share window, crop and flip (Table 4's "Sync").
-        negatives: the last half of each domain's clips gets its later modalities from other segments
-            (batches of kind ``half``); otherwise every clip corresponds.
-        resize_on: where training crops are resized and mirrored: by the ``loader``, clip by clip, or on the ``device``,
-            batch by batch (at most one grey level apart).
+        negatives: the last half of each domain's clips gets its later modalities from other segments (``half``).
+        resize_on: where training crops are resized: by the ``loader``, clip by clip, or on the ``device``, batch by
+            batch (at most one grey level apart).
     """
 
     window: WindowRule
@@ -73,18 +72,12 @@ def clip_shape(kind: Kind, channels: int, rule: ClipRule) -> tuple[int, ...]:
 
 def allocate_clips(count: int, reader: Reader, rule: ClipRule) -> NDArray[Any]:
     """An array for some clips, to be filled: a tensor for each and a stack of them would copy everything once more."""
-    return allocate(
-        (count, *clip_shape(reader.kind, reader.channels, rule)), np.uint8 if reader.kind == "video" else np.float32
-    )
+    shape = (count, *clip_shape(reader.kind, reader.channels, rule))
+    return allocate(shape, np.uint8 if reader.kind == "video" else np.float32)
 
 
 def cropped(pictures: Iterable[FramePart], crop_of: Callable[[int, int], Crop]) -> Iterator[tuple[Crop, FramePart]]:
-    """Pictures, each with the crop that is the same for all of them.
-
-    Args:
-        pictures: of one clip, or of several that share a crop.
-        crop_of: gives it for a height and a width.
-    """
+    """Pictures of clips that share a crop, each with it; `crop_of` gives it for a height and a width."""
     crop = None
     for channel, times, frame in pictures:
         crop = crop or crop_of(*frame.shape[:2])  # drawn when the first frame tells how large they are
@@ -94,12 +87,9 @@ def cropped(pictures: Iterable[FramePart], crop_of: Callable[[int, int], Crop]) 
 def cut_clips(
     clips: NDArray[Any], pictures: Iterable[tuple[Crop, FramePart]], *, mirror_negates: tuple[int, ...] = ()
 ) -> None:
-    """Fill the clips of some windows of video with pictures, each cut, resized and mirrored while it is there.
+    """Fill the clips `(W, C, T, S, S)` of windows of video with pictures, each cut, resized and mirrored at once.
 
-    Args:
-        clips: `(W, C, T, S, S)`.
-        pictures: those of all channels and times (counted through all windows), see `cropped`.
-        mirror_negates: channels whose meaning changes sign in a mirror.
+    The pictures (see `cropped`) are those of all channels and times, counted through all windows.
     """
     length = clips.shape[2]
     for crop, (channel, times, picture) in pictures:
@@ -113,14 +103,7 @@ def cut_clips(
 
 
 def read_clips(clips: NDArray[Any], reader: Reader, segment: Segment, windows: NDArray[np.int64]) -> None:
-    """Fill the clips of some windows of a segment that is no video.
-
-    Args:
-        clips: `(W, C, T)` or `(W, C)`.
-        reader: of that kind.
-        segment: which one.
-        windows: clock numbers, `(W, T)`.
-    """
+    """Fill the clips `(W, C, T)` or `(W, C)` of windows `(W, T)`, clock numbers of a segment that is no video."""
     for clip, window in zip(clips, windows, strict=True):
         read = reader.read(segment, window)
         clip[:] = read[0] if reader.kind == "vector" else read.T

@@ -1,8 +1,7 @@
 """Crops that are resized and mirrored where the network is, many at a time; the loader only cuts them out.
 
-Cutting out takes a twenty-fifth of the time of decoding, resizing and mirroring a fifth (456 x 256 JPEG frames). On a
-CPU the resizing takes three times as long here as in the loader: this is for a GPU whose loaders do not keep up, and
-off by default.
+On a CPU the resizing takes three times as long here as in the loader: this is for a GPU whose loaders do not keep up,
+and off by default.
 
 Legend: `B` clips of a batch, `b` of those with a crop of one size, `P` planes of `c` channels each that were decoded
 apart (1 of 3 in RGB, 2 of 1 in flow), `C` = P c channels, `T` frames, `h`, `w` sides of the crop and `S` side of the
@@ -11,6 +10,7 @@ clip, in pixels.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,12 +26,7 @@ from mmsada_lab.runtime.read_ahead import allocate
 
 @dataclass(frozen=True)
 class Box:
-    """A crop as it was cut out of the frames of one clip.
-
-    Attributes:
-        pixels: `(P, T, h, w, c)` uint8.
-        mirror: whether to mirror it.
-    """
+    """A crop as it was cut out of the frames of one clip, `(P, T, h, w, c)` uint8, and whether to mirror it."""
 
     pixels: Tensor
     mirror: bool
@@ -39,10 +34,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Boxes:
-    """The crops of one modality of a batch.
-
-    How many crops a kernel call takes and which of them are mirrored is known on the host, so that the device is never
-    waited for.
+    """The crops of one modality of a batch. Their sizes and mirrors are known on the host: no waiting for the device.
 
     Attributes:
         cuts: B of them.
@@ -64,13 +56,7 @@ class Boxes:
 
 
 def cut_out(pictures: Iterable[tuple[Crop, FramePart]], *, channels: int, length: int) -> Box:
-    """Cut the same crop out of the pictures of a clip, each while it is there.
-
-    Args:
-        pictures: those of all channels and times, each with the crop.
-        channels: C.
-        length: T.
-    """
+    """Cut the same crop out of the pictures of a clip, of all `channels` and `length` times, each while it is there."""
     box = None
     for crop, (channel, times, picture) in pictures:
         if box is None:
@@ -100,9 +86,9 @@ def resize_on_device(boxes: Boxes) -> Tensor:
 
 def _of_one_size(cuts: Sequence[Box]) -> list[list[int]]:
     """Where in a batch the crops of each size are, those to be mirrored at the end."""
-    groups: dict[torch.Size, list[int]] = {}
+    groups: dict[torch.Size, list[int]] = defaultdict(list)
     for place in sorted(range(len(cuts)), key=lambda place: cuts[place].mirror):
-        groups.setdefault(cuts[place].pixels.shape, []).append(place)
+        groups[cuts[place].pixels.shape].append(place)
     return list(groups.values())
 
 

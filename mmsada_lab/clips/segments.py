@@ -35,8 +35,8 @@ class Segment:
     Attributes:
         uid: unique within the data set.
         video: the video it is cut from.
-        start: its first frame on the clock, numbered from 1. The clock is common to all modalities: RGB frames of
-            a video, samples of the modality that has most of them in a folder of arrays.
+        start: its first frame, from 1, on the clock that all modalities share: RGB frames of a video, samples of the
+            modality that has most of them in a folder of arrays.
         stop: its last frame on the clock, inclusive.
         label: index into `MultiDomainData.classes`; None where unknown or withheld.
         further: the other columns of its table, as (column, value) pairs.
@@ -54,12 +54,11 @@ class Reader(Protocol):
     """Reads one modality. Picklable, so that worker processes can have one each.
 
     Attributes:
-        kind: ``video``: `(T, H, W, C)` uint8; ``series``: `(T, C)` float32; ``vector``: `(T, C)` float32 whose rows
-            are all equal.
-        channels: C of what it returns (3 for RGB, 2 for flow u and v, 6 for an inertial sensor; dimensions beyond
-            time are flattened: 60 for 20 joints in space).
-        mirror_negates: channels that change sign when the image is mirrored
-            (u of optical flow: `(0,)`); stored as 8 bits, x becomes 255 - x. Empty for other kinds.
+        kind: ``video``: `(T, H, W, C)` uint8; ``series``: `(T, C)` float32; ``vector``: the same, with equal rows.
+        channels: C of what it returns (3 for RGB, 2 for flow u and v; dimensions beyond time are flattened: 60 for
+            20 joints in space).
+        mirror_negates: channels that change sign in a mirror (u of optical flow: `(0,)`); stored as 8 bits, x becomes
+            255 - x. Empty for other kinds.
     """
 
     kind: Kind
@@ -69,8 +68,7 @@ class Reader(Protocol):
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> NDArray[Any]:
         """Return the data at the given *clock numbers* (RGB frames from 1), `(T,)`, in their order.
 
-        The reader maps them to its own index (flow at stride 2: `n // 2`); numbers before its first or after its last
-        frame give that frame.
+        The reader maps them to its own index (flow at stride 2: `n // 2`); numbers outside give its first or last.
 
         Raises:
             UserError: naming file and segment, if something in between is missing, damaged or not finite.
@@ -114,16 +112,14 @@ class NumbersFiles(Protocol):
 
 
 def read_frame_parts(reader: Reader, segment: Segment, frames: NDArray[np.int64]) -> Iterator[FramePart]:
-    """Read video frame by frame.
+    """Read video frame by frame; an image may be used only until the next one comes.
 
-    Where the reader can, only one frame is held at its full size, and it is worked on while it is in the processor's
-    cache. An image may be used only until the next one comes.
+    Where the reader can, only one frame is held at its full size, and worked on while it is in the processor's cache.
     """
     if isinstance(reader, StreamsFrames):
         yield from reader.frame_parts(segment, frames)
-        return
-    for time, image in enumerate(reader.read(segment, frames)):
-        yield 0, [time], image
+    else:
+        yield from ((0, [time], image) for time, image in enumerate(reader.read(segment, frames)))
 
 
 @dataclass(frozen=True)
@@ -137,6 +133,11 @@ class Domain:
     readers: Mapping[str, Reader]
     train: tuple[Segment, ...]
     test: tuple[Segment, ...]
+
+    @property
+    def splits(self) -> dict[str, tuple[Segment, ...]]:
+        """Segments by the name of their split."""
+        return {"train": self.train, "test": self.test}
 
     def unlabelled(self) -> Domain:
         """The same domain with every training label withheld: all that adaptation may see."""
@@ -152,8 +153,7 @@ class MultiDomainData:
         classes: class names; a label is an index into them.
         domains: by name.
         digest: changes whenever the data do.
-        in_memory: whether frames come from memory (or memory-mapped files), so that processes which read ahead
-            would cost more than they save.
+        in_memory: whether frames come from memory (or memory-mapped files): no process need read ahead.
         notes: what a user should be told before a run, such as how many segments were dropped and why.
     """
 

@@ -20,12 +20,7 @@ from mmsada_lab.runtime.read_ahead import BatchLoader
 class TestClips(Dataset[dict[str, Tensor]]):
     """Equidistant windows of segments, centre-cropped; item i is a `(windows, ...)` stack of clips by modality.
 
-    Args:
-        domain: where the segments are read.
-        segments: which ones, in order.
-        rule: how clips are cut; only window and size matter here.
-        modalities: streams.
-        windows: windows per segment (5 in the paper); all modalities see the same ones.
+    All modalities of a segment see the same `windows` (5 in the paper). Of the rule only window and size matter here.
     """
 
     __test__ = False
@@ -59,12 +54,8 @@ class TestClipLoader:
     Worker processes stay between one evaluation and the next. Each makes segments ahead, not batches, so that little
     memory is held meanwhile.
 
-    Args:
-        clips: of which segments.
-        batch_size: segments of a batch.
-        workers: processes that read; 0 reads here.
-        shard: (number of this shard, shards) where processes share the batches: each takes a contiguous run of them.
-        title: what a progress bar says if reading takes more than two seconds; no bar without one.
+    A batch has `batch_size` segments; with a `shard` (number, shards) processes share the batches, each a contiguous
+    run of them. A reading that takes long has a progress bar if there is a `title`.
     """
 
     __test__ = False
@@ -99,21 +90,27 @@ class TestClipLoader:
             for batch in self._kept:
                 yield {modality: clips.to(device) for modality, clips in batch.items()}
             return
-        kept: list[dict[str, Tensor]] | None = []
-        bytes_kept, segments = 0, iter(self._segments)
-        for size in tqdm(self._sizes, desc=self._title, unit="batch", delay=2, leave=False, disable=not self._title):
-            batch = {}
-            for place in range(size):
-                for modality, clips in next(segments).items():
-                    if not place:
-                        batch[modality] = torch.empty((size, *clips.shape), dtype=clips.dtype, device=device)
-                    batch[modality][place] = clips  # a copy: the segment's memory is used again
-            bytes_kept += sum(clips.nbytes for clips in batch.values())
-            if kept is not None and bytes_kept <= self.KEEP_BYTES:
+        kept: list[dict[str, Tensor]] = []
+        size_kept, segments = 0, iter(self._segments)
+        for count in tqdm(self._sizes, desc=self._title, unit="batch", delay=2, leave=False, disable=not self._title):
+            batch = _stacked(segments, count, device)
+            size_kept += sum(clips.nbytes for clips in batch.values())
+            if size_kept <= self.KEEP_BYTES:
                 kept.append({modality: clips.cpu() for modality, clips in batch.items()})
             else:
-                kept = None
+                kept.clear()
             yield batch
-        if kept is not None:
+        if size_kept <= self.KEEP_BYTES:
             self._kept = kept
             self._segments.close()
+
+
+def _stacked(segments: Iterator[dict[str, Tensor]], count: int, device: torch.device) -> dict[str, Tensor]:
+    """The next segments' clips in one tensor of each modality, on a device."""
+    batch: dict[str, Tensor] = {}
+    for place in range(count):
+        for modality, clips in next(segments).items():
+            if not place:
+                batch[modality] = torch.empty((count, *clips.shape), dtype=clips.dtype, device=device)
+            batch[modality][place] = clips  # a copy: the segment's memory is used again
+    return batch

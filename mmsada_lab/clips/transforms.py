@@ -63,17 +63,9 @@ def centre_crop(height: int, width: int) -> Crop:
 
 
 def apply_crop(frames: Frames, crop: Crop, *, size: int, mirror_negates: tuple[int, ...] = ()) -> Frames:
-    """Cut a crop out of all frames, resize it, mirror it.
+    """Cut a crop out of all frames `(T, H, W, C)`, resize it, mirror it: `(T, size, size, C)`, 8 bits.
 
-    Args:
-        frames: `(T, H, W, C)`.
-        crop: what to cut out.
-        size: side of the result, pixels.
-        mirror_negates: channels whose meaning changes sign in a mirror: the horizontal flow u, stored in 8 bits,
-            becomes 255 - u.
-
-    Returns:
-        `(T, size, size, C)`, 8 bits; in memory, channels come first.
+    Channels of `mirror_negates` change sign in a mirror: horizontal flow u, stored in 8 bits, becomes 255 - u.
     """
     clip = np.empty((frames.shape[-1], len(frames), size, size), dtype=np.uint8)
     for time, picture in enumerate(frames):
@@ -83,13 +75,7 @@ def apply_crop(frames: Frames, crop: Crop, *, size: int, mirror_negates: tuple[i
 
 
 def place_crop(picture: Frames, crop: Crop, planes: Frames) -> None:
-    """Cut a crop out of one picture, resize it, bilinear, and mirror it.
-
-    Args:
-        picture: `(H, W, C)`.
-        crop: what to cut out.
-        planes: where the result goes, `(C, S, S)`; each channel contiguous.
-    """
+    """Cut a crop out of a picture `(H, W, C)`, resize it, bilinear, mirror it, into contiguous planes `(C, S, S)`."""
     cut = picture[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     size: tuple[int, int] = planes.shape[1:]
     if cut.shape[:2] == (2 * size[0], 2 * size[1]):

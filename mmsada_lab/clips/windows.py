@@ -2,7 +2,7 @@
 
 A *window* is a list of RGB frame numbers; the pixels at them are a *clip*. With the paper's 16 frames at
 stride 2 a window spans 32 RGB frames, about half a second at 60 fps. Sensor recordings and features are rather looked
-at from end to end: a window may also span its segment, whatever its length.
+at from end to end.
 """
 
 from __future__ import annotations
@@ -19,10 +19,7 @@ from mmsada_lab.clips.segments import Segment
 class WindowRule:
     """Length of a window in frames, and its stride in RGB frames (frames of the segment's clock).
 
-    Attributes:
-        length: frames of a window.
-        stride: from one to the next.
-        whole: a window spans its segment instead: `length` frames, one from each of as many equal parts.
+    A `whole` window spans its segment instead: `length` frames, one from each of as many equal parts.
     """
 
     length: int = 16

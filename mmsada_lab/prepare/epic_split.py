@@ -44,17 +44,14 @@ def build_split(
     seed: int = 0,
     verb_classes: Path | None = None,
 ) -> pd.DataFrame:
-    """Choose training and test segments of some kitchens and verbs.
-
-    The labels of EPIC's own test sets were never released, so whole videos are held out for testing, unless labelled
-    tables for it are given. Test and training videos are disjoint.
+    """Choose training and test segments of some kitchens and verbs; no video is on both sides.
 
     Args:
         annotations: labelled tables of one release, such as ``EPIC_train_action_labels.csv`` or ``EPIC_100_train.csv``.
         domains: name -> its kitchens (``P08``) or videos (a pattern, ``P01_1??``).
         verbs: canonical names, the number of classes counted from class id 0, or None for all.
-        test: labelled tables of the test segments.
-        test_fraction: approximate share of each domain's segments that is held out; unused with `test`.
+        test: labelled tables of the test segments; without one, whole videos are held out.
+        test_fraction: approximate share of each domain's segments that is held out.
         seed: of the draw of the held-out videos; a domain's draw does not depend on other domains.
         verb_classes: EPIC's list of verb classes; by default the one beside the first table, if there is one.
 
@@ -76,11 +73,10 @@ def build_split(
     labelled = _labelled({path: tables[path] for path in annotations}, release)
     canonical = verb_keys(verb_classes or annotations[0].parent / _VERB_FILES[release])
     names = _chosen_classes(labelled, verbs, canonical or (dict(enumerate(VERBS)) if release == "uid" else {}))
-    chosen = _of_domains(labelled, domains, required=True)
-    chosen = chosen[chosen["verb_class"].isin(names)]
+    chosen = _of_domains(labelled, domains, names, required=True)
     if test:
-        held_out = _of_domains(_labelled({path: tables[path] for path in test}, release), domains, required=False)
-        held_out = held_out[held_out["verb_class"].isin(names)]
+        held_out = _labelled({path: tables[path] for path in test}, release)
+        held_out = _of_domains(held_out, domains, names, required=False)
         chosen = pd.concat([chosen.assign(split="train"), held_out.assign(split="test")], ignore_index=True)
     else:
         chosen = _with_held_out_videos(chosen, test_fraction, seed=seed)
@@ -89,18 +85,11 @@ def build_split(
 
 
 def write_split(table: pd.DataFrame, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a split whole, as the format `epic:` reads it; returns the file.
-
-    Args:
-        table: what `build_split` returned.
-        path: a name in ``.csv``, or a folder that shall have it as `segments.csv`.
-        overwrite: whether a file that is there may be replaced.
-    """
+    """Write what `build_split` returned as `epic:` reads it, to a name in ``.csv`` or a folder; returns the file."""
     file = path if path.suffix.lower() == ".csv" and not path.is_dir() else path / SEGMENTS_CSV
     if file.exists() and not overwrite:
-        raise UserError(
-            f"{file} is there already; choose another place, or replace it with overwrite=True (--overwrite)"
-        )
+        hint = "choose another place, or replace it with overwrite=True (--overwrite)"
+        raise UserError(f"{file} is there already; {hint}")
     write_segments(file, table)
     return file
 
@@ -132,27 +121,29 @@ def parse_verbs(text: str) -> tuple[str, ...] | int | None:
 
 def _labelled(tables: Mapping[Path, pd.DataFrame], release: str) -> pd.DataFrame:
     """Tables of one release, end to end; tables without labels are an error."""
-    tidied = []
-    for path, raw in tables.items():
-        if "verb_class" not in raw.columns:
-            raise UserError(
-                f"{path} has no verb_class, so no verbs can be chosen from it (the labels of EPIC's test sets were "
-                "never released); hold out videos of a labelled table with test_fraction"
-            )
-        if release not in raw.columns:
-            raise UserError(
-                f"{path} lacks the column {release}: the class ids of EPIC-55 and EPIC-100 differ; give tables of one"
-            )
-        table = tidy(raw, path)
-        refuse_rows(table, table["verb_class"].isna(), f"{path}: segments without verb_class")
-        tidied.append(table)
-    joined = pd.concat(tidied, ignore_index=True)
+    joined = pd.concat([_tidied(raw, path, release) for path, raw in tables.items()], ignore_index=True)
     refuse_rows(joined, joined["uid"].duplicated(keep=False), "uids that several of the tables have")
     return joined
 
 
-def _of_domains(table: pd.DataFrame, domains: Mapping[str, str | Sequence[str]], *, required: bool) -> pd.DataFrame:
-    """The rows of every domain, with its name; a kitchen that has none is an error if it is required."""
+def _tidied(raw: pd.DataFrame, path: Path, release: str) -> pd.DataFrame:
+    if "verb_class" not in raw.columns:
+        raise UserError(
+            f"{path} has no verb_class, so no verbs can be chosen from it (the labels of EPIC's test sets were "
+            "never released); hold out videos of a labelled table with test_fraction"
+        )
+    if release not in raw.columns:
+        differ = "the class ids of EPIC-55 and EPIC-100 differ; give tables of one"
+        raise UserError(f"{path} lacks the column {release}: {differ}")
+    table = tidy(raw, path)
+    refuse_rows(table, table["verb_class"].isna(), f"{path}: segments without verb_class")
+    return table
+
+
+def _of_domains(
+    table: pd.DataFrame, domains: Mapping[str, str | Sequence[str]], names: Mapping[int, str], *, required: bool
+) -> pd.DataFrame:
+    """The rows of the chosen classes of every domain, with its name; a required kitchen that has none is an error."""
     if not domains:
         raise UserError("no domains were given; name kitchens, as in D1=P08")
     chosen = []
@@ -165,7 +156,7 @@ def _of_domains(table: pd.DataFrame, domains: Mapping[str, str | Sequence[str]],
             chosen.append(rows.assign(domain=name))
     joined = pd.concat(chosen, ignore_index=True)
     refuse_rows(joined, joined["uid"].duplicated(keep=False), "segments that belong to two domains")
-    return joined
+    return joined[joined["verb_class"].isin(names)]
 
 
 def _unknown_kitchen(kitchen: str, kitchens: Sequence[str]) -> UserError:
@@ -213,10 +204,9 @@ def _with_held_out_videos(table: pd.DataFrame, fraction: float, *, seed: int) ->
     for domain, rows in table.groupby("domain") if fraction else ():
         sizes = rows["video"].value_counts().sort_index()
         if len(sizes) == 1:
-            raise UserError(
-                f"domain {domain} has only the video {sizes.index[0]}; whole videos are held out, so give it more "
-                "kitchens, a table of test segments, or test_fraction 0"
-            )
+            hint = "give it more kitchens, a table of test segments, or test_fraction 0"
+            only = f"domain {domain} has only the video {sizes.index[0]}"
+            raise UserError(f"{only}; whole videos are held out, so {hint}")
         test |= _held_out(sizes, fraction, np.random.default_rng(seed))
     return table.assign(split=np.where(table["video"].isin(test), "test", "train"))
 
@@ -232,10 +222,10 @@ def _draw(sizes: pd.Series[int], wanted: float, rng: np.random.Generator) -> set
     """Videos in random order, each taken if it brings the number of segments nearer to the wanted one."""
     videos, count = set[str](), 0
     for video in rng.permutation(sizes.index.to_numpy(dtype=object)):
-        nearer = abs(count + int(sizes[video]) - wanted) < abs(count - wanted)
-        if nearer and len(videos) < len(sizes) - 1:
+        size = int(sizes[video])
+        if abs(count + size - wanted) < abs(count - wanted) and len(videos) < len(sizes) - 1:
             videos.add(str(video))
-            count += int(sizes[video])
+            count += size
     return videos or {str(sizes.idxmin())}
 
 

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from mmsada_lab.clips.segments import Frames, MultiDomainData, Reader, Segment
 from mmsada_lab.datasets.flow import STRIDE
 from mmsada_lab.datasets.kitchens.loader import Kitchens, load_kitchens
-from mmsada_lab.datasets.tables import SEGMENTS_CSV, SPLITS, write_segments
+from mmsada_lab.datasets.tables import SEGMENTS_CSV, write_segments
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import remove_drafts, write_atomic, write_folder, write_whole
 
@@ -51,20 +51,12 @@ def export_kitchens(
     quality: int = 95,
     cache_dir: Path | None = None,
 ) -> Path:
-    """Write the kitchens as JPEG frames and annotations in the layout of EPIC-Kitchens.
+    """Write the kitchens as JPEG frames and annotations; returns the destination, which ``epic:DESTINATION`` opens.
 
     An interrupted export continues when it is called again: finished videos are skipped. RGB is stored without
     chroma subsampling (4:4:4), because the images are small; flow as two grey images, u and v.
 
-    Args:
-        destination: a folder that does not exist, is empty, or holds the same export.
-        kitchens: the knobs; the calibrated defaults if None.
-        tar: one tar per video and modality in place of a folder of frames.
-        quality: of the JPEG files, 1 to 100.
-        cache_dir: as for `load_kitchens`.
-
-    Returns:
-        The destination; ``epic:DESTINATION`` opens it.
+    With `tar`, each video and modality is one tar in place of a folder of frames; `quality` is that of the JPEG files.
 
     Raises:
         UserError: the destination holds something else or cannot be written, or the quality is out of range.
@@ -80,9 +72,8 @@ def export_kitchens(
         _write_videos(destination, data, tar=tar, quality=quality)
         _write_annotations(destination, data)
     except OSError as error:
-        raise UserError(
-            f"cannot write {error.filename or destination}: {error.strerror}; see space and rights"
-        ) from error
+        where = error.filename or destination
+        raise UserError(f"cannot write {where}: {error.strerror}; see space and rights") from error
     return destination
 
 
@@ -158,7 +149,7 @@ def _write_tar(path: Path, frames: Iterable[tuple[str, bytes]]) -> None:
 def _write_annotations(destination: Path, data: MultiDomainData) -> None:
     tables = []
     for domain in data.domains.values():
-        for split, segments in zip(SPLITS, (domain.train, domain.test), strict=True):
+        for split, segments in domain.splits.items():
             table = _table(domain.name, segments, data.classes)
             write_whole(destination / f"{domain.name}_{split}.pkl", _pickled(table))
             tables.append(table.assign(domain=domain.name, split=split))

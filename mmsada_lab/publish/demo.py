@@ -29,14 +29,7 @@ DEMO_PAIR = DomainPair("D1", "D3")  # where source-only is farthest from supervi
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo left; prints as a table and the files to look at.
-
-    Attributes:
-        runs_dir: where the run folders lie.
-        notebooks: the executed notebooks, one per method.
-        pages: the same as HTML.
-        table: see `results_table`.
-    """
+    """What the demo left, pages and notebooks by method; prints as a table and the files to look at."""
 
     runs_dir: Path
     notebooks: tuple[Path, ...]
@@ -47,9 +40,8 @@ class Demo:
         files = {"pages to open in a browser": self.pages, "executed notebooks": self.notebooks}
         lists = [f"\n{kind}:\n" + "\n".join(f"  {path}" for path in paths) for kind, paths in files.items()]
         columns = ["method", "pair", "stream", "seeds", "top1", "mean_class"]
-        heading = (
-            f"Accuracy on {DEMO_PAIR.target}'s test segments (%), {self.table['selection'].iloc[0]}; synthetic data:"
-        )
+        selection = self.table["selection"].iloc[0]
+        heading = f"Accuracy on {DEMO_PAIR.target}'s test segments (%), {selection}; synthetic data:"
         table = self.table[columns].round(1).to_string(index=False)
         return "\n".join([heading, table, *lists, f"\nruns: {self.runs_dir} (see mmsada results {self.runs_dir})"])
 
@@ -76,35 +68,25 @@ def run_demo(
         device: ``auto`` or ``cpu``.
 
     Raises:
-        UserError: without a checkout (the notebook is not in the installed package) or without the notebook
-            packages; or if a notebook fails, with its message.
+        UserError: outside a checkout, without the notebook packages, or if a notebook fails, with its message.
     """
     notebook = find_notebook(RUN_NOTEBOOK)
     require_packages()
-    chosen: dict[str, Any] = {
-        "data": data,
-        "preset": preset,
-        "source": DEMO_PAIR.source,
-        "target": DEMO_PAIR.target,
-        "seed": 0,
-    }
-    chosen["overrides"] = dict(overrides or {})
+    chosen: dict[str, Any] = {"data": data, "preset": preset, "source": DEMO_PAIR.source, "target": DEMO_PAIR.target}
+    chosen |= {"seed": 0, "overrides": dict(overrides or {})}
     configs = {method: build_config(**chosen, method=method) for method in methods}
     runs_dir = Path(runs_dir).resolve()
     runs_dir.mkdir(parents=True, exist_ok=True)
     data_name = load_data(data).name  # draws the kitchens now, with a progress bar of their own
-    executed, folders = [], []
-    for number, (method, config) in enumerate(configs.items(), start=1):
-        folder = RunFolder(runs_dir, config, data_name=data_name).path
-        copy = runs_dir / f"{notebook.stem}-{method}.ipynb"
+    folders = [RunFolder(runs_dir, config, data_name=data_name).path for config in configs.values()]
+    copies = [runs_dir / f"{notebook.stem}-{method}.ipynb" for method in configs]
+    for number, (method, folder, copy) in enumerate(zip(configs, folders, copies, strict=True), start=1):
         parameters = {**chosen, "method": method, "runs_dir": str(runs_dir), "device": device}
-        with _progress_bar(folder, config, title=f"[{number}/{len(configs)}] {METHODS[method].title}"):
+        with _progress_bar(folder, configs[method], title=f"[{number}/{len(configs)}] {METHODS[method].title}"):
             execute_notebook(notebook, copy, parameters=parameters)
             write_page(copy, copy.with_suffix(".html"))
-        executed.append(copy)
-        folders.append(folder)
     table = results_table(pd.concat([load_runs(folder) for folder in folders]))
-    return Demo(runs_dir, tuple(executed), tuple(path.with_suffix(".html") for path in executed), table)
+    return Demo(runs_dir, tuple(copies), tuple(copy.with_suffix(".html") for copy in copies), table)
 
 
 @contextmanager

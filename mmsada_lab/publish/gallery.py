@@ -17,13 +17,7 @@ from mmsada_lab.publish.notebooks import execute_notebook, find_notebooks, requi
 
 @dataclass(frozen=True)
 class Gallery:
-    """What was made.
-
-    Attributes:
-        index: the page that leads to the others.
-        pages: in order.
-        failures: a notebook's name -> the error that ended it; its page shows how far it came.
-    """
+    """The index, the pages it leads to, and by notebook the error that ended it; its page shows how far it came."""
 
     index: Path
     pages: tuple[Path, ...]
@@ -44,7 +38,7 @@ def make_gallery(
     Args:
         to: folder of the pages.
         notebooks: their names (``05_mmsada``); all of this checkout by default.
-        parameters: of each notebook, by name, where they are not to be the notebook's own.
+        parameters: by notebook, where they are not to be its own.
         runs_dir: where they train; ``TO/runs`` by default.
 
     Raises:
@@ -61,15 +55,14 @@ def make_gallery(
     failures: dict[str, str] = {}
     for path in (bar := tqdm(chosen, desc="gallery", unit="notebook")):
         bar.set_postfix_str(path.stem)
-        executed = to / path.name
         own = {"runs_dir": str(runs)} if _trains(path) else {}
         try:
-            execute_notebook(path, executed, parameters={**own, **(parameters or {}).get(path.stem, {})})
+            execute_notebook(path, to / path.name, parameters={**own, **(parameters or {}).get(path.stem, {})})
         except UserError as error:
             failures[path.stem] = str(error)
-        write_page(executed, executed.with_suffix(".html"))
-    index = to / "index.html"
+        write_page(to / path.name, to / f"{path.stem}.html")
     cards = [{**_card(path), "failed": path.stem in failures} for path in chosen]
+    index = to / "index.html"
     index.write_text(render_page(_TITLE, _INDEX, {"cards": cards}, style=_STYLE), encoding="utf-8")
     return Gallery(index, tuple(to / f"{path.stem}.html" for path in chosen), failures)
 

@@ -24,19 +24,13 @@ def find_notebook(name: str) -> Path:
     """
     path = Path(__file__).parents[2] / "notebooks" / name
     if not path.is_file():
-        raise UserError(
-            f"no notebook {path}: the installed package does not hold the notebooks; run this from a checkout "
-            "installed with pip install -e '.[notebooks]'"
-        )
+        hint = "run this from a checkout installed with pip install -e '.[notebooks]'"
+        raise UserError(f"no notebook {path}: the installed package does not hold the notebooks; {hint}")
     return path
 
 
 def find_notebooks() -> list[Path]:
-    """All notebooks of this checkout, in order.
-
-    Raises:
-        UserError: if the package does not lie in a checkout.
-    """
+    """All notebooks of this checkout, in order, see `find_notebook`."""
     return sorted(find_notebook(RUN_NOTEBOOK).parent.glob("[0-9][0-9]_*.ipynb"))
 
 
@@ -73,13 +67,11 @@ def write_page(notebook: Path, page: Path) -> None:
 
     content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     content.metadata.pop("widgets", None)
-    first = True
     for cell in content.cells:
         cell.outputs = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
-        for output in cell.outputs:
-            if FIGURE in output.get("data", {}):
-                output.data = {"text/html": _figure_html(output.data[FIGURE], with_library=first)}
-                first = False
+    figures = [output for cell in content.cells for output in cell.outputs if FIGURE in output.get("data", {})]
+    for number, output in enumerate(figures):
+        output.data = {"text/html": _figure_html(output.data[FIGURE], with_library=number == 0)}
     options = {"require_js_url": "", "mathjax_url": "", "filters": {"markdown2html": _markdown_to_html}}
     exporter = HTMLExporter(**options)  # type: ignore[no-untyped-call]
     body, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": page.stem}})

@@ -50,50 +50,49 @@ def run_grid(
     """Run configurations in worker processes; finished runs are skipped, interrupted ones continue.
 
     A failed run does not stop the others. A worker that dies is replaced, and its run goes on from the last checkpoint.
-    If this process dies, workers of this machine end with it. Several batches may work on the same runs: each run is
-    trained by one of them.
+    Several batches may work on the same runs: each run is trained by one of them.
 
     Args:
-        configs: of the runs; each is made once.
+        configs: of the runs, each made once.
         runs_dir: where run folders lie; with a scheduler, on a file system that its workers share.
-        jobs: processes on this machine, which share its cores; each takes one of the GPUs in turn. Without effect
-            where a scheduler is given.
+        jobs: processes on this machine, each with one of its GPUs in turn; without effect where a scheduler is given.
         device: ``auto`` or ``cpu``.
-        scheduler: address of a Dask scheduler, e.g. ``tcp://node1:8786``; its workers do the runs.
-        notebook: executed once per run with the run's parameters, and kept as ``notebook.ipynb`` in its folder: a name
-            in this checkout, or a path. None trains without one.
+        scheduler: address of a Dask scheduler whose workers do the runs, e.g. ``tcp://node1:8786``.
+        notebook: executed for each run and kept in its folder: a name in this checkout, or a path.
         retries: how often a run is tried again whose worker died or that failed, but for a user's mistake.
 
     Returns:
         The runs that did not finish, each with its message; `Busy` are those that another process is training.
 
     Raises:
-        UserError: if there is nothing to run, the scheduler does not answer or goes away, or the notebook does not take
-            the parameters.
+        UserError: nothing to run, no scheduler that answers, or a notebook that does not take the parameters.
     """
     if not configs:
         raise UserError("no run to make: a comparison needs two domains or more, and at least one method and seed")
     if jobs < 1:
         raise UserError(f"jobs is {jobs}; give at least 1")
     text = None if notebook is None else read_notebook(notebook)
-    runs_dir, local = Path(runs_dir).resolve(), scheduler is None
+    runs_dir = Path(runs_dir).resolve()
     runs = plan_runs(configs, runs_dir, notebooks=text is not None)
     unfinished = order_unfinished(runs)
     if not unfinished:
         return []
     for run in unfinished if text is not None else ():
         notebook_parameters(run.config)
+    shared = {"runs_dir": runs_dir, "device": device, "notebook": text, **_of_workers(scheduler, device)}
     with _marker(runs_dir) as marker:
         for path in rename_damaged(run.folder for run in unfinished if run.state == DAMAGED):
             tqdm.write(f"damaged, renamed and run again: {path}", file=sys.stderr)
-        shared: dict[str, Any] = {"runs_dir": runs_dir, "device": device, "marker": marker, "notebook": text}
-        shared |= {"patience": LOCK_SECONDS if local else SHARED_LOCK_SECONDS}
-        shared |= {"gpus": visible_gpus() if local and device == "auto" else ()}
-        waiting = [TrainingJob(config=run.config, folder=run.folder, **shared) for run in unfinished]
+        waiting = [TrainingJob(config=run.config, folder=run.folder, marker=marker, **shared) for run in unfinished]
         batch = _Batch(waiting, finished=len(runs) - len(unfinished), retries=retries)
-        workers = local_workers(min(jobs, len(unfinished))) if scheduler is None else workers_at(scheduler)
-        with workers as client:
+        with local_workers(min(jobs, len(unfinished))) if scheduler is None else workers_at(scheduler) as client:
             return batch.run(client)
+
+
+def _of_workers(scheduler: str | None, device: str) -> dict[str, Any]:
+    """What a job must know about where it is done."""
+    gpus = visible_gpus() if scheduler is None and device == "auto" else ()
+    return {"patience": LOCK_SECONDS if scheduler is None else SHARED_LOCK_SECONDS, "gpus": gpus}
 
 
 @contextmanager
@@ -104,19 +103,14 @@ def _marker(runs_dir: Path) -> Iterator[Path]:
         folder = TemporaryDirectory(prefix=".batch-", dir=runs_dir)
     except OSError as error:
         raise UserError(f"cannot write to the runs folder {runs_dir}: {error}; choose another") from error
-    with folder:
-        yield Path(folder.name)
+    with folder as name:
+        yield Path(name)
 
 
 class _Batch:
     """Jobs on their way through the workers: one at a time for each worker.
 
     Dask blames the death of a worker on every job that was queued there, so none is queued behind another.
-
-    Args:
-        jobs: to do, in order.
-        finished: how many runs there were before, for the bar.
-        retries: how often a job is tried again.
     """
 
     def __init__(self, jobs: Sequence[TrainingJob], *, finished: int, retries: int) -> None:
@@ -149,9 +143,8 @@ class _Batch:
         idle = [worker for worker in client.nthreads() if worker not in busy]  # type: ignore[no-untyped-call]
         for worker in idle[: len(self.waiting)]:
             job = self.waiting.popleft()
-            place = {"workers": [worker], "allow_other_workers": True}
-            key = f"{job.key}-{self.tries[job.key]}"
-            future = client.submit(run_job, job, train_quietly, key=key, pure=False, **place)
+            how = {"key": f"{job.key}-{self.tries[job.key]}", "pure": False}
+            future = client.submit(run_job, job, train_quietly, workers=[worker], allow_other_workers=True, **how)
             self.running[future] = (job, worker)
             future.add_done_callback(self.ended.put)  # type: ignore[no-untyped-call]
 
@@ -162,9 +155,9 @@ class _Batch:
         if failure is not None and again and self.tries[job.key] <= self.retries:
             tqdm.write(f"{job.title}: {failure.message}; tried again", file=sys.stderr)
             self.waiting.append(job)
-            return
-        self.failures += [failure] if failure is not None else []
-        self.bar.update()
+        else:
+            self.failures += [failure] if failure is not None else []
+            self.bar.update()
 
     def _show(self) -> None:
         titles = [job.title for job, _ in self.running.values()]

@@ -42,12 +42,11 @@ def local_workers(jobs: int, *, private: bool = True) -> Iterator[Client]:
 
     Args:
         jobs: processes, with one thread of Dask each. If one dies, it is replaced and its job ends with `KilledWorker`.
-        private: use TLS with temporary keys. Every user of this machine can reach its localhost, and anyone who can
-            reach a Dask scheduler can run code as you.
+        private: use TLS with temporary keys: every user of this machine can reach its localhost, and whoever can reach
+            a Dask scheduler can run code as you.
     """
     import dask
-    from distributed import Client, LocalCluster
-    from distributed.security import Security
+    from distributed import Client
 
     settings = {
         "distributed.worker.daemon": False,  # a daemon could not start the processes that read clips
@@ -56,18 +55,7 @@ def local_workers(jobs: int, *, private: bool = True) -> Iterator[Client]:
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREAD_VARIABLES, threads_per_job(jobs)),
     }
     with dask.config.set(settings), _restored_environment():
-        cluster = LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=jobs,
-            threads_per_worker=1,
-            processes=True,
-            host=LOCALHOST,
-            dashboard_address=f"{LOCALHOST}:0",
-            worker_dashboard_address=f"{LOCALHOST}:0",
-            memory_limit=0,  # a large run is better slow than killed half-way
-            silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"allowed_failures": 0},
-            security=Security.temporary() if private else None,  # type: ignore[no-untyped-call]
-        )
+        cluster = _local_cluster(jobs, private=private)
         try:
             with Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
                 yield client
@@ -78,27 +66,40 @@ def local_workers(jobs: int, *, private: bool = True) -> Iterator[Client]:
             cluster.close()
 
 
+def _local_cluster(jobs: int, *, private: bool) -> LocalCluster:
+    from distributed import LocalCluster
+    from distributed.security import Security
+
+    return LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=jobs,
+        threads_per_worker=1,
+        processes=True,
+        host=LOCALHOST,
+        dashboard_address=f"{LOCALHOST}:0",
+        worker_dashboard_address=f"{LOCALHOST}:0",
+        memory_limit=0,  # a large run is better slow than killed half-way
+        silence_logs=logging.CRITICAL,
+        scheduler_kwargs={"allowed_failures": 0},
+        security=Security.temporary() if private else None,  # type: ignore[no-untyped-call]
+    )
+
+
 def dask_setup(_: object) -> None:
-    """Called by Dask in each worker: Ctrl-C is for the process that started the batch."""
+    """Dask calls this in each worker: Ctrl-C is for the process that started the batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
 def workers_at(address: str) -> Iterator[Client]:
-    """The workers of a scheduler that runs already.
-
-    Raises:
-        UserError: if nothing answers there.
-    """
+    """The workers of a scheduler that runs already, or `UserError` if nothing answers there."""
     from distributed import Client
 
     try:
         client = Client(address, timeout=ANSWER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"no Dask scheduler answers at {address!r} ({type(error).__name__}); give its address as it prints it when "
-            "it starts, e.g. tcp://node1:8786, or leave --scheduler out to use this machine"
-        ) from error
+        hint = "give its address as it prints it when it starts, e.g. tcp://node1:8786"
+        reason = f"({type(error).__name__}); {hint}, or leave --scheduler out to use this machine"
+        raise UserError(f"no Dask scheduler answers at {address!r} {reason}") from error
     with _quiet_dask(), client:
         yield client
 

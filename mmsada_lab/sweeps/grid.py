@@ -21,6 +21,13 @@ Pair = tuple[str, str]
 """Source and target."""
 
 
+def _require_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
+
+
 def build_grid(
     domains: Sequence[str],
     *,
@@ -33,35 +40,23 @@ def build_grid(
 ) -> list[ExperimentConfig]:
     """Configurations of every method on every pair of domains with every seed, each once, seed by seed.
 
-    A method that needs no source has one run per target and seed.
-
-    Args:
-        domains: names.
-        methods: keys of `METHODS`.
-        seeds: seeds.
-        data: data specification.
-        preset: key of `PRESETS`.
-        pairs: to use instead of every ordered pair of `domains`.
-        overrides: field -> value, see `build_config`.
+    A method that needs no source has one run per target and seed. `pairs` replace every ordered pair of `domains`.
 
     Raises:
         UserError: unknown method, or what `build_config` refuses.
 
     Example:
-        >>> methods = ("mmsada", "supervised_target")
-        >>> configs = build_grid(["D1", "D2"], methods=methods, seeds=[0], data="kitchens", preset="quick")
+        >>> configs = build_grid(["D1", "D2"], methods=["mmsada"], seeds=[0], data="kitchens", preset="quick")
         >>> [str(config.pair) for config in configs]
-        ['D1→D2', 'D2→D1', 'D1→D1', 'D2→D2']
+        ['D1→D2', 'D2→D1']
     """
     targets = list(domains) if pairs is None else sorted({target for _, target in pairs})
-    sourceless: list[tuple[str | None, str]] = [(None, target) for target in targets]
     pairs = list(permutations(domains, 2)) if pairs is None else pairs
     configs = []
     for seed, method in product(seeds, methods):
-        if method not in METHODS:
-            raise unknown("method", method, METHODS)
+        _require_known("method", [method], METHODS)
         shared: dict[str, Any] = {"method": method, "data": data, "seed": seed, "overrides": overrides}
-        chosen = pairs if METHODS[method].needs_source else sourceless
+        chosen = pairs if METHODS[method].needs_source else [(None, target) for target in targets]
         configs += [build_config(preset, source=source, target=target, **shared) for source, target in chosen]
     return unique_configs(configs)
 
@@ -76,9 +71,6 @@ class Grid:
     """What a GRID.yaml asks for.
 
     Attributes:
-        methods: keys of `METHODS`.
-        seeds: each once.
-        data: data specification.
         preset: key of `PRESETS`; None for ``quick``.
         pairs: ``D2-D1`` each, or None for every ordered pair of `domains`.
         domains: to take pairs of; None for all of the data set.
@@ -98,13 +90,10 @@ class Grid:
     notebook: str | None = None
 
     def configs(self, domains: Sequence[str]) -> list[ExperimentConfig]:
-        """Configurations of all runs, each once, seed by seed.
+        """Configurations of all runs on the domains of a data set, each once, seed by seed.
 
         A field without effect on a method (a weight of a term it lacks, ``reversal_coefficient`` where nothing is
         reversed) is not set for it, and does not multiply its runs.
-
-        Args:
-            domains: all of the data set.
 
         Raises:
             UserError: unknown domain, a field without effect on any of the methods, or what `build_config` refuses.
@@ -112,19 +101,15 @@ class Grid:
         for key in (*self.overrides, *self.sweep):
             if not any(has_effect(key, method) for method in self.methods):
                 raise UserError(f"{key} changes nothing for {', '.join(self.methods)}; leave it out")
-        for name in self.domains or ():
-            if name not in domains:
-                raise unknown("domain", name, domains)
+        _require_known("domain", self.domains or (), domains)
         pairs = None if self.pairs is None else [_split_pair(pair, domains) for pair in self.pairs]
         shared: dict[str, Any] = {"data": self.data, "preset": self.preset or "quick", "pairs": pairs}
-        return unique_configs(
-            config
-            for seed, method in product(self.seeds, self.methods)
-            for setting in self._settings(method)
-            for config in build_grid(
-                self.domains or domains, methods=[method], seeds=[seed], overrides=setting, **shared
-            )
-        )
+        configs: list[ExperimentConfig] = []
+        for seed, method in product(self.seeds, self.methods):
+            for setting in self._settings(method):
+                shared |= {"methods": [method], "seeds": [seed], "overrides": setting}
+                configs += build_grid(self.domains or domains, **shared)
+        return unique_configs(configs)
 
     def _settings(self, method: str) -> Iterator[dict[str, Any]]:
         """The overrides of each combination that is swept, for one method."""
@@ -136,7 +121,7 @@ class Grid:
 
 def _split_pair(pair: str, known: Sequence[str]) -> Pair:
     """``D2-D1`` as source and target; names may have dashes of their own."""
-    matches = [(source, target) for source, target in product(known, known) if f"{source}-{target}" == pair]
+    matches = [chosen for chosen in product(known, known) if "-".join(chosen) == pair]
     if len(matches) != 1:
         raise UserError(
             f"pair {pair!r} is not source-target, two of the domains {', '.join(known)} with a dash between"
@@ -145,10 +130,9 @@ def _split_pair(pair: str, known: Sequence[str]) -> Pair:
 
 
 def load_grid(path: Path) -> Grid:
-    """Read a GRID.yaml: ``methods`` and ``seeds``, and, where the defaults do not serve, the other fields of `Grid`.
+    """Read a GRID.yaml: ``methods`` (a list or ``all``), ``seeds`` (a list or how many, from 0), fields of `Grid`.
 
-    ``methods`` may be ``all``; ``seeds`` is a number (so many, from 0) or a list; ``pairs`` is ``all`` or a list
-    such as ``[D2-D1, D1-D3]``; fields of a stage are written ``adapt.steps: 500`` or nested, ``adapt: {steps: 500}``.
+    Fields of a stage are written ``adapt.steps: 500`` or nested, ``adapt: {steps: 500}``.
 
     Raises:
         UserError: naming the file, for whatever is unknown, missing, doubled or of another type.
@@ -167,29 +151,26 @@ def load_grid(path: Path) -> Grid:
 def _checked(content: object) -> Grid:
     if not isinstance(content, dict):
         raise UserError(f"the file holds {type(content).__name__}; give fields and values, as in methods: [mmsada]")
-    keys = [f.name for f in fields(Grid)]
-    for key in content:
-        if key not in keys:
-            raise unknown("key", key, keys)
+    _require_known("key", content, [f.name for f in fields(Grid)])
     for key, example in (("methods", "[source_only, mmsada]"), ("seeds", "3")):
         if key not in content:
             raise UserError(f"no {key}; say e.g. {key}: {example}")
     methods, pairs, domains = (_names(key, content.get(key, "all")) for key in ("methods", "pairs", "domains"))
-    for name in methods or ():
-        if name not in METHODS:
-            raise unknown("method", name, METHODS)
+    _require_known("method", methods or (), METHODS)
     if pairs is not None and domains is not None:
         raise UserError("both pairs and domains are given; name the pairs, or the domains to take all pairs of")
     if domains is not None and len(domains) < 2:
         raise UserError(f"domains are {list(domains)}; a pair needs two")
+    return _grid(content, methods=methods or tuple(METHODS), pairs=pairs, domains=domains)
+
+
+def _grid(content: dict[str, Any], **names: Any) -> Grid:
     notebook = content.get("notebook", False)
     return Grid(
-        methods=methods or tuple(METHODS),
+        **names,
         seeds=_seeds(content["seeds"]),
         data=_text("data", content.get("data", "kitchens")),
         preset=_text("preset", content["preset"]) if "preset" in content else None,
-        pairs=pairs,
-        domains=domains,
         overrides=_fields("overrides", content),
         sweep={key: _values(f"sweep of {key}", values) for key, values in _fields("sweep", content).items()},
         notebook=(RUN_NOTEBOOK if notebook else None) if isinstance(notebook, bool) else _text("notebook", notebook),
@@ -234,17 +215,13 @@ def _fields(name: str, content: dict[str, Any]) -> dict[str, Any]:
     value = content.get(name, {})
     if not isinstance(value, dict):
         raise UserError(f"{name} is {value!r}; give fields and values, as in {name}: {{batch_size: 32}}")
-    for key in (flat := flatten(value)):
-        if key not in override_keys():
-            raise unknown(f"field in {name}", key, override_keys())
+    flat = flatten(value)
+    _require_known(f"field in {name}", flat, override_keys())
     return flat
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without repeated keys and references, where words mean what they do in YAML 1.2.
-
-    PyYAML follows YAML 1.1: ``precision: no`` would be False, ``010`` 8 and ``1e-7`` a text.
-    """
+    """YAML 1.2 without repeated keys and references; by PyYAML's 1.1 ``no`` is False, ``010`` 8 and ``1e-7`` a text."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own name
 
@@ -271,8 +248,4 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
-def _whole_number(_: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    return int(node.value)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))

@@ -41,17 +41,12 @@ class Busy(Failure):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a worker must know.
+    """What a worker must know: a run, its folder and all runs' (absolute), the device, and a notebook as text.
 
     Attributes:
-        config: of the run.
-        runs_dir: where run folders lie, absolute.
-        folder: of the run.
-        device: ``auto`` or ``cpu``.
         marker: a folder in the runs folder with a name of its own, there as long as the batch.
-        patience: seconds to wait for the lock of a process that was killed; another machine's may last a minute.
-        gpus: one of which each worker takes, by its number; none leaves the choice as it is.
-        notebook: the notebook to execute, as text, or None to train without one.
+        patience: seconds to wait for the lock of a process that was killed.
+        gpus: each worker takes one by its number; none leaves the choice as it is.
     """
 
     config: ExperimentConfig
@@ -78,13 +73,13 @@ class TrainingJob:
 def run_job(job: TrainingJob, train: Train) -> Failure | None:
     """Do a job in this worker process; a user's mistake is returned.
 
-    Raises:
-        Exception: whatever else goes wrong, so that the batch tries again; the traceback is kept.
+    Whatever else goes wrong is raised, so that the batch tries again, and its traceback kept.
     """
     _choose_gpu(job)
     try:
         _require_shared_disk(job)
-        _wait_until_free(job)
+        with FileLock(job.folder / ".lock", timeout=job.patience):
+            pass  # it is free
         if job.notebook is None:
             train(job.config, job.runs_dir, job.device)
         else:
@@ -117,16 +112,9 @@ def _choose_gpu(job: TrainingJob) -> None:
 
 def _require_shared_disk(job: TrainingJob) -> None:
     if not job.marker.exists():
-        raise UserError(
-            f"a worker on {os.uname().nodename} does not see {job.runs_dir}; the runs folder must lie on a file system "
-            "that all workers and this machine share"
-        )
+        shared = "the runs folder must lie on a file system that all workers and this machine share"
+        raise UserError(f"a worker on {os.uname().nodename} does not see {job.runs_dir}; {shared}")
     job.folder.mkdir(parents=True, exist_ok=True)
-
-
-def _wait_until_free(job: TrainingJob) -> None:
-    with FileLock(job.folder / ".lock", timeout=job.patience):
-        return
 
 
 def _execute(job: TrainingJob, notebook: str) -> None:
@@ -134,10 +122,10 @@ def _execute(job: TrainingJob, notebook: str) -> None:
     from mmsada_lab.publish.notebooks import execute_notebook
 
     kept = job.folder / EXECUTED
+    parameters = notebook_parameters(job.config) | {"runs_dir": str(job.runs_dir), "device": job.device}
     with tempfile.TemporaryDirectory(prefix="mmsada-") as scratch:
         template, executed = Path(scratch, "template.ipynb"), Path(scratch, "executed.ipynb")
         template.write_text(notebook, encoding="utf-8")
-        parameters = notebook_parameters(job.config) | {"runs_dir": str(job.runs_dir), "device": job.device}
         try:
             execute_notebook(template, executed, parameters=parameters)
         except UserError as error:
@@ -151,11 +139,7 @@ _RESERVED = ("preset", "source", "target", "method", "data", "seed")
 
 
 def notebook_parameters(config: ExperimentConfig) -> dict[str, Any]:
-    """What a notebook must be given to build a configuration: the arguments of `build_config`.
-
-    Raises:
-        UserError: if `build_config` cannot build it.
-    """
+    """The arguments of `build_config` for a configuration, or `UserError` if it cannot build it."""
     chosen: dict[str, Any] = {name: getattr(config, name) for name in _RESERVED}
     modalities = {"modalities": list(config.modalities)}  # decide which terms the stages begin with
     base = flatten(build_config(**chosen, overrides=modalities).to_dict())
@@ -164,17 +148,15 @@ def notebook_parameters(config: ExperimentConfig) -> dict[str, Any]:
     if config.modalities != ExperimentConfig.modalities:
         overrides |= modalities
     if build_config(**chosen, overrides=overrides).digest != config.digest:
-        raise UserError(
-            f"{config.method} {config.pair} (digest {config.digest}) is not made from preset {config.preset}"
-        )
+        run = f"{config.method} {config.pair} (digest {config.digest})"
+        raise UserError(f"{run} is not made from preset {config.preset}")
     return {**chosen, "overrides": overrides}
 
 
 def read_notebook(notebook: str | Path) -> str:
-    """The text of a notebook that takes the parameters of a run: of this checkout by name, or any by its path.
+    """The text of a notebook, of this checkout by name or any by its path, that takes the parameters of a run.
 
-    Raises:
-        UserError: if there is none, or it lacks one of the parameters; papermill would only warn, and train defaults.
+    Without one of them it is a `UserError`; papermill would only warn, and train the defaults.
     """
     import papermill
 
@@ -188,7 +170,6 @@ def read_notebook(notebook: str | Path) -> str:
     except Exception as error:  # damaged notebooks fail in many ways
         raise UserError(f"{path} is not a readable notebook ({error})") from error
     if missing := sorted({*_RESERVED, "overrides", "runs_dir", "device"} - parameters):
-        raise UserError(
-            f"the notebook {path} does not take {', '.join(missing)}; give each a default in the cell tagged parameters"
-        )
+        hint = "give each a default in the cell tagged parameters"
+        raise UserError(f"the notebook {path} does not take {', '.join(missing)}; {hint}")
     return text

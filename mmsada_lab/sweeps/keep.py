@@ -1,7 +1,6 @@
 """Reference runs: finished runs in one small zip file, cut down to what tables and figures read.
 
-Whatever reads a runs folder reads the zip file in place (`mmsada_lab.files.locate`). Left out are weights, locks, the
-loss terms of every step, and the predictions and features of all runs but a chosen few.
+Whatever reads a runs folder reads the zip file in place (`mmsada_lab.files.locate`).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import re
 import zipfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -32,15 +32,7 @@ ChosenRun = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class KeptRuns:
-    """What `keep_runs` did; prints as a sentence.
-
-    Attributes:
-        path: the zip file.
-        runs: how many it holds.
-        with_arrays: how many of them with predictions and features.
-        unfinished: runs that were left out because they are not finished.
-        size: of the zip file, in bytes.
-    """
+    """What `keep_runs` did: numbers of runs, and the size of the zip file in bytes; prints as a sentence."""
 
     path: Path
     runs: int
@@ -50,67 +42,50 @@ class KeptRuns:
 
     def __str__(self) -> str:
         left_out = f" ({self.unfinished} unfinished left out)" if self.unfinished else ""
-        return (
-            f"{self.runs} finished runs kept in {self.path}{left_out}: {self.size / 1e6:.1f} MB; "
-            f"{self.with_arrays} with predictions and features"
-        )
+        size = f"{self.size / 1e6:.1f} MB; {self.with_arrays} with predictions and features"
+        return f"{self.runs} finished runs kept in {self.path}{left_out}: {size}"
 
 
 def reference_runs() -> Path:
-    """The zip file of this checkout's reference runs.
-
-    Raises:
-        UserError: if the package does not lie in a checkout that holds them.
-    """
-    path = Path(__file__).parents[2] / "assets" / "reference_runs.zip"
+    """The zip file of this checkout's reference runs, or `UserError` outside one."""
+    path = Path(__file__).parents[2] / "assets/reference_runs.zip"
     if not path.is_file():
-        raise UserError(
-            f"no reference runs {path}: the installed package does not hold them; work in a checkout, or name the "
-            "folder of your own runs"
-        )
+        hint = "work in a checkout, or name the folder of your own runs"
+        raise UserError(f"no reference runs {path}: the installed package does not hold them; {hint}")
     return path
 
 
 def find_run(runs: pd.DataFrame, config: ExperimentConfig, *, holding: str = "manifest.json") -> Path:
-    """The folder of one configuration's finished run, among runs of which not all kept everything.
-
-    Args:
-        runs: from `load_runs`.
-        config: of the run.
-        holding: a file that its folder must hold, e.g. ``features.npz``.
+    """The folder of one configuration's finished run, which must hold a file, e.g. ``features.npz``.
 
     Raises:
-        UserError: if there is no such run, or it was kept without that file; the message says which were.
+        UserError: there is no such run, or it was kept without that file; the message says which were.
     """
     wanted = f"{config.method} {config.source}-{config.target}, seed {config.seed}"
     folders = runs.drop_duplicates("path")
     matches = folders.loc[folders["digest"] == config.digest, "path"]
     if matches.empty:
-        raise UserError(
-            f"no finished run of {wanted} with this data, preset and overrides; train it: mmsada train --help"
-        )
+        how = "with this data, preset and overrides; train it: mmsada train --help"
+        raise UserError(f"no finished run of {wanted} {how}")
     path = Path(matches.iloc[0])
     if not locate(path / holding).is_file():
-        holders = folders[[locate(Path(folder, holding)).is_file() for folder in folders["path"]]]
-        names = sorted({f"{run['source']}-{run['target']} seed {run['seed']}" for run in holders.to_dict("records")})
-        raise UserError(
-            f"the run of {wanted} was kept without its {holding}; choose {' or '.join(names) or 'other runs'}, or name "
-            "a folder of runs of your own"
-        )
+        holders = " or ".join(_runs_holding(holding, folders)) or "other runs"
+        hint = f"choose {holders}, or name a folder of runs of your own"
+        raise UserError(f"the run of {wanted} was kept without its {holding}; {hint}")
     return path
+
+
+def _runs_holding(name: str, runs: pd.DataFrame) -> list[str]:
+    holders = runs[[locate(Path(folder, name)).is_file() for folder in runs["path"]]]
+    return sorted({f"{run['source']}-{run['target']} seed {run['seed']}" for run in holders.to_dict("records")})
 
 
 def keep_runs(runs_dir: Path, to: Path, *, arrays_of: Iterable[ChosenRun] = ()) -> KeptRuns:
     """Pack finished runs into a zip file small enough to commit. The same runs give the same bytes.
 
     Manifests stay as they are, but for the folders in absolute paths; histories keep their evaluations, rounded to
-    `DIGITS` significant digits; predictions and features are kept for the chosen pairs and seeds, of every method and
-    setting. The new file takes its place when it is whole.
-
-    Args:
-        runs_dir: folder or zip file of runs, read only.
-        to: zip file to write: a new one, or one that an earlier call wrote, which is replaced.
-        arrays_of: source, target and seed of the runs whose arrays are kept.
+    `DIGITS` significant digits; predictions and features are kept for the runs of `arrays_of`. A zip file that an
+    earlier call wrote is replaced.
 
     Raises:
         UserError: no finished run, a choice that no run answers to, or a file that holds anything else.
@@ -122,15 +97,13 @@ def keep_runs(runs_dir: Path, to: Path, *, arrays_of: Iterable[ChosenRun] = ()) 
     finished = {folder: manifest for folder, manifest in manifests.items() if manifest.get("status") == "finished"}
     _require_runs(finished.values(), chosen, runs_dir)
     with_arrays = {folder for folder, manifest in finished.items() if _choice(manifest) in chosen}
-
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w") as archive:
-            for folder, manifest in finished.items():
-                for name, content in sorted(_kept_files(folder, manifest, arrays=folder in with_arrays).items()):
-                    _add(archive, (folder.relative_to(runs_dir) / name).as_posix(), content)
-
+    contents = (
+        ((folder.relative_to(runs_dir) / name).as_posix(), content)
+        for folder, manifest in finished.items()
+        for name, content in sorted(_kept_files(folder, manifest, arrays=folder in with_arrays).items())
+    )
     to.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(to, write)
+    write_atomic(to, partial(_write_zip, contents=contents))
     return KeptRuns(to, len(finished), len(with_arrays), len(folders) - len(finished), to.stat().st_size)
 
 
@@ -175,11 +148,13 @@ def _kept_files(folder: Path, manifest: dict[str, Any], *, arrays: bool) -> dict
     }
 
 
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    member = zipfile.ZipInfo(name)  # its date is 1980: the same runs give the same bytes
-    member.external_attr = 0o644 << 16
-    compression = zipfile.ZIP_STORED if name.endswith(".npz") else zipfile.ZIP_DEFLATED
-    archive.writestr(member, content, compression, compresslevel=9)
+def _write_zip(file: BinaryIO, contents: Iterable[tuple[str, bytes]]) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in contents:
+            member = zipfile.ZipInfo(name)  # its date is 1980: the same runs give the same bytes
+            member.external_attr = 0o644 << 16
+            compression = zipfile.ZIP_STORED if name.endswith(".npz") else zipfile.ZIP_DEFLATED
+            archive.writestr(member, content, compression, compresslevel=9)
 
 
 def _evaluations(history: Path) -> Iterator[bytes]:
@@ -190,20 +165,18 @@ def _evaluations(history: Path) -> Iterator[bytes]:
             yield (json.dumps({**record, "values": values}) + "\n").encode()
 
 
+_ALL_OF_IT = re.compile(r"(\w{2,}:)?(?P<path>~?/(?!/).*)")
+_WITHIN = re.compile(r"(?<![\w/.:~])(?P<path>~?/(?!/)[^\s,;'\")]+)")
+
+
 def without_folders(value: Any) -> Any:
     """A JSON value whose absolute paths are cut to their last names: ``epic:/data/epic`` is ``epic:epic``."""
     if isinstance(value, dict):
         return {name: without_folders(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [without_folders(inner) for inner in value]
-    return _without_folders(value) if isinstance(value, str) else value
-
-
-_ALL_OF_IT = re.compile(r"(\w{2,}:)?(?P<path>~?/(?!/).*)")
-_WITHIN = re.compile(r"(?<![\w/.:~])(?P<path>~?/(?!/)[^\s,;'\")]+)")
-
-
-def _without_folders(text: str) -> str:
-    if match := _ALL_OF_IT.fullmatch(text):  # it may hold spaces
-        return text[: match.start("path")] + PurePosixPath(match["path"]).name
-    return _WITHIN.sub(lambda match: PurePosixPath(match["path"]).name, text)
+    if not isinstance(value, str):
+        return value
+    if match := _ALL_OF_IT.fullmatch(value):  # it may hold spaces
+        return value[: match.start("path")] + PurePosixPath(match["path"]).name
+    return _WITHIN.sub(lambda match: PurePosixPath(match["path"]).name, value)

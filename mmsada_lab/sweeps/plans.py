@@ -30,15 +30,13 @@ FINISHED, TO_CONTINUE, TO_DO, DAMAGED, NOTEBOOK_TO_DO = "finished", "to continue
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a batch and where it stands.
+    """One run of a batch, its folder and where it stands.
 
     Attributes:
-        config: of the run.
-        folder: of the run.
         state: ``finished``, ``to continue``, ``to do``, ``damaged`` (it will be renamed and done again) or, where a
             notebook is wanted and the finished run has none, ``notebook to do``.
         done: share of the steps that are done, 0 to 1.
-        first_stage: where its first stage is kept for all runs that have the same, or None if it has none.
+        first_stage: where its first stage is kept for all runs that have the same; None if it has none.
     """
 
     config: ExperimentConfig
@@ -54,6 +52,8 @@ def plan_runs(configs: Iterable[ExperimentConfig], runs_dir: Path, *, notebooks:
     Raises:
         UserError: if the data of one cannot be opened, or a folder holds a run of other data or another configuration.
     """
+    from mmsada_lab.checkpoint import first_stage_path
+
     configs = unique_configs(configs)
     opened = {name: load_data(name) for name in {config.data for config in configs}}
     runs = []
@@ -61,23 +61,23 @@ def plan_runs(configs: Iterable[ExperimentConfig], runs_dir: Path, *, notebooks:
         data = opened[config.data]
         folder = RunFolder(runs_dir, config, data_name=data.name)
         state, done = _state(folder, data_digest=data.digest, notebooks=notebooks)
-        first_stage = _first_stage(runs_dir, config, data_digest=data.digest)
-        runs.append(PlannedRun(config, folder.path, state, done, first_stage))
+        first_stage = first_stage_path(runs_dir, config, data_digest=data.digest)
+        runs.append(PlannedRun(config, folder.path, state, done, first_stage if config.pretrain.steps else None))
     return runs
 
 
 def order_unfinished(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """The unfinished runs; of those that share a first stage, one goes ahead, so that no worker waits for another."""
-    ahead: list[PlannedRun] = []
-    behind: list[PlannedRun] = []
-    seen: set[Path] = set()
-    for run in runs:
-        if run.state != FINISHED:
-            stage = run.first_stage
-            waits = stage is not None and run.state == TO_DO and stage in seen and not stage.exists()
-            (behind if waits else ahead).append(run)
-            seen |= {stage} if stage is not None else set()
+    ahead, behind, seen = list[PlannedRun](), list[PlannedRun](), set[Path | None]()
+    for run in (run for run in runs if run.state != FINISHED):
+        stage = run.first_stage
+        waits = stage is not None and run.state == TO_DO and stage in seen and not stage.exists()
+        (behind if waits else ahead).append(run)
+        seen.add(stage)
     return ahead + behind
+
+
+_PLAN_COLUMNS = "method pair seed setting digest state done first_stage seconds".split()
 
 
 def plan_batch(
@@ -85,17 +85,10 @@ def plan_batch(
 ) -> pd.DataFrame:
     """What `run_grid` would do with the same arguments, one row per run in the order in which they would start.
 
-    Args:
-        configs: of the runs.
-        runs_dir: where run folders lie.
-        device: ``auto`` or ``cpu``; times are taken from runs on such a device.
-        notebooks: whether each run executes a notebook.
-
     Returns:
         Columns method, pair, seed, setting (the fields that differ between runs of a method), digest, state, done
         (percent of the steps), first_stage (``trained``, ``shared`` with a run above or kept in the folder, or empty),
-        seconds (what is left, estimated from finished runs of the same method, preset and data in the folder; missing
-        where there is none).
+        seconds (what is left, by finished runs of the same method, preset and data; missing where there is none).
     """
     runs = plan_runs(configs, Path(runs_dir), notebooks=notebooks)
     settings = _settings([run.config for run in runs])
@@ -105,20 +98,9 @@ def plan_batch(
     for run in [*order_unfinished(runs), *(run for run in runs if run.state == FINISHED)]:
         config, stage = run.config, _first_stage_fate(run, seen=seen)
         left = config.adapt.steps if stage == "shared" else (1 - run.done) * _total_steps(config)
-        rows.append(
-            {
-                "method": config.method,
-                "pair": str(config.pair),
-                "seed": config.seed,
-                "setting": settings[config.digest],
-                "digest": config.digest,
-                "state": run.state,
-                "done": 100 * run.done,
-                "first_stage": stage,
-                "seconds": left * seconds.get(_kind(config), np.nan),
-            }
-        )
-    return pd.DataFrame(rows)
+        names = (config.method, str(config.pair), config.seed, settings[config.digest], config.digest)
+        rows.append((*names, run.state, 100 * run.done, stage, left * seconds.get(_kind(config), np.nan)))
+    return pd.DataFrame(rows, columns=_PLAN_COLUMNS)
 
 
 def estimate_seconds(plan: pd.DataFrame, *, jobs: int) -> float:
@@ -128,21 +110,17 @@ def estimate_seconds(plan: pd.DataFrame, *, jobs: int) -> float:
 
 
 def find_damage(folder: Path) -> str | None:
-    """What is wrong with a run folder, or None.
-
-    A run is damaged if its manifest is invalid, a file of a finished run is missing or truncated, or the checkpoint of
-    an unfinished run is.
-    """
+    """What is wrong with a run folder, or None: its manifest, a file of a finished run or an unfinished checkpoint."""
     if not (folder / "manifest.json").exists():
         return None
     try:
         manifest = read_manifest(folder / "manifest.json")
-        finished = manifest["status"] == "finished"
-        if finished:
+        if finished := manifest["status"] == "finished":
             manifest["result"]["target"], manifest["training_seconds"]
     except (UserError, KeyError, TypeError) as error:
         return f"manifest.json: {error}"
-    for name, check in _FINISHED_CHECKS.items() if finished else [("checkpoint.pt", _check_checkpoint)]:
+    checkpoint = {"checkpoint.pt": _check_zip} if (folder / "checkpoint.pt").exists() else {}
+    for name, check in (_FINISHED_CHECKS if finished else checkpoint).items():
         try:
             check(folder / name)
         except Exception as error:  # damaged files fail in many ways
@@ -151,14 +129,7 @@ def find_damage(folder: Path) -> str | None:
 
 
 def rename_damaged(folders: Iterable[Path]) -> list[Path]:
-    """Rename damaged run folders to ``<name>.damaged-<n>``; one in which a process trains is left as it is.
-
-    Returns:
-        Their new paths.
-
-    Raises:
-        UserError: if one cannot be renamed.
-    """
+    """Rename damaged run folders to ``<name>.damaged-<n>`` and return these; one in which a process trains stays."""
     paths = [_rename_if_damaged(folder) for folder in folders if folder.is_dir()]
     return [path for path in paths if path is not None]
 
@@ -180,11 +151,6 @@ def _check_zip(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if (name := archive.testzip()) is not None:
             raise ValueError(f"{name} in it is damaged")
-
-
-def _check_checkpoint(path: Path) -> None:
-    if path.exists():
-        _check_zip(path)
 
 
 def _check_weights(path: Path) -> None:
@@ -218,12 +184,6 @@ def _state(folder: RunFolder, *, data_digest: str, notebooks: bool) -> tuple[str
 
 def _total_steps(config: ExperimentConfig) -> int:
     return sum(stage.steps for _, stage in config.stages)
-
-
-def _first_stage(runs_dir: Path, config: ExperimentConfig, *, data_digest: str) -> Path | None:
-    from mmsada_lab.checkpoint import first_stage_path
-
-    return first_stage_path(runs_dir, config, data_digest=data_digest) if config.pretrain.steps else None
 
 
 def _first_stage_fate(run: PlannedRun, *, seen: set[Path]) -> str:
@@ -261,10 +221,7 @@ def _settings(configs: Sequence[ExperimentConfig]) -> dict[str, str]:
     fields = {config.digest: _fields(config) for config in configs}
     runs = Counter(config.method for config in configs)
     alike = Counter((config.method, text) for config in configs for text in fields[config.digest])
-    return {
-        config.digest: " ".join(t for t in fields[config.digest] if alike[config.method, t] < runs[config.method])
-        for config in configs
-    }
+    return {c.digest: " ".join(t for t in fields[c.digest] if alike[c.method, t] < runs[c.method]) for c in configs}
 
 
 def _fields(config: ExperimentConfig) -> list[str]:

@@ -38,15 +38,9 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class RecipeRow:
-    """One row of a report: runs of one setting over all pairs and seeds.
+    """One row of a report: runs of one setting over all pairs and seeds, and the accuracy of one stream.
 
-    Attributes:
-        title: what the report calls it.
-        method: key of `METHODS`.
-        overrides: what it changes in the preset.
-        stream: whose accuracy it shows.
-        paper: the paper's row beside it, if there is one.
-        value: of the option that the recipe sweeps, if it does.
+    `paper` is the paper's row beside it, `value` that of the option that the recipe sweeps.
     """
 
     title: str
@@ -59,15 +53,10 @@ class RecipeRow:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A table or figure.
+    """A table or figure: its key in `RECIPES`, heading and rows, and the title of the row the others are compared with.
 
-    Attributes:
-        name: key of `RECIPES`.
-        title: heading of its report.
-        rows: of its report.
-        baseline: title of the row the others are compared with.
-        swept: the option whose values its rows are, if it is a sweep.
-        selection: whether its report also shows what rules of selection would have cost; one setting per method.
+    `swept` is the option whose values the rows are, if it is a sweep. With `selection` the report also shows what rules
+    of selection would have cost; one setting per method.
     """
 
     name: str
@@ -79,14 +68,14 @@ class Recipe:
 
 
 def _of_table(number: int) -> tuple[RecipeRow, ...]:
-    rows = []
-    for row in PAPER_ROWS:
-        if row.table == number:
-            stream = "" if row.stream == "fused" else f", {row.stream} stream"
-            variant = f", {row.variant}" if row.variant else ""
-            title = f"{METHODS[row.method].title}{variant}{stream}"
-            rows.append(RecipeRow(title, row.method, tuple(VARIANTS[row.variant].items()), row.stream, row))
-    return tuple(rows)
+    return tuple(_of_paper(row) for row in PAPER_ROWS if row.table == number)
+
+
+def _of_paper(row: PaperRow) -> RecipeRow:
+    stream = "" if row.stream == "fused" else f", {row.stream} stream"
+    variant = f", {row.variant}" if row.variant else ""
+    title = f"{METHODS[row.method].title}{variant}{stream}"
+    return RecipeRow(title, row.method, tuple(VARIANTS[row.variant].items()), row.stream, row)
 
 
 def _sweep(name: str, values: Iterable[float], changes: Mapping[str, float]) -> tuple[RecipeRow, ...]:
@@ -140,15 +129,6 @@ def row_configs(
     seeds: Iterable[int],
     overrides: Mapping[str, Any] | None = None,
 ) -> list[ExperimentConfig]:
-    """Configurations of one row, on every ordered pair of domains with every seed.
-
-    Args:
-        row: of a recipe; what it changes wins over `overrides`.
-        data: data specification.
-        preset: key of `PRESETS`.
-        domains: names.
-        seeds: seeds.
-        overrides: for all rows.
-    """
+    """Configurations of one row, by `build_grid`; what the row changes wins over `overrides`."""
     changes = {**(overrides or {}), **dict(row.overrides)}
     return build_grid(domains, methods=[row.method], seeds=seeds, data=data, preset=preset, overrides=changes)

@@ -41,19 +41,8 @@ def reproduce(
 ) -> tuple[list[Path], list[Failure]]:
     """Make a table or figure of the paper on any data set; runs that are finished are not made again.
 
-    Args:
-        recipe: from `find_recipe`.
-        data: data specification.
-        preset: key of `PRESETS`.
-        seeds: seeds.
-        runs_dir: where the runs lie, those of other recipes too: they share what they can.
-        out: folder of the reports.
-        jobs: processes at once.
-        device: ``auto`` or ``cpu``.
-        scheduler: address of a Dask scheduler, ``tcp://host:port``; worker processes of this machine if None.
-        notebook: to execute for each run and keep with it, see `run_grid`; None trains without one.
-        overrides: changes of the preset for every run.
-        train: whether to make missing runs; otherwise the report is of what is there.
+    Recipes share the runs in `runs_dir`; `out` is the folder of the reports, and `overrides` change the preset for
+    every run. Missing runs are made as by `run_grid`; without `train` the report is of those that are there.
 
     Returns:
         The files written, and the runs that failed, each with its error.
@@ -63,11 +52,11 @@ def reproduce(
     opened = load_data(data)
     grid: dict[str, Any] = {"data": data, "preset": preset, "domains": list(opened.domains), "overrides": overrides}
     rows = [(row, row_configs(row, seeds=seeds, **grid)) for row in recipe.rows]
-    configs = unique_configs(config for _, configs in rows for config in configs)
+    wanted = unique_configs(config for _, configs in rows for config in configs)
     failures: list[Failure] = []
-    if train and configs:
-        configs = sorted(configs, key=lambda config: config.seed)
-        failures = run_grid(configs, runs_dir, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
+    if train and wanted:
+        wanted.sort(key=lambda config: config.seed)
+        failures = run_grid(wanted, runs_dir, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
     digests = [(row, frozenset(config.digest for config in configs)) for row, configs in rows]
     return _write(recipe, digests, opened, runs_dir=runs_dir, out=out), failures
 
@@ -80,8 +69,8 @@ def _write(recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path
     from mmsada_lab.analysis.report import describe_runs, format_report, render_html, render_markdown, report_table
 
     if not rows:
-        figures, notes = [_class_figure(data)], [f"training segments of {data.name} per class and domain"]
-        return [_save(out / f"{recipe.name}.html", render_html(recipe.title, {}, figures, notes))]
+        notes = [f"training segments of {data.name} per class and domain"]
+        return _save(out, recipe, {"html": render_html(recipe.title, {}, [_class_figure(data)], notes)})
     runs = load_runs(runs_dir)
     runs = runs[runs["digest"].isin(frozenset().union(*(digests for _, digests in rows)))]
     if runs.empty:
@@ -91,17 +80,20 @@ def _write(recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path
     if recipe.selection:
         tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
     figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, rows)
-    files = {
+    texts = {
         "csv": table.to_csv(index=False, float_format="%.4f"),
         "md": render_markdown(recipe.title, tables, notes),
         "html": render_html(recipe.title, tables, figures, notes),
     }
-    return [_save(out / f"{recipe.name}.{suffix}", text) for suffix, text in files.items()]
+    return _save(out, recipe, texts)
 
 
-def _save(path: Path, text: str) -> Path:
-    write_whole(path, text.encode())
-    return path
+def _save(out: Path, recipe: Recipe, texts: Mapping[str, str]) -> list[Path]:
+    """Write a report, given as a text for each suffix."""
+    paths = [out / f"{recipe.name}.{suffix}" for suffix in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_whole(path, text.encode())
+    return paths
 
 
 def _selection(runs: pd.DataFrame) -> pd.DataFrame:
@@ -150,10 +142,9 @@ def _spaces(runs: pd.DataFrame, rows: _Rows) -> list[go.Figure]:
     from mmsada_lab.analysis.embedding import draw_embedding, joint_embedding
 
     figures = []
+    ordered = runs.sort_values(["seed", "target", "source"])
     for row, digests in rows:
-        chosen = runs[runs["digest"].isin(digests)].sort_values(["seed", "target", "source"])
-        if len(chosen):
-            run = chosen.iloc[0]
+        for run in ordered[ordered["digest"].isin(digests)].head(1).to_dict("records"):
             features = read_arrays(Path(run["path"]) / "features.npz")
             modalities = [name.removeprefix("f_") for name in features if name.startswith("f_")]
             points = pd.concat([joint_embedding(features, modality) for modality in modalities])
@@ -168,8 +159,6 @@ _FIGURES = {"fig5": _curves, "fig7": _spaces}
 def _class_figure(data: MultiDomainData) -> go.Figure:
     from mmsada_lab.analysis.paper_figures import class_shares, draw_class_shares
 
-    counts = {
-        name: [sum(s.label == k for s in domain.train) for k in range(len(data.classes))]
-        for name, domain in data.domains.items()
-    }
+    labels = {name: [segment.label for segment in domain.train] for name, domain in data.domains.items()}
+    counts = {name: [given.count(label) for label in range(len(data.classes))] for name, given in labels.items()}
     return draw_class_shares(class_shares(counts, data.classes))

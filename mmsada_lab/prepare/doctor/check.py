@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from mmsada_lab.clips.segments import CountsSamples, MultiDomainData, Reader, Segment
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
-from mmsada_lab.prepare.doctor.labels import label_findings, splits
+from mmsada_lab.prepare.doctor.labels import label_findings
 from mmsada_lab.prepare.doctor.readings import Reading, Signal, read_signal
 from mmsada_lab.prepare.doctor.report import UNLABELLED, DoctorReport, Finding, message_and_fix, sort_findings
 from mmsada_lab.prepare.doctor.signals import signal_findings
@@ -27,14 +27,9 @@ _SIGNALS_PER_PROCESS = 64
 
 
 def check_data(specification: str, *, fast: bool = False, jobs: int | None = None) -> DoctorReport:
-    """Open a data set and check it.
+    """Open a data set, as `load_data` does, and check it, see `check_domains`.
 
     If it cannot be opened because segments lack a modality, that is reported and the other segments are checked.
-
-    Args:
-        specification: as for `load_data`.
-        fast: read only the first and last frame of at most 50 segments a domain and split.
-        jobs: as for `check_domains`.
     """
     failures: tuple[Finding, ...] = ()
     try:
@@ -51,17 +46,14 @@ def check_data(specification: str, *, fast: bool = False, jobs: int | None = Non
 def check_domains(data: MultiDomainData, *, fast: bool = False, jobs: int | None = None) -> DoctorReport:
     """Check the segments and labels of an open data set, then every frame of every modality.
 
-    Args:
-        data: an open data set.
-        fast: read only the first and last frame of at most 50 segments a domain and split.
-        jobs: processes that read; if None, this one for data in memory, and up to all processors for others.
+    A `fast` check reads only the first and last frame of at most 50 segments a domain and split. `jobs` processes read;
+    by default this one for data in memory, and up to all processors for others.
     """
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs = {jobs!r}; choose 1 or more")
     signals = list(_signals(data, fast=fast))
     if jobs is None:
-        most = max(1, len(signals) // _SIGNALS_PER_PROCESS)
-        jobs = 1 if data.in_memory else min(cpu_count(), most)
+        jobs = 1 if data.in_memory else min(cpu_count(), max(1, len(signals) // _SIGNALS_PER_PROCESS))
     readings = list(tqdm(_read(data, signals, fast, jobs), total=len(signals), desc="Checking", unit="signal"))
     notes = [Finding("note", "told when opened", note) for note in data.notes]
     findings = sort_findings([*notes, *label_findings(data), *signal_findings(readings)])
@@ -80,7 +72,7 @@ def _without_incomplete(specification: str) -> MultiDomainData | None:
 
 def _signals(data: MultiDomainData, *, fast: bool) -> Iterator[Signal]:
     for domain in data.domains.values():
-        for split, segments in splits(domain).items():
+        for split, segments in domain.splits.items():
             for segment in _sample(segments) if fast else segments:
                 yield from (Signal(domain.name, split, modality, segment) for modality in domain.readers)
 
@@ -106,7 +98,7 @@ def _table(data: MultiDomainData, readings: Sequence[Reading]) -> pd.DataFrame:
     rows = [
         (*signal[:2], UNLABELLED if segment.label is None else data.classes[segment.label], modality, length)
         for domain in data.domains.values()
-        for split, segments in splits(domain).items()
+        for split, segments in domain.splits.items()
         for segment in sorted(segments, key=lambda s: (s.label is None, s.label or 0))
         for modality, reader in domain.readers.items()
         for signal in [Signal(domain.name, split, modality, segment)]

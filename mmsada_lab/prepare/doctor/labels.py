@@ -27,15 +27,10 @@ def label_findings(data: MultiDomainData) -> Iterator[Finding]:
     for domain in data.domains.values():
         yield from _shared_videos(domain)
         yield from _duplicates(domain, data.classes)
-        for split, segments in splits(domain).items():
+        for split, segments in domain.splits.items():
             yield from _overlaps(domain, split, segments, data.classes)
             yield from _of_split(domain, split, segments)
         yield from _class_sets(domain, data.classes, trained)
-
-
-def splits(domain: Domain) -> dict[str, tuple[Segment, ...]]:
-    """Segments by the name of their split."""
-    return {"train": domain.train, "test": domain.test}
 
 
 def _repeated_uids(data: MultiDomainData) -> Iterator[Finding]:
@@ -73,40 +68,42 @@ def _shared_videos(domain: Domain) -> Iterator[Finding]:
 def _duplicates(domain: Domain, classes: Sequence[str]) -> Iterator[Finding]:
     """Segments of the same frames within a domain, whatever the split."""
     same: dict[tuple[str, int, int], list[tuple[str, Segment]]] = defaultdict(list)
-    for split, segments in splits(domain).items():
+    for split, segments in domain.splits.items():
         for segment in segments:
             same[segment.video, segment.start, segment.stop].append((split, segment))
     for (video, start, stop), copies in same.items():
-        if len(copies) == 1:
-            continue
-        labels = sorted({segment.label for _, segment in copies if segment.label is not None})
-        uids = _listed([segment.uid for _, segment in copies])
-        message = f"segments {uids} are all frames {start} to {stop} of {video}"
-        where = {"domain": domain.name, "split": copies[0][0], "segment": copies[0][1].uid}
-        if len(labels) > 1:
-            message += f", labelled {_listed([classes[label] for label in labels])}"
-            yield Finding("warning", "conflicting labels of the same frames", message, "keep the right one", **where)
-        else:
-            yield Finding("warning", "duplicate segments", message, "keep one", **where)
+        if len(copies) > 1:
+            uids = _listed([segment.uid for _, segment in copies])
+            message = f"segments {uids} are all frames {start} to {stop} of {video}"
+            labels = sorted({segment.label for _, segment in copies if segment.label is not None})
+            topic, fix = "duplicate segments", "keep one"
+            if len(labels) > 1:
+                message += f", labelled {_listed([classes[label] for label in labels])}"
+                topic, fix = "conflicting labels of the same frames", "keep the right one"
+            split, first = copies[0]
+            yield Finding("warning", topic, message, fix, domain=domain.name, split=split, segment=first.uid)
 
 
 def _overlaps(domain: Domain, split: str, segments: Sequence[Segment], classes: Sequence[str]) -> Iterator[Finding]:
-    """A single note with the number of pairs that overlap and are labelled differently."""
-    labelled = [(segment, segment.label) for segment in segments if segment.label is not None]
-    labelled.sort(key=lambda pair: (pair[0].video, pair[0].start, pair[0].stop))
-    examples = []
-    for at, (first, label) in enumerate(labelled):
-        for second, other_label in labelled[at + 1 :]:
+    """A single note on the pairs that overlap and are labelled differently."""
+    pairs = list(_unlike_pairs(segments))
+    if pairs:
+        names = " and ".join(f"{s.uid} ({classes[s.label]})" for s in pairs[0] if s.label is not None)
+        message = f"pairs that share more than half their frames: {len(pairs)}, such as {names}"
+        topic = "segments that overlap under different labels"
+        yield Finding("note", topic, message, domain=domain.name, split=split, segment=pairs[0][0].uid)
+
+
+def _unlike_pairs(segments: Sequence[Segment]) -> Iterator[tuple[Segment, Segment]]:
+    """Pairs of segments that overlap and are labelled differently."""
+    labelled = [segment for segment in segments if segment.label is not None]
+    labelled.sort(key=lambda segment: (segment.video, segment.start, segment.stop))
+    for at, first in enumerate(labelled):
+        for second in labelled[at + 1 :]:
             if second.video != first.video or second.start > first.stop:
                 break
-            if label != other_label and _mostly_overlap(first, second):
-                names = f"{first.uid} ({classes[label]}) and {second.uid} ({classes[other_label]})"
-                examples.append((first.uid, names))
-    if examples:
-        uid, names = examples[0]
-        message = f"pairs that share more than half their frames: {len(examples)}, such as {names}"
-        topic = "segments that overlap under different labels"
-        yield Finding("note", topic, message, domain=domain.name, split=split, segment=uid)
+            if first.label != second.label and _mostly_overlap(first, second):
+                yield first, second
 
 
 def _mostly_overlap(first: Segment, second: Segment) -> bool:

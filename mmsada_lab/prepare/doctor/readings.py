@@ -32,14 +32,13 @@ class Signal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was seen of a signal.
+    """What was seen of a signal: a problem if it could not be read.
 
     Attributes:
         extent: first and last clock number of the video; None if it has nothing.
         length: number of samples, if the reader knows it.
         size: height and width of the frames.
         constant: all pixels or samples are equal; a series may hold another value in each channel.
-        problem: why it cannot be read; empty if it can.
     """
 
     signal: Signal
@@ -112,10 +111,8 @@ def _malformed(values: NDArray[Any], reader: Reader, count: int) -> str:
     dtype, shape = ("uint8", "(T, H, W, C)") if video else ("float32", "(T, C)")
     right = values.ndim == shape.count(",") + 1 and values.shape[0] == count and values.shape[-1] == reader.channels
     if not right or values.dtype.name != dtype:
-        return (
-            f"the reader returned {values.dtype} {values.shape} for {count} frames; a {reader.kind} is {dtype} "
-            f"{shape}, C = {reader.channels}"
-        )
+        wanted = f"a {reader.kind} is {dtype} {shape}, C = {reader.channels}"
+        return f"the reader returned {values.dtype} {values.shape} for {count} frames; {wanted}"
     if not video and not np.isfinite(values).all():
         return "it holds values that are not finite (NaN or infinite); repair or drop the segment"
     return ""

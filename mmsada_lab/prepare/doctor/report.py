@@ -28,7 +28,7 @@ class Finding:
 
     Attributes:
         level: ``error`` would stop or spoil a run, ``warning`` may be meant, ``note`` is a fact.
-        topic: what kind of thing it is; findings of a topic are shown together.
+        topic: findings of a topic are shown together.
         message: what was found.
         fix: what to do about it, empty where there is nothing to do.
         domain: where; empty if everywhere. Likewise `split`, `modality` and `segment` (a uid).
@@ -58,9 +58,8 @@ class DoctorReport:
         data: the data specification, or the name of the data set.
         fast: whether only a sample was read.
         findings: errors first, then warnings, then notes.
-        table: a row for each `domain`, `split`, `class` and `modality`: number of `segments`; how many of them have
-            a known length (`measured`); `least`, `median` and `most` of these lengths, in frames of the clock, or in
-            samples if the reader counts them.
+        table: a row for each `domain`, `split`, `class` and `modality`: number of `segments`; how many have a known
+            length (`measured`); its `least`, `median` and `most`, in samples if the reader counts them, else in frames.
     """
 
     data: str
@@ -81,33 +80,22 @@ class DoctorReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report in plain types; unknown lengths are None."""
-        return {
-            "data": self.data,
-            "fast": self.fast,
-            "ok": self.ok,
-            "counts": self.counts,
-            "findings": [asdict(finding) for finding in self.findings],
-            "table": json.loads(self.table.to_json(orient="records")),
-        }
+        totals = {"data": self.data, "fast": self.fast, "ok": self.ok, "counts": self.counts}
+        findings = [asdict(finding) for finding in self.findings]
+        return {**totals, "findings": findings, "table": json.loads(self.table.to_json(orient="records"))}
 
     def write_json(self, path: Path) -> Path:
-        """Write the report as a JSON file.
-
-        Raises:
-            UserError: it cannot be written there.
-        """
+        """Write the report as a JSON file, or raise `UserError`."""
         write_whole(Path(path), f"{json.dumps(self.to_json(), indent=1, ensure_ascii=False)}\n".encode())
         return Path(path)
 
     def as_text(self) -> str:
         """The report for a terminal: tables, then findings by topic, at most ten examples each."""
         sample = "; a sample: first and last frame of some segments" if self.fast else ""
-        blocks = [f"{self.data}{sample}"]
-        if len(self.table):
-            blocks += [_lengths(self.table).to_string(index=False), _class_counts(self.table)]
-        blocks += ["\n".join(_topic_lines(list(group))) for _, group in groupby(self.findings, _heading)]
-        blocks.append(", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in self.counts.items()))
-        return "\n\n".join(blocks)
+        tables = [_lengths(self.table).to_string(index=False), _class_counts(self.table)] if len(self.table) else []
+        topics = ["\n".join(_topic_lines(list(group))) for _, group in groupby(self.findings, _heading)]
+        totals = ", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in self.counts.items())
+        return "\n\n".join([f"{self.data}{sample}", *tables, *topics, totals])
 
 
 def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:

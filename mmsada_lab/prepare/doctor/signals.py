@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 from statistics import median
 
 from mmsada_lab.prepare.doctor.readings import Reading, Signal
@@ -20,22 +21,20 @@ TINY = 32
 """Frames are called tiny if their shorter side has fewer pixels."""
 
 _COPY_AGAIN = "copy or make its files again"
+_UNEQUAL = "modalities of different length"
 
 
 def signal_findings(readings: Sequence[Reading]) -> Iterator[Finding]:
     """All findings about signals."""
     modalities = _grouped(readings, lambda signal: (signal.domain, signal.modality))
-    for group in modalities:
-        yield from _unreadable(group)
-    for group in _grouped(readings, lambda signal: (signal.domain, signal.segment)):
-        yield from _outside(group)
-    for group in _grouped(readings, lambda signal: (signal.domain, signal.segment.video)):
-        yield from _unequal_ends(group)
+    segments = _grouped(readings, lambda signal: (signal.domain, signal.segment))
+    videos = _grouped(readings, lambda signal: (signal.domain, signal.segment.video))
+    yield from chain.from_iterable(map(_unreadable, modalities))
+    yield from chain.from_iterable(map(_outside, segments))
+    yield from chain.from_iterable(map(_unequal_ends, videos))
     yield from _odd_ratios(readings)
-    for reading in readings:
-        yield from _constant(reading)
-    for group in modalities:
-        yield from _tiny(group)
+    yield from chain.from_iterable(map(_constant, readings))
+    yield from chain.from_iterable(map(_tiny, modalities))
 
 
 def _grouped(readings: Iterable[Reading], key: Callable[[Signal], Hashable]) -> list[list[Reading]]:
@@ -49,11 +48,9 @@ def _unreadable(group: Sequence[Reading]) -> Iterator[Finding]:
     """Signals of a domain and modality that cannot be read; a single finding if the domain lacks the modality."""
     bad = [reading for reading in group if reading.problem]
     if len(bad) == len(group) > 1 and all(reading.extent is None for reading in bad):
-        signal = bad[0].signal
         message, fix = message_and_fix(bad[0].problem, otherwise=_COPY_AGAIN)
         message = f"none of {len(bad)} segments has any; the first: {message}"
-        where = {"domain": signal.domain, "modality": signal.modality}
-        yield Finding("error", "modalities that a domain lacks", message, fix, **where)
+        yield Finding("error", "modalities that a domain lacks", message, fix, **_of_modality(bad[0].signal))
         return
     for reading in bad:
         message_fix = message_and_fix(reading.problem, otherwise=_COPY_AGAIN)
@@ -72,15 +69,19 @@ def _outside(group: Sequence[Reading]) -> Iterator[Finding]:
             continue
         segment, (start, stop) = reading.signal.segment, reading.extent
         span = f"the segment is frames {segment.start} to {segment.stop}, the video {start} to {stop}"
-        topic = "segments that leave their video"
+        leaves = ""
+        if segment.stop > stop + (0 if stop == last else SLACK):
+            leaves = f"it ends {_frames(segment.stop - stop)} after its video; {span}"
+        elif segment.start < start - SLACK:
+            leaves = f"it begins {_frames(start - segment.start)} before its video; {span}"
         if reading.outside:
             yield Finding("error", "segments outside their video", span, fix, **reading.signal.where)
-        elif segment.stop > stop + (0 if stop == last else SLACK):
-            message = f"it ends {_frames(segment.stop - stop)} after its video; {span}"
-            yield Finding("warning", topic, message, fix, **reading.signal.where)
-        elif segment.start < start - SLACK:
-            message = f"it begins {_frames(start - segment.start)} before its video; {span}"
-            yield Finding("warning", topic, message, fix, **reading.signal.where)
+        elif leaves:
+            yield Finding("warning", "segments that leave their video", leaves, fix, **reading.signal.where)
+
+
+def _of_modality(signal: Signal) -> dict[str, str]:
+    return {"domain": signal.domain, "modality": signal.modality}
 
 
 def _frames(count: int) -> str:
@@ -95,7 +96,7 @@ def _unequal_ends(group: Sequence[Reading]) -> Iterator[Finding]:
         signal = next(reading.signal for reading in group if reading.extent)
         where = signal.where | {"modality": min(last, key=lambda modality: last[modality])}
         message = f"the modalities of video {signal.segment.video} end at different frames: {ends}"
-        yield Finding("warning", "modalities of different length", message, _COPY_AGAIN, **where)
+        yield Finding("warning", _UNEQUAL, message, _COPY_AGAIN, **where)
 
 
 def _odd_ratios(readings: Sequence[Reading]) -> Iterator[Finding]:
@@ -110,26 +111,22 @@ def _odd_ratios(readings: Sequence[Reading]) -> Iterator[Finding]:
         usual = median(ratio for ratio, _, _ in ratios)
         for ratio, reference, other in ratios:
             if abs(ratio / usual - 1) > RATIO_SLACK:
-                message = (
-                    f"{other.length} samples of {second} to {reference.length} of {first}; the other segments "
-                    f"would have about {usual * (reference.length or 0):.0f}"
-                )
-                where = other.signal.where
-                yield Finding("warning", "modalities of different length", message, _COPY_AGAIN, **where)
+                expected = f"the other segments would have about {usual * (reference.length or 0):.0f}"
+                message = f"{other.length} samples of {second} to {reference.length} of {first}; {expected}"
+                yield Finding("warning", _UNEQUAL, message, _COPY_AGAIN, **other.signal.where)
 
 
 def _constant(reading: Reading) -> Iterator[Finding]:
     if reading.constant:
-        message = "its signal is constant from the first frame to the last"
-        if reading.kind == "vector":
-            message = "all its values are equal"
-        fix = "look at it; leave it out if dead"
-        yield Finding("warning", "constant signals", message, fix, **reading.signal.where)
+        constant = "its signal is constant from the first frame to the last"
+        message = "all its values are equal" if reading.kind == "vector" else constant
+        yield Finding(
+            "warning", "constant signals", message, "look at it; leave it out if dead", **reading.signal.where
+        )
 
 
 def _tiny(group: Sequence[Reading]) -> Iterator[Finding]:
     height, width = min((reading.size for reading in group if reading.size), key=min, default=(TINY, TINY))
     if min(height, width) < TINY:
         message = f"frames of {width}x{height} pixels are enlarged to the input size of a network"
-        signal = group[0].signal
-        yield Finding("note", "tiny frames", message, domain=signal.domain, modality=signal.modality)
+        yield Finding("note", "tiny frames", message, **_of_modality(group[0].signal))

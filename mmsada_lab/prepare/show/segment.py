@@ -33,14 +33,9 @@ _NEAR = 5
 def show_segment(
     specification: str, uid: str, destination: Path, *, windows: int = 5, rule: WindowRule | None = None
 ) -> Path:
-    """Write a page or a GIF that shows one segment; returns its path.
+    """Write what shows one segment: ``.html``, a page that needs no network, or ``.gif``, of video; returns its path.
 
-    Args:
-        specification: of the data, as for `load_data`.
-        uid: of the segment.
-        destination: a name ending in ``.html`` (a page that needs no network) or ``.gif`` (video modalities only).
-        windows: number of test windows on the page.
-        rule: of the windows; the paper's if None.
+    The page has so many test `windows`, those of the paper if there is no `rule`.
 
     Raises:
         UserError: no such segment, another suffix, a GIF of data without video, or frames that cannot be read.
@@ -64,14 +59,10 @@ def show_segment(
 
 
 def find_segment(data: MultiDomainData, uid: str) -> tuple[Domain, str, Segment]:
-    """The segment with a uid, its domain and split.
-
-    Raises:
-        UserError: there is none; the message gives the nearest uids.
-    """
+    """The segment with a uid, its domain and split, or `UserError` with the nearest uids."""
     uids = []
     for domain in data.domains.values():
-        for split, segments in (("train", domain.train), ("test", domain.test)):
+        for split, segments in domain.splits.items():
             for segment in segments:
                 if segment.uid == uid:
                     return domain, split, segment
@@ -99,12 +90,10 @@ def _page(data: MultiDomainData, domain: Domain, split: str, segment: Segment, w
 
 
 def _facts(data: MultiDomainData, domain: Domain, split: str, segment: Segment) -> Iterator[tuple[str, str]]:
-    yield "uid", segment.uid
-    yield "domain", domain.name
-    yield "split", split
-    yield "label", "(unlabelled)" if segment.label is None else data.classes[segment.label]
-    yield "video", segment.video
-    yield "frames", f"{segment.start} to {segment.stop} ({segment.stop - segment.start + 1})"
+    label = "(unlabelled)" if segment.label is None else data.classes[segment.label]
+    frames = f"{segment.start} to {segment.stop} ({segment.stop - segment.start + 1})"
+    facts = {"uid": segment.uid, "domain": domain.name, "split": split, "label": label}
+    yield from (facts | {"video": segment.video, "frames": frames}).items()
     for modality, reader in domain.readers.items():
         first, last = reader.extent(segment)
         own = f", {reader.length(segment)} samples" if isinstance(reader, CountsSamples) else ""
@@ -147,13 +136,10 @@ def _windows(domain: Domain, segment: Segment, rule: WindowRule, count: int) -> 
 
 
 def _numbers_read(reader: Reader, segment: Segment, frames: NDArray[np.int64]) -> str:
-    """What is read for a window: file numbers if the reader knows them, otherwise clock numbers.
-
-    Numbers outside the video become those of its first or last frame, as in the reader.
-    """
+    """What is read for a window: file numbers if the reader knows them, otherwise clock numbers."""
     if reader.kind == "vector":
         return "the same for every frame"
-    inside = np.clip(frames, *reader.extent(segment))
+    inside = np.clip(frames, *reader.extent(segment))  # as the reader does
     if isinstance(reader, NumbersFiles):
         return f"files {', '.join(map(str, reader.file_numbers(inside).tolist()))}"
     return ", ".join(map(str, inside.tolist()))

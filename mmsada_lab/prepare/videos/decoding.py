@@ -16,8 +16,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from mmsada_lab.clips.segments import Image
 from mmsada_lab.errors import UserError
-from mmsada_lab.prepare.videos.images import Image, scaled_size, shown_size, to_rgb
+from mmsada_lab.prepare.videos.images import scaled_size, shown_size, to_rgb
 from mmsada_lab.prepare.videos.listing import parse_seconds
 
 if TYPE_CHECKING:
@@ -69,15 +70,10 @@ def inspect_video(path: Path) -> VideoInfo:
 
 
 def sample_video(path: Path, rate: Fraction, *, height: int) -> Iterator[Image]:
-    """Decode a whole video at a constant rate.
-
-    Args:
-        path: any file FFmpeg can read.
-        rate: images per second.
-        height: of the images; their width follows the aspect ratio. Smaller videos are enlarged.
+    """Decode a whole video at a constant rate, in images per second.
 
     Yields:
-        `(height, W, 3)` RGB, 8 bits: the image at 0, 1 / rate, 2 / rate, ... seconds.
+        `(height, W, 3)` RGB, 8 bits: the image at 0, 1 / rate, 2 / rate, ... seconds; smaller videos are enlarged.
 
     Raises:
         UnreadableVideoError: a frame cannot be decoded.
@@ -97,15 +93,12 @@ def sample_video(path: Path, rate: Fraction, *, height: int) -> Iterator[Image]:
 def resample(
     items: Iterable[tuple[Fraction, Fraction, Item]], rate: Fraction, *, tolerance: Fraction = Fraction(0)
 ) -> Iterator[Item]:
-    """Sample items that last until the next one begins.
+    """Sample items that last until the next one begins: at 0, 1 / rate, 2 / rate, ... the last that has begun.
 
     Args:
         items: (begin, length, item) in seconds, by increasing begin, the first at 0. Only the last length counts.
         rate: samples per second.
         tolerance: seconds before its begin from which an item counts.
-
-    Yields:
-        At 0, 1 / rate, 2 / rate, ... the last item that has begun, until the last one ends.
     """
     index, current, end = 0, None, Fraction(0)
     for begin, length, item in items:
@@ -123,11 +116,11 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A file and its first video stream; an error of FFmpeg becomes an `UnreadableVideoError`."""
     import av
 
+    # a playlist inside a file may point elsewhere: allow local files only
+    local = {"protocol_whitelist": "file"}
     try:
         if path.stat().st_size == 0:
             raise UnreadableVideoError("it is empty (0 bytes)")
-        # a playlist inside a file may point elsewhere: allow local files only
-        local = {"protocol_whitelist": "file"}
         with av.open(f"file:{path}", metadata_errors="replace", container_options=local) as container:
             cover = av.stream.Disposition.attached_pic
             stream = next((s for s in container.streams.video if not s.disposition & cover), None)
@@ -145,29 +138,23 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _packets(container: InputContainer, stream: VideoStream) -> tuple[int, Fraction, Fraction]:
     """Number of packets, begin of the first and end of the last, seconds on the file's clock."""
-    count, begins, ends = 0, list[int](), list[int]()
-    for packet in container.demux(stream):
-        if packet.size == 0:
-            continue
+    count, spans = 0, list[tuple[int, int]]()
+    for packet in (packet for packet in container.demux(stream) if packet.size):
         if packet.is_corrupt:
             raise UnreadableVideoError(f"it is cut off or damaged after {count} frames; copy it again, or {_REPAIR}")
         count += 1
-        at = packet.dts if packet.pts is None else packet.pts
-        if at is not None:
-            begins.append(at)
-            ends.append(at + (packet.duration or 0))
+        begin = packet.dts if packet.pts is None else packet.pts
+        spans += [] if begin is None else [(begin, begin + (packet.duration or 0))]
     tick = stream.time_base or Fraction(1)
-    return count, min(begins, default=0) * tick, max(ends, default=0) * tick
+    return count, min((begin for begin, _ in spans), default=0) * tick, max((end for _, end in spans), default=0) * tick
 
 
 def _refuse_cut_off(container: InputContainer, stream: VideoStream, path: Path, end: Fraction) -> None:
     """Refuse a file that ends well before the length it states, or a GIF without its last byte."""
     stated = _stated_end(container, stream)
     if stated is not None and stated - end > max(Fraction(1, 2), stated / 10):
-        raise UnreadableVideoError(
-            f"it is cut off: it states {float(stated):.1f} s and ends at {float(end):.1f} s; "
-            f"copy it again, or {_REPAIR}"
-        )
+        lengths = f"it states {float(stated):.1f} s and ends at {float(end):.1f} s"
+        raise UnreadableVideoError(f"it is cut off: {lengths}; copy it again, or {_REPAIR}")
     if container.format.name == "gif" and not path.read_bytes()[-64:].rstrip(b"\0").endswith(b";"):
         raise UnreadableVideoError(f"it is cut off: a GIF ends in ';'; copy it again, or {_REPAIR}")
 

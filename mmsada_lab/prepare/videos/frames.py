@@ -18,11 +18,11 @@ from typing import Any
 import cv2
 import simplejpeg
 
+from mmsada_lab.clips.segments import Image
 from mmsada_lab.datasets.flow import DILATION, STRIDE, optical_flow, quantise_flow, require_algorithm
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_atomic, write_folder
 from mmsada_lab.prepare.videos.decoding import UnreadableVideoError, inspect_video, sample_video
-from mmsada_lab.prepare.videos.images import Image
 
 RECORDS = "imported"
 
@@ -75,7 +75,7 @@ class ImportedVideo:
     """An imported video, as in `imported/VIDEO.json`.
 
     Attributes:
-        source: its file, as reports name it; `size` (bytes) and `modified` (nanoseconds) are those of this file.
+        source: its file, as reports name it, of `size` bytes and `modified` at so many nanoseconds.
         rgb: number of RGB frames; likewise `flow`.
         fps: frames per second, as a fraction.
         source_height: height of the original frames as shown, pixels.
@@ -116,15 +116,12 @@ def make_video(job: ImportJob) -> ImportedVideo:
     with write_folder(rgb_folder, replace=True) as rgb, write_folder(flow_folder, replace=True) as flow:
         counts = _write_frames(job, rate, rgb, flow)
         if counts[1] == 0:
-            least = STRIDE + job.settings.dilation
-            raise UnreadableVideoError(
-                f"it has {counts[0]} frames at {float(rate):g} a second; flow needs at least {least}"
-            )
+            least = f"flow needs at least {STRIDE + job.settings.dilation}"
+            raise UnreadableVideoError(f"it has {counts[0]} frames at {float(rate):g} a second; {least}")
         record_path.unlink(missing_ok=True)  # it must not vouch for a mixture of old and new frames
     names = (job.video, job.domain, job.source, status.st_size, status.st_mtime_ns)
     record = ImportedVideo(*names, *counts, str(rate), video.height, asdict(job.settings))
-    text = json.dumps(asdict(record), indent=1) + "\n"
-    write_atomic(record_path, lambda file: file.write(text.encode()))
+    write_atomic(record_path, lambda file: file.write(f"{json.dumps(asdict(record), indent=1)}\n".encode()))
     return record
 
 

@@ -7,22 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from mmsada_lab.clips.segments import Image
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-Image = NDArray[np.uint8]
-"""`(H, W, 3)` RGB or `(H, W)` grey, 8 bits."""
-
 
 def shown_size(frame: VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
-    """Width and height of a frame as shown, upright and in square pixels.
-
-    Args:
-        frame: as decoded.
-        aspect: width of a pixel over its height; None means square.
-    """
+    """Width and height of a frame as shown, upright; `aspect` is the width of a pixel over its height."""
     width, height = max(1, round(frame.width * (aspect or 1))), frame.height
     return (height, width) if orientation(frame)[0] else (width, height)
 
@@ -33,12 +26,7 @@ def scaled_size(size: tuple[int, int], height: int) -> tuple[int, int]:
 
 
 def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> Image:
-    """Convert a frame to an upright RGB image; transparent pixels become white.
-
-    Args:
-        frame: as decoded: any pixel format, 8 bits or more, limited or full range.
-        size: width and height of the image.
-    """
+    """Convert a frame of any pixel format to an upright RGB image of a (width, height); transparent becomes white."""
     transposed, mirror_rows, mirror_columns = orientation(frame)
     target = size[::-1] if transposed else size
     pixels = _rgb(frame)

@@ -28,7 +28,7 @@ from mmsada_lab.prepare.videos.frames import (
     Settings,
     read_records,
 )
-from mmsada_lab.prepare.videos.listing import Rejected, list_segments
+from mmsada_lab.prepare.videos.listing import Rejected, VideoSegment, list_segments
 from mmsada_lab.prepare.videos.splits import draw_splits
 from mmsada_lab.prepare.videos.table import count_segments, notes_on, segments_table, usable_segments
 from mmsada_lab.prepare.videos.workers import make_videos
@@ -36,12 +36,9 @@ from mmsada_lab.prepare.videos.workers import make_videos
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did.
+    """What an import did: videos decoded now, and skipped because they were finished before.
 
-    Attributes:
-        imported: names of the videos that were decoded now.
-        skipped: names of those that were finished before.
-        counts: domain -> label (empty: unlabelled) -> number of training and of test segments.
+    `counts`: domain -> label (empty: unlabelled) -> number of training and of test segments.
     """
 
     destination: Path
@@ -85,8 +82,7 @@ def import_videos(
     Args:
         path: a folder ``PATH/DOMAIN/LABEL/*.mp4`` or a CSV (see `videos.listing`).
         destination: a new folder, or that of an earlier import of the same videos.
-        algorithm: of flow: ``tvl1`` as in EPIC-Kitchens (a second a frame), ``dis`` (forty times as fast), or
-            ``farneback``.
+        algorithm: of flow: ``tvl1`` as in EPIC-Kitchens, ``dis`` (forty times as fast), or ``farneback``.
         bound: largest flow stored, pixels; None: 25 at a height of 256, in proportion at others.
         dilation: RGB frames that flow spans. 3 frames at 25 a second are twice the time of 3 at EPIC's 60.
         height: of all frames, pixels.
@@ -98,17 +94,12 @@ def import_videos(
         overwrite: import videos again that were imported with other settings; otherwise that is an error.
 
     Raises:
-        UserError: nothing can be imported; a setting is out of range or differs from the earlier import's; the
-            destination holds something else, is in use or full.
+        UserError: nothing can be imported, a setting is out of range or another than before, or the destination holds
+            something else, is in use or full.
     """
     bound = EPIC_BOUND * height / EPIC_HEIGHT if bound is None else float(bound)
     settings = Settings(algorithm, bound, dilation, height, _rate(fps), quality)
-    if not 0 <= test_fraction < 1:
-        raise UserError(f"test_fraction = {test_fraction!r}; choose a number from 0 up to 1, exclusive")
-    if seed < 0:
-        raise UserError(f"seed = {seed!r}; choose 0 or a positive whole number")
-    if jobs is not None and jobs < 1:
-        raise UserError(f"jobs = {jobs!r}; choose a positive whole number")
+    _check_draw(test_fraction, seed=seed, jobs=jobs)
     path, destination = path.expanduser().absolute(), destination.expanduser().absolute()
     _check_destination(destination, path)
     listing = list_segments(path)
@@ -119,20 +110,32 @@ def import_videos(
     ]
     with _locked(destination):
         finished = _finished(videos, destination, overwrite=overwrite)
-        imported, failed = make_videos(
-            [job for job in videos if job.video not in finished], processes=jobs or cpu_count()
-        )
+        missing = [job for job in videos if job.video not in finished]
+        imported, failed = make_videos(missing, processes=jobs or cpu_count())
         records = {**finished, **imported}
         segments, late = usable_segments(listing.segments, records)
         rejected = (*listing.rejected, *failed, *late)
-        if not segments:
-            reasons = "; ".join(f"{r.what}: {r.reason}" for r in rejected[:3])
-            raise UserError(f"nothing could be imported from {path}; rejected {len(rejected)}, such as {reasons}")
+        _require_segments(segments, path, rejected)
         segments = draw_splits(segments, test_fraction=test_fraction, seed=seed)
         write_segments(destination / SEGMENTS_CSV, segments_table(segments, records))
     notes = (*listing.notes, *notes_on(segments, records), *_leftovers(destination, records))
     counts = count_segments(segments)
     return ImportReport(destination, tuple(sorted(imported)), tuple(sorted(finished)), rejected, counts, notes)
+
+
+def _check_draw(test_fraction: float, *, seed: int, jobs: int | None) -> None:
+    if not 0 <= test_fraction < 1:
+        raise UserError(f"test_fraction = {test_fraction!r}; choose a number from 0 up to 1, exclusive")
+    if seed < 0:
+        raise UserError(f"seed = {seed!r}; choose 0 or a positive whole number")
+    if jobs is not None and jobs < 1:
+        raise UserError(f"jobs = {jobs!r}; choose a positive whole number")
+
+
+def _require_segments(segments: Sequence[VideoSegment], path: Path, rejected: Sequence[Rejected]) -> None:
+    if not segments:
+        reasons = "; ".join(f"{r.what}: {r.reason}" for r in rejected[:3])
+        raise UserError(f"nothing could be imported from {path}; rejected {len(rejected)}, such as {reasons}")
 
 
 def _rate(fps: float | str | None) -> str:
@@ -175,20 +178,17 @@ def _finished(videos: Sequence[ImportJob], destination: Path, *, overwrite: bool
     """Records of the videos that need no work; an earlier import of other videos or with other settings is an error."""
     records, settings = read_records(destination), asdict(videos[0].settings)
     known = {job: records[job.video] for job in videos if job.video in records}
-    if not overwrite:
-        if records and not known:
-            raise UserError(
-                f"{destination} holds an import of other videos, such as {next(iter(records))}; choose another folder"
-            )
-        for record in known.values():
-            _check_settings(record, settings, destination)
+    if records and not known and not overwrite:
+        example = next(iter(records))
+        raise UserError(f"{destination} holds an import of other videos, such as {example}; choose another folder")
+    for record in known.values() if not overwrite else ():
+        _check_settings(record, settings, destination)
     return {job.video: record for job, record in known.items() if record.matches(job)}
 
 
 def _check_settings(record: ImportedVideo, settings: Mapping[str, object], destination: Path) -> None:
     old = record.settings
-    changed = [f"{name} {old.get(name)!r}, now {new!r}" for name, new in settings.items() if old.get(name) != new]
-    if changed:
+    if changed := [f"{key} {old.get(key)!r}, now {new!r}" for key, new in settings.items() if old.get(key) != new]:
         raise UserError(
             f"{destination} was imported with other settings: {', '.join(changed)} (video {record.video}); "
             "choose another folder, or import its videos again with overwrite=True (--overwrite)"
@@ -196,6 +196,5 @@ def _check_settings(record: ImportedVideo, settings: Mapping[str, object], desti
 
 
 def _leftovers(destination: Path, records: Mapping[str, ImportedVideo]) -> Iterator[str]:
-    left = sorted(read_records(destination).keys() - records.keys())
-    if left:
+    if left := sorted(read_records(destination).keys() - records.keys()):
         yield f"{len(left)} videos of earlier imports are in {destination} without a segment, such as {left[0]}"

@@ -15,7 +15,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -34,6 +34,8 @@ RESERVED = frozenset(("participant_id", "video_id", "start_frame", "stop_frame",
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 
 _LAYOUT = "arrange it as CLIPS/DOMAIN/LABEL/*.mp4 (CLIPS/DOMAIN/unlabelled/*.mp4), or give a CSV"
+_INSIDE = "it is a folder inside a label's folder; put its videos there, or give a CSV"
+_OUTSIDE = "it lies outside a label's folder; put it into DOMAIN/LABEL or DOMAIN/unlabelled"
 _LONGEST_NAME = 100
 
 
@@ -45,7 +47,7 @@ class VideoSegment:
         video: safe name of its video, unique over all domains.
         file: path of the video below the listing's root.
         label: empty if unlabelled.
-        start: seconds from the first frame of the video, as `stop`; None: the video's own start or end.
+        start: seconds from the first frame of the video; None: its own start. Likewise `stop`.
         split: train, test, or empty if it is to be drawn.
         further: other columns of its table: (column, value) pairs.
     """
@@ -71,7 +73,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Segments, the folder that their paths start from, and misplaced files; other files are counted in the notes."""
+    """Segments, the folder their paths start from, and misplaced files; other files are counted in the notes."""
 
     root: Path
     segments: tuple[VideoSegment, ...]
@@ -80,11 +82,7 @@ class Listing:
 
 
 def list_segments(path: Path) -> Listing:
-    """List the segments of a folder of videos or of a CSV; no video is opened.
-
-    Raises:
-        UserError: neither a folder with videos nor a sound CSV.
-    """
+    """List the segments of a folder of videos or of a CSV, or raise `UserError`; no video is opened."""
     if path.is_dir():
         return _list_folder(path)
     if path.is_file() and path.suffix.lower() == ".csv":
@@ -116,36 +114,36 @@ def parse_seconds(text: str) -> Fraction | None:
 
 
 def _list_folder(root: Path) -> Listing:
-    videos, rejected, others = list[tuple[str, str, str]](), list[Rejected](), Counter[str]()
+    videos, rejected, others = list[tuple[str, ...]](), list[Rejected](), Counter[str]()
     for path in sorted(path for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern)):
         levels = path.relative_to(root).parts
-        file = "/".join(levels)
         if any(name.startswith(".") for name in levels) or (path.is_dir() and len(levels) < 3):
             continue
-        if path.is_dir():
-            rejected.append(
-                Rejected(file, "it is a folder inside a label's folder; put its videos there, or give a CSV")
-            )
-        elif path.suffix[1:].lower() not in SUFFIXES:
+        if not path.is_dir() and path.suffix[1:].lower() not in SUFFIXES:
             others[path.suffix.lower() or path.name] += 1
-        elif len(levels) < 3:
-            reason = "it lies outside a label's folder; put it into DOMAIN/LABEL or DOMAIN/unlabelled"
-            rejected.append(Rejected(file, reason))
+        elif path.is_dir() or len(levels) < 3:
+            rejected.append(Rejected("/".join(levels), _INSIDE if path.is_dir() else _OUTSIDE))
         else:
-            videos.append((file, levels[0], "" if levels[1].casefold() in UNLABELLED_FOLDERS else levels[1].strip()))
+            videos.append(levels)
     if not videos:
         raise UserError(f"{root} holds no video in a label's folder; {_LAYOUT}")
-    names, domains = video_names(file for file, *_ in videos), _safe_domains({domain for _, domain, _ in videos})
-    segments = [VideoSegment(names[file], names[file], file, domains[domain], label) for file, domain, label in videos]
     kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
     notes = (f"skipped {others.total()} files that are not videos by their names: {kinds}",) if others else ()
-    return Listing(root, tuple(segments), tuple(rejected), notes)
+    return Listing(root, tuple(_whole_videos(videos)), tuple(rejected), notes)
+
+
+def _whole_videos(videos: Sequence[tuple[str, ...]]) -> Iterator[VideoSegment]:
+    """A segment for each video, given as domain, label's folder and file name."""
+    names, domains = video_names(map("/".join, videos)), _safe_domains({domain for domain, _, _ in videos})
+    for domain, folder, name in videos:
+        file = f"{domain}/{folder}/{name}"
+        label = "" if folder.casefold() in UNLABELLED_FOLDERS else folder.strip()
+        yield VideoSegment(names[file], names[file], file, domains[domain], label)
 
 
 def _safe_domains(domains: Iterable[str]) -> dict[str, str]:
     names = {domain: safe_name(domain) for domain in sorted(domains)}
-    twice = [domain for domain, name in names.items() if list(names.values()).count(name) > 1]
-    if twice:
+    if twice := [domain for domain, name in names.items() if list(names.values()).count(name) > 1]:
         raise UserError(f"domains {' and '.join(map(repr, twice))} would have the same folder; rename one")
     return names
 
@@ -163,8 +161,7 @@ def _list_csv(path: Path) -> Listing:
             raise UserError(f"{where}: {row['video']} is also given domain {seen[row['video']]!r}; a video has one")
         segments.append(_segment(row, names, domains, where=where))
     segments = _numbered(segments)
-    twice = [uid for uid, count in Counter(segment.uid for segment in segments).items() if count > 1]
-    if twice:
+    if twice := [uid for uid, count in Counter(segment.uid for segment in segments).items() if count > 1]:
         raise UserError(f"{path}: uid {twice[0]!r} is given to more than one segment; each needs its own")
     return Listing(path.parent, tuple(segments))
 
@@ -182,8 +179,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _check_header(names: list[str], path: Path) -> None:
-    missing = [name for name in ("video", "domain") if name not in names]
-    if missing:
+    if missing := [name for name in ("video", "domain") if name not in names]:
         raise UserError(
             f"{path} lacks the columns {', '.join(missing)}; found {', '.join(names) or 'none'}, "
             f"wanted {', '.join(COLUMNS)} (start, stop, label, uid and split may be left out)"
@@ -205,9 +201,8 @@ def _segment(
     if stop is not None and stop <= (start or 0):
         raise UserError(f"{where}: stop {row['stop']} is not after start {row.get('start') or 0}; correct it")
     further = tuple((name, cell) for name, cell in row.items() if name not in COLUMNS)
-    file = row["video"]
-    uid, domain = row.get("uid", ""), domains[row["domain"]]
-    return VideoSegment(uid, names[file], file, domain, label, start, stop, split, further)
+    file, domain = row["video"], domains[row["domain"]]
+    return VideoSegment(row.get("uid", ""), names[file], file, domain, label, start, stop, split, further)
 
 
 def _seconds(text: str, name: str, where: str) -> Fraction | None:

@@ -29,9 +29,8 @@ def usable_segments(segments: Sequence[Clip], records: Mapping[str, Record]) -> 
         if start <= stop and start // STRIDE <= record.flow:
             usable.append(segment)
         else:
-            end = float(record.rgb / Fraction(record.fps))
-            start_time = f"it starts at {float(segment.start or 0):g} s"
-            reason = f"{start_time}, but the flow of {segment.file} ends before ({end:.2f} s)"
+            end = f"the flow of {segment.file} ends before ({float(record.rgb / Fraction(record.fps)):.2f} s)"
+            reason = f"it starts at {float(segment.start or 0):g} s, but {end}"
             rejected.append(Rejected(f"segment {segment.uid}", reason))
     return usable, rejected
 
@@ -67,11 +66,9 @@ def notes_on(segments: Sequence[Clip], records: Mapping[str, Record]) -> Iterato
     if len(rates) > 1:
         between = f"{float(rates[0]):g} to {float(rates[-1]):g}"
         yield f"frame rates differ, {between} a second, so windows differ in time; give all one rate (--fps)"
-    small = sorted(name for name, r in used.items() if r.source_height < r.settings["height"])
-    if small:
+    if small := sorted(name for name, r in used.items() if r.source_height < r.settings["height"]):
         yield f"{len(small)} of {len(used)} videos are lower than their frames and were enlarged, such as {small[0]}"
-    late = [s.uid for s in segments if s.stop and s.stop * Fraction(used[s.video].fps) > used[s.video].rgb + 1]
-    if late:
+    if late := [s.uid for s in segments if s.stop and s.stop * Fraction(used[s.video].fps) > used[s.video].rgb + 1]:
         yield f"{len(late)} segments stop after their video ends and were shortened, such as {late[0]}"
     counts = count_segments(segments)
     untested = [f"{domain}/{label}" for domain in counts for label, (_, n) in counts[domain].items() if label and not n]

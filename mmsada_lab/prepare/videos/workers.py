@@ -22,11 +22,7 @@ from mmsada_lab.prepare.videos.listing import Rejected
 
 
 def make_videos(videos: Sequence[ImportJob], *, processes: int) -> tuple[dict[str, ImportedVideo], list[Rejected]]:
-    """Import videos, the largest files first, with a progress bar.
-
-    Args:
-        videos: what to import.
-        processes: how many; 1 means this one.
+    """Import videos, the largest files first, with a progress bar; 1 process means this one.
 
     Returns:
         The records by video name, and the files that cannot be used, both in the order of the videos.
@@ -42,10 +38,8 @@ def make_videos(videos: Sequence[ImportJob], *, processes: int) -> tuple[dict[st
                 results[name] = result
                 bar.update()
     except OSError as error:
-        raise UserError(
-            f"cannot write {error.filename or 'the frames'}: {error.strerror}; finished videos are kept: "
-            "make room and run the same import again"
-        ) from error
+        hint = "finished videos are kept: make room and run the same import again"
+        raise UserError(f"cannot write {error.filename or 'the frames'}: {error.strerror}; {hint}") from error
     ordered = [results[job.video] for job in videos]
     imported = {result.video: result for result in ordered if isinstance(result, ImportedVideo)}
     return imported, [result for result in ordered if isinstance(result, Rejected)]
