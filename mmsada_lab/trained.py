@@ -109,8 +109,8 @@ def predict_table(
         raise unknown("split", split, _SPLITS)
     trained, opened = _opened(run, data, device, workers=workers, show_progress=show_progress)
     where = _fitting_domain(trained, opened, domain or trained.config.target)
-    splits = {"train": where.train, "test": where.test}
-    chosen = [(name, segment) for name in splits if split in ("all", name) for segment in splits[name]]
+    splits = where.splits if split == "all" else {split: where.splits[split]}
+    chosen = [(name, segment) for name, segments in splits.items() for segment in segments]
     if not chosen:
         raise UserError(f"domain {where.name} of {data or trained.config.data} has no segments in split {split}")
     segments = [segment for _, segment in chosen]
@@ -172,7 +172,7 @@ def write_run_features(
         domain = _fitting_domain(trained, opened, name)
         # A domain at a time, so that a run of AdaBN is read with that domain's statistics.
         with predictor.statistics_of(trained.training_clips(domain)):
-            for split, segments in (("train", domain.train), ("test", domain.test)):
+            for split, segments in domain.splits.items():
                 if segments:
                     rows += [_row(segment, name, split, opened.classes) for segment in segments]
                     clips = predictor.clips(domain, segments)
