@@ -94,17 +94,11 @@ def neighbour_overlap(near: Rows, drawn_near: Rows) -> float:
 def embedding_summary(
     features: Mapping[str, NDArray[Any]], points: pd.DataFrame, *, neighbours: int = 10
 ) -> dict[str, float]:
-    """What a picture keeps of the features it was made of.
+    """What a picture (`joint_embedding`, of one modality) keeps of the features it was made of (``features.npz``).
 
-    Args:
-        features: the arrays of a run's ``features.npz``.
-        points: from `joint_embedding`, of one modality.
-        neighbours: how many count as near; fewer than half of the segments.
-
-    Returns:
-        overlap (see `neighbour_overlap`), trustworthiness (1: no segment is near in the picture that was far; Venna and
-        Kaski 2001, https://doi.org/10.1007/3-540-44668-0_68), and `domain_separation` of the features and of the
-        picture.
+    `neighbour_overlap`, trustworthiness (1: none that was far is near in the picture; Venna and Kaski 2001,
+    https://doi.org/10.1007/3-540-44668-0_68), `domain_separation` of either. Fewer than half of the segments count as
+    near.
 
     Example:
         >>> points = pd.DataFrame({"x": [0.0, 1.0, 5.0, 6.0], "y": 0.0, "modality": "rgb", "row": range(4)})

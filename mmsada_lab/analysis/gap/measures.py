@@ -25,19 +25,12 @@ FOLDS = 5
 
 
 def a_distance(values: Values, sides: Sides) -> Values:
-    """Proxy A-distance ``2 (1 - 2 err)`` of a linear classifier of the domains.
+    """Proxy A-distance ``2 (1 - 2 err)`` of a linear classifier of the domains, `(N, F)` and `(N, P)` -> `(P,)`.
 
-    Source: Ben-David et al. 2010, https://doi.org/10.1007/s10994-009-5152-4. The classifier is Fisher's discriminant on
-    a Ledoit-Wolf covariance, its threshold half-way between the domains; `err` is the mean of the two domains' error
-    rates over five fixed folds, so that sizes may differ. About 0 where the domains cannot be told apart (below it by
-    chance), 2 where they always can.
-
-    Args:
-        values: `(N, F)` features.
-        sides: `(N, P)` assignments.
-
-    Returns:
-        `(P,)`, a distance for each column of `sides`; so do all measures.
+    Source: Ben-David et al. 2010, https://doi.org/10.1007/s10994-009-5152-4. Fisher's discriminant on a Ledoit-Wolf
+    covariance, its threshold half-way between the domains; `err` is the mean of the two domains' error rates over five
+    fixed folds, so that sizes may differ. About 0 (or below, by chance) where domains cannot be told apart, 2 where
+    always.
 
     Example:
         >>> values, sides = np.arange(20.0).reshape(10, 2), np.repeat([1, -1], 5)[:, None]
@@ -130,10 +123,10 @@ def _squared_distances(values: Values) -> Values:
 
 
 def frechet(values: Values, sides: Sides) -> Values:
-    """Squared Fréchet distance of Gaussians, ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``.
+    """Squared Fréchet distance of Gaussians, ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``, in squared units.
 
     Source: Heusel et al. 2017, https://arxiv.org/abs/1706.08500; but each covariance is shrunk towards a multiple of
-    the identity, which keeps it of full rank where segments are fewer than features. In squared units of the features.
+    the identity, which keeps it of full rank where segments are fewer than features.
 
     Example:
         >>> values, sides = np.array([[0.0], [2.0], [3.0], [5.0]]), np.array([[1], [1], [-1], [-1]])
@@ -220,10 +213,8 @@ def measure_gap(source: NDArray[Any], target: NDArray[Any], *, measure: str) -> 
     if measure not in MEASURES:
         raise unknown("measure", measure, MEASURES)
     if source.ndim != 2 or source.shape[1:] != target.shape[1:] or min(len(source), len(target)) < 2:
-        raise UserError(
-            f"features have shapes {source.shape} and {target.shape}; expected (N, F) and (M, F) with at least 2 "
-            "segments each"
-        )
+        shapes = f"features have shapes {source.shape} and {target.shape}"
+        raise UserError(f"{shapes}; expected (N, F) and (M, F) with at least 2 segments each")
     sides = np.repeat(np.array([1, -1], dtype=np.int8), [len(source), len(target)])[:, None]  # (N + M, 1)
     values = np.concatenate([source, target]).astype(np.float64)
     return float(MEASURES[measure](values - values.mean(axis=0), sides)[0])

@@ -22,15 +22,10 @@ def draw_lines(
     levels: Mapping[str, float] | None = None,
     title: str,
 ) -> go.Figure:
-    """Draw a line for every column of a frame, over its index.
+    """Draw a line for every column of a frame, over its index; a missing number leaves a gap.
 
-    Args:
-        lines: numbers; a missing one leaves a gap.
-        axes: titles of x and y, with units.
-        colours: column -> colour; others take that of their name, or the next one.
-        dashes: column -> dash; others take the next one.
-        levels: text -> y of a dotted line across, such as chance.
-        title: of the figure.
+    Axes are titles of x and y, with units; colours and dashes are by column, others take that of their name, or the
+    next one; levels are y of dotted lines across, such as chance, by text.
 
     Example:
         >>> lines = pd.DataFrame({"loss": [0.7, None, 0.5]}, index=[0, 10, 20])
@@ -42,8 +37,7 @@ def draw_lines(
     figure = style.empty_figure(title)
     own = style.colours(list(map(str, lines))) | dict(colours or {})
     for number, name in enumerate(map(str, lines)):
-        line = style.line(own[name], number)
-        line["dash"] = (dashes or {}).get(name, line["dash"])
+        line = style.line(own[name], number) | ({"dash": dashes[name]} if name in (dashes or {}) else {})
         points = {"x": to_list(lines.index.to_series().astype(float), 4), "y": to_list(lines[name].astype(float), 4)}
         figure.add_scatter(**points, name=name, mode="lines", line=line)
     for text, level in (levels or {}).items():
