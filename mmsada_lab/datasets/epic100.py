@@ -27,14 +27,11 @@ def find_epic100_uda(folder: Path) -> dict[Path, tuple[str, str]]:
 
 
 def read_epic100_uda(folder: Path) -> pd.DataFrame:
-    """Read the challenge's tables that are in a folder.
+    """Read the challenge's tables that are in a folder, with the columns of `mmsada_lab.datasets.tables`.
 
-    Returns:
-        The columns of `mmsada_lab.datasets.tables`, with domains source and target and splits train, val and test.
-        Labelled are the source's train and val and the target's val; noun classes and narrations are in `further`.
-
-    Raises:
-        UserError: the folder has none of them, or one of them is damaged.
+    Domains are source and target, splits train, val and test. Labelled are the source's train and val and the target's
+    val; noun classes and narrations are in `further`. `UserError`: the folder has none of them, or one of them is
+    damaged.
     """
     tables = [
         tidy(read_table(path), path).assign(domain=domain, split=split)

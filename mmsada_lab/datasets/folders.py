@@ -13,15 +13,7 @@ KEEP_BYTES = 2**30
 
 
 def open_folder(root: Path | str, *, content: str) -> Path:
-    """The folder as an absolute path.
-
-    Args:
-        root: the folder.
-        content: what it should hold, for the error.
-
-    Raises:
-        UserError: it is no folder, or cannot be listed.
-    """
+    """The folder as an absolute path; one that is not there or cannot be listed is a `UserError`."""
     # Not resolve(): a link to a folder keeps its own name, which names the data set.
     root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100
     if not root.is_dir():

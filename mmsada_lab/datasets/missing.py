@@ -11,15 +11,7 @@ _SHOWN = 5
 
 
 class Incomplete(NamedTuple):
-    """Segments that lack a modality.
-
-    Attributes:
-        where: the table or domain they are in.
-        modality: which one they lack.
-        uids: the segments, at least one.
-        total: how many segments the table or domain has.
-        reason: what is missing for the first of them.
-    """
+    """Segments (at least one of `total`) of a table or domain that lack a modality, and what the first one misses."""
 
     where: str
     modality: str
@@ -29,14 +21,7 @@ class Incomplete(NamedTuple):
 
 
 def leave_out(groups: Iterable[Incomplete], *, missing: str) -> tuple[set[str], list[str]]:
-    """Refuse incomplete segments if `missing` is ``error``, or leave them out if it is ``drop``.
-
-    Returns:
-        The uids to leave out, and a note for each group.
-
-    Raises:
-        UserError: a segment is incomplete, and `missing` is ``error``.
-    """
+    """Refuse incomplete segments if `missing` is ``error``; if ``drop``, give their uids and a note for each group."""
     uids, notes = set[str](), list[str]()
     for where, modality, lacking, total, reason in groups:
         if missing != "drop":

@@ -18,13 +18,10 @@ from mmsada_lab.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class FoundModality:
-    """A modality as it was found on disk.
+    """A modality as it was found on disk, its reader beside what a data set says of it.
 
-    Attributes:
-        reader: reads it.
-        files: what the digest covers of it, a line each.
-        mapped: whether it is read from few memory-mapped files or from memory.
-        notes: what the user should be told of it.
+    `files` are lines for the digest; `mapped` is whether it is read from memory or from few memory-mapped files;
+    `notes` are for the user.
     """
 
     reader: ArrayReader
@@ -41,17 +38,9 @@ def assemble(
     missing: str,
     notes: Sequence[str] = (),
 ) -> MultiDomainData:
-    """Make a data set of a table and its modalities.
+    """Make a data set of a table and its modalities; with `missing` = ``drop`` segments that lack one are left out.
 
-    Args:
-        name: of the data set.
-        table: its segments.
-        modalities: by name.
-        missing: ``error`` or ``drop``, for segments that lack a modality.
-        notes: further notes.
-
-    Raises:
-        UserError: a segment lacks a modality and `missing` is ``error``, or no segment is left.
+    `UserError`: a segment lacks a modality and `missing` is ``error``, or no segment is left.
     """
     uids, drop_notes = leave_out(_find_incomplete(table, modalities), missing=missing)
     rows = [row for row in table.ordered() if row.uid not in uids]

@@ -68,6 +68,11 @@ def poses(
     return matrices
 
 
+def shift(x: float, y: float) -> Floats:
+    """The matrix `(3, 3)` that moves a thing."""
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
+
+
 def pointing(hand: Path, shoulder: tuple[float, float]) -> Floats:
     """Poses of an arm whose fingertips are at `hand` and which comes from `shoulder`."""
     arm = hand - np.array(shoulder)
