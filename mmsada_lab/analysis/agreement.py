@@ -15,12 +15,11 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.style import to_list
-from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.analysis.tables import of_stream
+from mmsada_lab.errors import UserError
 from mmsada_lab.facts import FUSED
 
-ALL_CLASSES = "all classes"
-"""Title of the rows over all segments."""
-
+ALL_CLASSES = "all classes"  # title of the rows over all segments
 BOTH, NEITHER = "both", "neither"
 
 
@@ -60,8 +59,7 @@ def _two_streams(predictions: pd.DataFrame) -> tuple[str, str]:
 def _right_by_stream(predictions: pd.DataFrame, streams: Sequence[str]) -> pd.DataFrame:
     """One row per run, evaluation and labelled segment; a Boolean column per stream."""
     for stream in streams:
-        if stream not in (known := list(predictions["stream"].unique())):
-            raise unknown("stream", stream, known)
+        of_stream(predictions, stream)  # refuses one that is not there
     labelled = predictions[predictions["label"] >= 0]
     if labelled.empty:
         raise UserError("no labelled test segment, so nobody knows which stream is right")

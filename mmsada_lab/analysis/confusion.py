@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.accuracies import check_predictions
@@ -15,8 +16,7 @@ from mmsada_lab.analysis.style import to_list
 from mmsada_lab.analysis.tables import of_stream
 from mmsada_lab.errors import UserError
 
-SPARE_OUTPUT = "(no class)"
-"""Column of the predictions of outputs beyond the classes."""
+SPARE_OUTPUT = "(no class)"  # column of the predictions of outputs beyond the classes
 
 
 def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], stream: str = "fused") -> pd.DataFrame:
@@ -32,17 +32,21 @@ def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], strea
         [50.0, 50.0, 0.0, 100.0]
     """
     check_predictions(predictions)
-    chosen = of_stream(predictions, stream)
-    passes = len(chosen.assign(run=chosen.get("run", ""))[["run", "step"]].drop_duplicates())
-    size = len(classes)
-    spare = int((chosen["predicted"] >= size).any())
-    counts = np.zeros((size, size + spare))
-    np.add.at(counts, (chosen["label"].to_numpy(), chosen["predicted"].clip(upper=size).to_numpy()), 1 / passes)
-    columns = [*classes, *[SPARE_OUTPUT] * spare]
+    counts = _counts(of_stream(predictions, stream), len(classes))
+    columns = [*classes, SPARE_OUTPUT][: counts.shape[1]]
     pairs = pd.MultiIndex.from_product([list(classes), columns], names=["true", "predicted"]).to_frame(index=False)
     segments = np.repeat(counts.sum(axis=1).round().astype(int), len(columns))
     tidy = pairs.assign(count=counts.ravel(), segments=segments)
     return tidy.assign(percent=100 * tidy["count"] / tidy["segments"].where(tidy["segments"] > 0))
+
+
+def _counts(predictions: pd.DataFrame, size: int) -> NDArray[np.float64]:
+    """Mean counts over evaluations and runs, (true, predicted); a last column where there are outputs beyond."""
+    passes = len(predictions.assign(run=predictions.get("run", ""))[["run", "step"]].drop_duplicates())
+    predicted = predictions["predicted"].clip(upper=size).to_numpy()
+    counts = np.zeros((size, size + (size in predicted)))
+    np.add.at(counts, (predictions["label"].to_numpy(), predicted), 1 / passes)
+    return counts
 
 
 def draw_confusion(counts: pd.DataFrame, *, title: str = "Confusion") -> go.Figure:

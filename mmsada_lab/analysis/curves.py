@@ -45,7 +45,8 @@ def draw_training_curves(curves: pd.DataFrame, *, title: str = "Loss terms") -> 
     names = list(curves["name"].unique())
     colours = style.colours(names)
     in_legend = set[str]()
-    for (_, name), curve in curves.groupby(["stage", "name"], sort=False):
+    for _, curve in curves.groupby(["stage", "name"], sort=False):
+        name = str(curve["name"].iloc[0])
         _add_recorded(figure, curve, colours[name])
         legend = {"name": name, "legendgroup": name, "showlegend": name not in in_legend}
         in_legend.add(name)
@@ -75,8 +76,8 @@ def accuracy_curves(history: pd.DataFrame, *, averaged: int = 0, measure: str = 
     if of_measure.empty:
         raise UserError("the target of this run has no labelled test segments, so there is no accuracy to draw")
     curves = _mean_over_runs(of_measure)
-    last = sorted(curves.loc[curves["stage"] == curves["stage"].iloc[-1], "total_step"].unique())
-    return curves.assign(averaged=curves["total_step"].isin(last[len(last) - min(averaged, len(last)) :]))
+    last = curves.loc[curves["stage"] == curves["stage"].iloc[-1], "total_step"].drop_duplicates().nlargest(averaged)
+    return curves.assign(averaged=curves["total_step"].isin(last))
 
 
 def draw_accuracy_curves(curves: pd.DataFrame, *, title: str = "Target accuracy") -> go.Figure:

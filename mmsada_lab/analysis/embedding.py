@@ -71,8 +71,7 @@ def _tsne(values: Values, seed: int) -> Values:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(values) - 1) / 3)
-    points: Values = TSNE(init="pca", random_state=seed, perplexity=perplexity).fit_transform(values)
-    return points
+    return np.asarray(TSNE(init="pca", random_state=seed, perplexity=perplexity).fit_transform(values))
 
 
 def _umap(values: Values, seed: int) -> Values:
@@ -86,8 +85,7 @@ def _umap(values: Values, seed: int) -> Values:
     neighbours = min(15, len(values) - 1)
     start = "spectral" if len(values) > 2 * neighbours else "random"  # too few segments have no spectrum to start from
     # With a seed UMAP takes one job, and warns unless one is asked for.
-    points: Values = umap.UMAP(n_neighbors=neighbours, init=start, random_state=seed, n_jobs=1).fit_transform(values)
-    return points
+    return np.asarray(umap.UMAP(n_neighbors=neighbours, init=start, random_state=seed, n_jobs=1).fit_transform(values))
 
 
 class Projection(NamedTuple):
@@ -142,7 +140,6 @@ class _Group(NamedTuple):
     label: int | None = None
 
     def rows(self, points: pd.DataFrame) -> pd.DataFrame:
-        """Those of the points that are of the group."""
         return points[(points["side"] == self.side) & ((points["label"] == self.label) | (self.label is None))]
 
 

@@ -55,8 +55,7 @@ def _by_block(values: Values, reduce: Callable[[Values, Rows], Rows]) -> Rows:
         return reduce(distances, rows)
 
     blocks = pairwise_distances_chunked(values, reduce_func=without_itself, working_memory=64)  # MiB
-    joined: Rows = np.concatenate(list(blocks))
-    return joined
+    return np.asarray(np.concatenate(list(blocks)))
 
 
 def domain_separation(near: Rows, sides: NDArray[Any]) -> float:
@@ -128,8 +127,7 @@ def _trustworthiness(values: Values, drawn_near: Rows) -> float:
         """Rank in feature space of each neighbour in the picture, as far as it lies beyond the nearest ones."""
         to_drawn = np.take_along_axis(distances, drawn_near[rows], axis=1)  # (rows, neighbours)
         ranks = 1 + np.stack([(distances < column[:, None]).sum(axis=1) for column in to_drawn.T], axis=1)
-        beyond: Rows = np.maximum(ranks - neighbours, 0)
-        return beyond
+        return np.asarray(np.maximum(ranks - neighbours, 0))
 
     largest = count * neighbours * (2 * count - 3 * neighbours - 1) / 2
     return float(1 - _by_block(values, surplus).sum() / largest)

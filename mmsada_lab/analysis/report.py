@@ -16,8 +16,7 @@ from mmsada_lab.analysis.pages import render_page
 from mmsada_lab.analysis.tables import MEAN, interval_of, pairs_by_target, seeds_by_pair, write_accuracy
 from mmsada_lab.errors import UserError
 
-PAPER_LINE = "the paper's, on EPIC-Kitchens"
-"""Title of the line of printed accuracies."""
+PAPER_LINE = "the paper's, on EPIC-Kitchens"  # title of the line of printed accuracies
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,7 @@ def render_markdown(title: str, tables: Mapping[str, pd.DataFrame], notes: Itera
     """A report as Markdown; each table under its heading, if it has one."""
     blocks = [f"# {title}"]
     for heading, table in tables.items():
-        if heading:
-            blocks.append(f"## {heading}")
+        blocks += [f"## {heading}"] if heading else []
         lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
         blocks.append("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
     blocks.append("\n".join(f"- {note}" for note in notes))

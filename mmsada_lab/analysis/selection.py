@@ -20,12 +20,8 @@ from mmsada_lab.facts import METHODS, PRETEXTS
 from mmsada_lab.runs import load_history
 
 LAST = "last evaluations"
-AT_RANDOM = "at random"
-"""The mean over all values of an option, which any rule should beat."""
-
-USUAL = "the usual value"
-"""The same value for every run."""
-
+AT_RANDOM = "at random"  # the mean over all values of an option, which any rule should beat
+USUAL = "the usual value"  # the same value for every run
 ORACLE = "oracle"
 PRETEXT_RULES = {name: f"how well {facts.title.lower()} is solved on the target" for name, facts in PRETEXTS.items()}
 """Rules of methods that have the self-supervised task."""
@@ -73,9 +69,8 @@ def selection_table(runs: pd.DataFrame, *, stream: str = "fused") -> pd.DataFram
 def _choices_of_run(run: Mapping[Hashable, Any], stream: str) -> list[dict[str, object]]:
     evaluations = _last_stage(run)
     if (accuracy := f"{stream}/top1") not in evaluations:
-        raise UserError(
-            f"{run['path']} has no target accuracies in its history; rules can be judged on labelled targets only"
-        )
+        reason = "rules can be judged on labelled targets only"
+        raise UserError(f"{run['path']} has no target accuracies in its history; {reason}")
     top1 = evaluations[accuracy]
     last = _row(LAST, np.nan, top1.iloc[-int(run["evaluations"]) :].mean(), top1)
     return [last, *_choices(_scores(evaluations), top1)]
@@ -175,9 +170,8 @@ def rank_correlation(scores: pd.Series[float], truth: pd.Series[float]) -> float
         >>> rank_correlation(pd.Series([0.1, 0.5, 0.9]), pd.Series([40.0, 60.0, 50.0]))
         0.5
     """
-    if scores.nunique() < 2 or truth.nunique() < 2:
-        return float("nan")
-    return float(scores.rank().corr(truth.rank()))
+    varied = min(scores.nunique(), truth.nunique()) > 1
+    return float(scores.rank().corr(truth.rank())) if varied else float("nan")
 
 
 def selection_summary(table: pd.DataFrame) -> pd.DataFrame:

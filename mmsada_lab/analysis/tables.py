@@ -12,11 +12,8 @@ from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import DomainPair
 
-ACCURACIES = {"top1": "top-1", "mean_class": "mean class"}
-"""Column of accuracies -> what a figure calls it."""
-
-MEAN = "mean"
-"""Title of the column of means over pairs."""
+ACCURACIES = {"top1": "top-1", "mean_class": "mean class"}  # column of accuracies -> what a figure calls it
+MEAN = "mean"  # title of the column of means over pairs
 
 
 def stack_runs(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -206,9 +203,8 @@ def paired_difference(
     difference = (ours - theirs).dropna(axis=1, how="all").dropna()
     if min(difference.shape) < 2:
         seeds, shared = difference.shape
-        raise UserError(
-            f"{better} and {baseline} share {shared} pairs and {seeds} seeds; an interval needs two of each"
-        )
+        sizes = f"{shared} pairs and {seeds} seeds"
+        raise UserError(f"{better} and {baseline} share {sizes}; an interval needs two of each")
     return interval_of(difference, resamples=resamples)
 
 

@@ -10,9 +10,7 @@ import pandas as pd
 from mmsada_lab.datasets.tables import check_segments, read_table, tidy
 from mmsada_lab.errors import UserError
 
-EPIC100_CLASSES = 97
-"""Verb classes of EPIC-100; the challenge scores over all of them."""
-
+EPIC100_CLASSES = 97  # verb classes of EPIC-100; the challenge scores over all of them
 EPIC100_SPLITS = ("train", "val", "test")
 EPIC100_TABLES = "EPIC_100_uda_*.csv"
 EPIC100_VERBS = "EPIC_100_verb_classes.csv"

@@ -24,11 +24,8 @@ from mmsada_lab.errors import UserError, unknown
 
 Flow = NDArray[np.float32]
 
-STRIDE = 2
-"""RGB frames between two flow frames."""
-
-DILATION = 3
-"""RGB frames from the first picture of a flow frame to the second."""
+STRIDE = 2  # RGB frames between two flow frames
+DILATION = 3  # RGB frames from the first picture of a flow frame to the second
 
 
 def optical_flow(first: Image, second: Image, *, algorithm: str = "dis") -> Flow:

@@ -68,10 +68,7 @@ _OPTION = re.compile(r",(\w+)=([^,=/\\]*)$")
 
 
 def load_data(specification: str) -> MultiDomainData:
-    """Open a data set in the syntax of one of the `FORMATS`, its options after commas: ``epic:ROOT,missing=drop``.
-
-    `UserError`: if there is no such format or option, or the data cannot be read.
-    """
+    """Open a data set, options after commas: ``epic:ROOT,missing=drop``; what cannot be read is a `UserError`."""
     data_format = find_format(specification)
     text, options = _split_options(specification, data_format)
     opener: Any = resolve_name(data_format.opener)

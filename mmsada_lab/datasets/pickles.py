@@ -22,9 +22,7 @@ from numpy.typing import NDArray
 
 from mmsada_lab.errors import UserError
 
-VIEW_BYTES = 2**16
-"""Byte strings of this length and more are given as views of the file."""
-
+VIEW_BYTES = 2**16  # byte strings of this length and more are given as views of the file
 MAX_READS = 60_000_000
 """A table of a million cells takes about 6 million; a small file of nothing but empty lists could fill the memory."""
 
@@ -69,10 +67,9 @@ def read_pickle_frame(path: Path) -> pd.DataFrame:
 def read_pickle_arrays(path: Path) -> dict[Any, Any]:
     """Read a pickled dict of arrays, numbers, text, and lists and dicts of them, without running anything in it.
 
-    Written for protocols 2 to 5. Arrays are read-only; those of protocol 3 and later stay in the file, memory-mapped,
-    until they are used, so that hundreds of megabytes take milliseconds. Arrays of numbers and of text are allowed,
-    also arrays of objects if each is text or a number; tuples become lists. `UserError`: the file is damaged, holds
-    something else, or asks for any name off the list.
+    Written for protocols 2 to 5; damage, or a name off the list, is a `UserError`. Arrays are read-only; from protocol
+    3 on they stay in the file, memory-mapped, so that hundreds of megabytes take milliseconds. Arrays of objects may
+    hold text and numbers; tuples become lists.
     """
     with _explain_refusal(path, "dict of arrays", advice="write its arrays as .npz (np.savez)"):
         content = _to_plain(_load(path, _ARRAY_NAMES), {})

@@ -18,9 +18,7 @@ from mmsada_lab.files import write_whole
 SEGMENTS_CSV = "segments.csv"
 CLASSES_TXT = "classes.txt"
 SPLITS = ("train", "test")
-SAFE_NAME = re.compile(r"\w[\w.-]*")
-"""Names that may become part of a path."""
-
+SAFE_NAME = re.compile(r"\w[\w.-]*")  # names that may become part of a path
 EPIC_COLUMNS = {
     "uid": ("uid", "narration_id"),
     "video": ("video_id",),
@@ -29,18 +27,16 @@ EPIC_COLUMNS = {
 }
 """Column of the tidy table -> its names in files; each must be there."""
 
-CLASS_COLUMNS = ("verb_class", "verb", "label")
-"""Any of them gives the class: by its number, or else by its name."""
-
+CLASS_COLUMNS = ("verb_class", "verb", "label")  # any of them gives the class: by its number, or else by its name
 TIDY = ("uid", "domain", "split", "video", "participant", "start", "stop", "verb", "verb_class", "further")
 
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
 
 
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Read a CSV file: the names of its columns, then line number and cells of each row; empty lines are skipped.
+    """Read a CSV table in UTF-8: names of columns, then line number and cells of each row that is not empty.
 
-    `UserError`: no whole table in UTF-8, two columns of one name, or a row with too many or too few cells.
+    `UserError`: two columns of one name, or a row with too many or too few cells.
     """
     text = read_text(path)
     try:

@@ -63,8 +63,9 @@ def draw_gap(bars: pd.DataFrame, *, measure: str, title: str = "") -> go.Figure:
         raise unknown("measure", measure, [name for name in MEASURES if name in set(bars["measure"])])
     modalities, scopes = list(of_measure["modality"].unique()), list(of_measure["scope"].unique())
     titles = [f"{modality}, {scope}" for scope in scopes for modality in modalities]
-    options = {"height": 80 + 260 * len(scopes), "shared_yaxes": "all", "subplot_titles": titles}
-    figure = style.empty_figure(title or TITLES[measure], panels=(len(scopes), len(modalities)), **options)
+    panels, height = (len(scopes), len(modalities)), 80 + 260 * len(scopes)
+    options = {"shared_yaxes": "all", "subplot_titles": titles}
+    figure = style.empty_figure(title or TITLES[measure], panels=panels, height=height, **options)
     colours = style.colours(modalities)
     for r, scope in enumerate(scopes, start=1):
         for c, modality in enumerate(modalities, start=1):

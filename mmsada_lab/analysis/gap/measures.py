@@ -20,8 +20,7 @@ from mmsada_lab.paper import MMD_BANDWIDTHS
 Values = NDArray[np.float64]
 Sides = NDArray[np.int8]
 
-FOLDS = 5
-"""Of the cross-validation behind the proxy A-distance."""
+FOLDS = 5  # of the cross-validation behind the proxy A-distance
 
 
 def a_distance(values: Values, sides: Sides) -> Values:
@@ -63,14 +62,12 @@ def _discriminate(values: Values, sides: Sides, folds: NDArray[np.int64]) -> Val
         scores = (values[test] @ directions - threshold) * sides[test]
         wrong[test] = (scores < 0) + 0.5 * (scores == 0)
     source, target = (np.average(wrong, axis=0, weights=sides == side) for side in (1, -1))
-    distances: Values = 2 - 2 * (source + target)
-    return distances
+    return np.asarray(2 - 2 * (source + target))
 
 
 def _means(values: Values, members: NDArray[np.bool_]) -> Values:
     """Mean features of each column's members: `(F, P)`."""
-    means: Values = values.T @ members.astype(np.float64) / np.maximum(1, members.sum(axis=0))
-    return means
+    return np.asarray(values.T @ members.astype(np.float64) / np.maximum(1, members.sum(axis=0)))
 
 
 def _solve(covariance: Values, right: Values) -> Values:
@@ -164,8 +161,7 @@ def shrunk_covariance(values: Values) -> Values:
     spread = (sample**2).sum() - width * level**2
     noise = (((centred**2).sum(axis=1) ** 2).mean() - (sample**2).sum()) / count
     shrinkage = min(noise, spread) / spread if spread > 0 else 0.0
-    covariance: Values = (1 - shrinkage) * sample + shrinkage * level * np.eye(width)
-    return covariance
+    return np.asarray((1 - shrinkage) * sample + shrinkage * level * np.eye(width))
 
 
 def coral(values: Values, sides: Sides) -> Values:
@@ -179,14 +175,12 @@ def coral(values: Values, sides: Sides) -> Values:
         [2.25]
     """
     gaps = (_covariance(values[column == 1]) - _covariance(values[column == -1]) for column in sides.T)
-    distances: Values = np.array([(gap**2).sum() for gap in gaps]) / (4 * values.shape[1] ** 2)
-    return distances
+    return np.asarray(np.array([(gap**2).sum() for gap in gaps]) / (4 * values.shape[1] ** 2))
 
 
 def _covariance(values: Values) -> Values:
     centred = values - values.mean(axis=0)
-    covariance: Values = centred.T @ centred / (len(values) - 1)
-    return covariance
+    return np.asarray(centred.T @ centred / (len(values) - 1))
 
 
 MEASURES: dict[str, Callable[[Values, Sides], Values]] = {

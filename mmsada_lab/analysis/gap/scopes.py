@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from mmsada_lab.analysis.gap.measures import Sides
 
-SIDES = {"source": 1, "target": -1}
-"""Sign of a side in a matrix of assignments; 0 is a segment that is left out."""
-
+SIDES = {"source": 1, "target": -1}  # sign of a side in a matrix of assignments; 0 is a segment that is left out
 Rows = NDArray[np.int64]
 
 

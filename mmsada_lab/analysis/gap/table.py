@@ -161,8 +161,7 @@ def _mean_over_blocks(values: NDArray[Any], measure: str, blocks: Sequence[Block
     for rows, assignments in blocks:
         of_block = values[rows].astype(np.float64)
         by_block.append(MEASURES[measure](of_block - of_block.mean(axis=0), assignments))
-    mean: Values = np.mean(by_block, axis=0)
-    return mean
+    return np.asarray(np.mean(by_block, axis=0))
 
 
 def _against_null(value: float, null: Values) -> dict[str, float]:

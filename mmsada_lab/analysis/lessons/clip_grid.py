@@ -19,9 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mmsada_lab.analysis import style
 from mmsada_lab.errors import UserError
 
-Frames = NDArray[np.uint8]
-"""A clip, `(T, H, W, 3)`, 8 bits a channel."""
-
+Frames = NDArray[np.uint8]  # a clip, `(T, H, W, 3)`, 8 bits a channel
 _CAPTION = 18  # pixels above every clip
 _GAP = 8
 

@@ -11,16 +11,13 @@ import plotly.graph_objects as go
 from mmsada_lab.analysis import style
 from mmsada_lab.errors import UserError
 
-_FILLED = {"none": 0, "other": 1, "own": 2}
-"""Fill of a cell: none, grey, or the colour of its domain."""
+ByModality = Mapping[str, Sequence[Any]]
+
+_FILLED = {"none": 0, "other": 1, "own": 2}  # fill of a cell: none, grey, or the colour of its domain
 
 
 def correspondence_grid(
-    segments: Mapping[str, Sequence[Any]],
-    *,
-    side: str,
-    labels: Sequence[str | None],
-    middles: Mapping[str, Sequence[Any]] | None = None,
+    segments: ByModality, *, side: str, labels: Sequence[str | None], middles: ByModality | None = None
 ) -> pd.DataFrame:
     """A batch as a correspondence head sees it: which segment each modality of a clip comes from.
 

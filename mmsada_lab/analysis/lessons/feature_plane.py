@@ -19,6 +19,7 @@ from mmsada_lab.errors import UserError
 Classifier = tuple[ArrayLike, ArrayLike]
 """Weights `(K, 2)` and biases `(K,)` of a linear classifier of points on a plane."""
 
+BySide = Mapping[str, ArrayLike]  # pairs of numbers `(N, 2)` for source or target
 CLASS_SYMBOLS = ("circle", "x", "square", "triangle-up", "diamond")
 """Of the classes of points on a plane; class 5 begins again."""
 
@@ -26,11 +27,7 @@ _DECIMALS = 3
 
 
 def plane_points(
-    points: Mapping[str, ArrayLike],
-    *,
-    moves: Mapping[str, ArrayLike] | None = None,
-    labels: Mapping[str, Sequence[int]] | None = None,
-    panel: str = "",
+    points: BySide, *, moves: BySide | None = None, labels: Mapping[str, Sequence[int]] | None = None, panel: str = ""
 ) -> pd.DataFrame:
     """Points `(N, 2)` of both domains on a plane, by side, and the steps `(N, 2)` they are about to take, if any.
 
@@ -192,5 +189,4 @@ def _softmax(points: Sequence[tuple[float, float]], classifier: Classifier) -> N
     weights, biases = (np.asarray(values, dtype=float) for values in classifier)
     logits = np.asarray(points) @ weights.T + biases  # (points, K)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -37,7 +37,8 @@ def draw_lines(
     figure = style.empty_figure(title)
     own = style.colours(list(map(str, lines))) | dict(colours or {})
     for number, name in enumerate(map(str, lines)):
-        line = style.line(own[name], number) | ({"dash": dashes[name]} if name in (dashes or {}) else {})
+        line = style.line(own[name], number)
+        line["dash"] = (dashes or {}).get(name, line["dash"])
         points = {"x": to_list(lines.index.to_series().astype(float), 4), "y": to_list(lines[name].astype(float), 4)}
         figure.add_scatter(**points, name=name, mode="lines", line=line)
     for text, level in (levels or {}).items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
 from mmsada_lab.datasets.arrays.readers import ArrayReader
 from mmsada_lab.datasets.arrays.table import SegmentRow, SegmentTable
-from mmsada_lab.datasets.missing import Incomplete, leave_out
+from mmsada_lab.datasets.folders import Incomplete, leave_out
 from mmsada_lab.datasets.tables import SPLITS
 from mmsada_lab.errors import UserError
 
@@ -38,10 +38,7 @@ def assemble(
     missing: str,
     notes: Sequence[str] = (),
 ) -> MultiDomainData:
-    """Make a data set of a table and its modalities; with `missing` = ``drop`` segments that lack one are left out.
-
-    `UserError`: a segment lacks a modality and `missing` is ``error``, or no segment is left.
-    """
+    """Make a data set; segments that lack a modality are left out, or (`missing` = ``error``) a `UserError`."""
     uids, drop_notes = leave_out(_find_incomplete(table, modalities), missing=missing)
     rows = [row for row in table.ordered() if row.uid not in uids]
     if not rows:

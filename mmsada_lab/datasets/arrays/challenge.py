@@ -26,7 +26,7 @@ from mmsada_lab.datasets.epic100 import (
     read_epic100_uda,
     verb_keys,
 )
-from mmsada_lab.datasets.missing import count
+from mmsada_lab.datasets.folders import count
 from mmsada_lab.datasets.pickles import read_pickle_arrays
 from mmsada_lab.datasets.tables import name_classes
 from mmsada_lab.errors import UserError
@@ -34,8 +34,7 @@ from mmsada_lab.errors import UserError
 _NAME = re.compile(r"(.*[_.-])?(?P<domain>source|target)_(?P<split>train|val|test)\.pkl")
 _IDS = "narration_ids"
 
-Pickles = dict[tuple[str, str], Path]
-"""Domain and split -> the pickle of their features."""
+Pickles = dict[tuple[str, str], Path]  # domain and split -> the pickle of their features
 
 
 def find_pickles(root: Path) -> Pickles:

@@ -30,8 +30,7 @@ from mmsada_lab.datasets.arrays.files import locate_npz
 from mmsada_lab.datasets.arrays.loader import check_modality, find_arrays, modality_files, row_numbers, stack, uid_text
 from mmsada_lab.datasets.arrays.readers import sample_spec
 from mmsada_lab.datasets.arrays.table import ARRAY_COLUMNS, SegmentTable, check_rows, read_array_table
-from mmsada_lab.datasets.folders import open_folder, slug
-from mmsada_lab.datasets.missing import count
+from mmsada_lab.datasets.folders import count, open_folder, slug
 from mmsada_lab.datasets.tables import CLASSES_TXT, SEGMENTS_CSV, write_segments
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_atomic, write_whole

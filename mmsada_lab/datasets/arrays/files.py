@@ -45,10 +45,7 @@ class StoredArray:
     load: Callable[[], Any]
 
     def open(self) -> NDArray[Any]:
-        """The array, memory-mapped where the file allows it.
-
-        `UserError`: the file has changed, or its content is damaged.
-        """
+        """The array, memory-mapped where the file allows it; a file that has changed or is damaged is a `UserError`."""
         try:
             array = self.load()
         except UserError:
@@ -61,10 +58,7 @@ class StoredArray:
 
 
 def locate_npy(path: Path) -> StoredArray:
-    """Read the header of a `.npy` file and compare it with the size of the file.
-
-    `UserError`: not a `.npy` file, one of objects or records, or one whose size does not fit its header.
-    """
+    """Read the header of a `.npy` file; a `UserError` unless it is one of plain numbers, as large as it says."""
     try:
         with path.open("rb", buffering=0) as file:
             return _mapped(path, file.read(_HEAD), stop=os.fstat(file.fileno()).st_size)
@@ -73,10 +67,7 @@ def locate_npy(path: Path) -> StoredArray:
 
 
 def locate_npz(path: Path, members: Sequence[str]) -> list[StoredArray]:
-    """Read the headers of members of an `.npz`, by name and in this order.
-
-    `UserError`: not an `.npz`, a member is missing, or one is damaged as far as its header tells.
-    """
+    """Read headers of members of an `.npz`, by name and in this order; missing or damaged ones are a `UserError`."""
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             names = [name.removesuffix(".npy") for name in archive.namelist()]

@@ -28,18 +28,14 @@ from mmsada_lab.datasets.arrays.assembly import FoundModality, assemble
 from mmsada_lab.datasets.arrays.files import StoredArray, locate_npy
 from mmsada_lab.datasets.arrays.readers import FolderReader, SampleSpec, StackedReader, sample_spec
 from mmsada_lab.datasets.arrays.table import SegmentTable, read_array_table
-from mmsada_lab.datasets.folders import KEEP_BYTES, open_folder, slug
-from mmsada_lab.datasets.missing import count
+from mmsada_lab.datasets.folders import KEEP_BYTES, count, open_folder, slug
 from mmsada_lab.errors import UserError
 
 _MODALITY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def load_arrays(root: Path | str, *, missing: str = "error") -> MultiDomainData:
-    """Load a folder of arrays, of which only headers are read; `missing` as for every format, ``error`` or ``drop``.
-
-    `UserError`: table or arrays are missing, damaged, or do not fit each other.
-    """
+    """Load a folder of arrays, of which only headers are read; what is damaged or does not fit is a `UserError`."""
     root = open_folder(root, content="the arrays")
     table = read_array_table(root)
     modalities = find_arrays(root, table)

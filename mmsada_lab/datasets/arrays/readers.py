@@ -61,10 +61,7 @@ class ArrayReader(ABC):
         self.channels = spec.channels
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> NDArray[Any]:
-        """The samples at the given clock numbers, `(T, H, W, C)` uint8 or `(T, C)` float32.
-
-        `UserError`: naming file and segment, if the file is damaged or a number is not finite as float32.
-        """
+        """Samples at clock numbers, `(T, H, W, C)` uint8 or `(T, C)` float32; one not finite is a `UserError`."""
         samples = self._samples(segment.uid)
         if self.kind == "vector":
             vector = self._finite(samples[None], segment.uid, index=np.zeros(1, np.int64))  # (1, F)

@@ -114,10 +114,7 @@ class Track:
 
 
 def open_tracks(location: FrameLocation) -> tuple[Track, ...]:
-    """Index the tracks of a location, once per process and state of the files.
-
-    `UserError`: a track has no frames, or a number twice; or the tar is damaged.
-    """
+    """Index the tracks of a location, once per process and state of the files; damage is a `UserError`."""
     path, patterns = location.path, location.patterns
     if location.tar:
         return _index_tar(path, patterns, _stamp(path))

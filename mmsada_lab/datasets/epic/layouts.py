@@ -89,7 +89,6 @@ class Footage:
     `raw` are those in a raw layout.
     """
 
-    modality: str
     locations: Mapping[str, FrameLocation]
     absent: Mapping[str, str]
     raw: frozenset[str]
@@ -108,7 +107,7 @@ def find_footage(root: Path, modality: str, videos: Mapping[str, Owner]) -> Foot
                 raw |= {video} if layout.raw else set()
                 break
     absent = {v: _explain_absence(root, _names(modality, v, o)) for v, o in videos.items() if v not in locations}
-    return Footage(modality, locations, absent, frozenset(raw))
+    return Footage(locations, absent, frozenset(raw))
 
 
 @lru_cache(maxsize=1024)

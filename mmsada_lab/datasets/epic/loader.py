@@ -23,8 +23,7 @@ from mmsada_lab.datasets.epic.frame_files import open_tracks
 from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
 from mmsada_lab.datasets.epic.kept_frames import KeptFrames, decoded_bytes
 from mmsada_lab.datasets.epic.layouts import MODALITIES, Footage, Owner, find_footage
-from mmsada_lab.datasets.folders import KEEP_BYTES, open_folder, slug
-from mmsada_lab.datasets.missing import Incomplete, leave_out
+from mmsada_lab.datasets.folders import KEEP_BYTES, Incomplete, leave_out, open_folder, slug
 from mmsada_lab.errors import UserError
 
 _KEEP_FRAMES = 50_000

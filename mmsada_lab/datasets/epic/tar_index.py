@@ -28,8 +28,7 @@ _BLOCK = 512
 _LONGEST_END = 2**20  # bytes of zeros after the last member: GNU tar rounds up to 10 kB, other programs to 1 MB at most
 _IMAGE = re.compile(r"(.*?)(\d{1,18})(\.jpe?g)", re.IGNORECASE | re.DOTALL)
 
-Member = tuple[str, int, int, str]
-"""Name, offset and size of a member, and what it is where it is no plain file."""
+Member = tuple[str, int, int, str]  # name, offset and size of a member, and what it is where it is no plain file
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +47,7 @@ class TarIndex:
 
 
 def index_tar(tar: Path, *, cache_dir: Path | None = None) -> TarIndex:
-    """Find the images of an uncompressed tar, from the cache if it has seen this file in this state.
-
-    `UserError`: the tar is cut, compressed or damaged.
-    """
+    """Find the images of an uncompressed tar, once for each state of it; a cut or damaged one is a `UserError`."""
     try:
         status = tar.stat()
     except OSError as error:

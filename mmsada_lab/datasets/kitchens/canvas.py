@@ -21,16 +21,13 @@ Floats = NDArray[np.float64]
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 Generator = np.random.Generator
 
-HEIGHT, WIDTH = 36, 64
-"""Size of a frame. It is rendered at twice that, then halved."""
-
+HEIGHT, WIDTH = 36, 64  # size of a frame, which is rendered at twice that and halved
 MIDDLE = (58.0, 36.0)
 """Where the action is in the rendering: left of the centre, as training crops are taken at the left and centre."""
 
 SHOULDER = 34.0
 
-GRAIN = 10
-"""Half the spread of the noise of the camera, in levels of the rendering."""
+GRAIN = 10  # half the spread of the noise of the camera, in levels of the rendering
 
 
 @dataclass(frozen=True)

@@ -51,16 +51,12 @@ from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.files import cache_root
 from mmsada_lab.paper import TRAINING_SEGMENTS, VERBS
 
-GENERATOR_VERSION = 5
-"""Raised whenever the same knobs and seed give other pixels."""
-
+GENERATOR_VERSION = 5  # raised whenever the same knobs and seed give other pixels
 FLOW_BOUND = 8.0
 """Largest flow kept, pixels over `DILATION` frames; EPIC's 25 at a height of 256 would be 3.5 here, too little for
 hands that fill the picture."""
 
-MARGIN = 3
-"""Frames of the video before and after its segment."""
-
+MARGIN = 3  # frames of the video before and after its segment
 DOMAINS = tuple(TRAINING_SEGMENTS)
 KNOBS = ("appearance", "viewpoint", "motion", "label_shift")
 

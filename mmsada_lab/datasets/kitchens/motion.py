@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from mmsada_lab.datasets.kitchens.looks import Look
 
 Floats = NDArray[np.float64]
-Path = NDArray[np.float64]
-"""Positions `(T, 2)`."""
-
+Path = NDArray[np.float64]  # positions `(T, 2)`
 Generator = np.random.Generator
 
 
