@@ -55,7 +55,7 @@ def _by_block(values: Values, reduce: Callable[[Values, Rows], Rows]) -> Rows:
         return reduce(distances, rows)
 
     blocks = pairwise_distances_chunked(values, reduce_func=without_itself, working_memory=64)  # MiB
-    return np.asarray(np.concatenate(list(blocks)))
+    return np.concatenate(list(blocks))
 
 
 def domain_separation(near: Rows, sides: NDArray[Any]) -> float:
@@ -96,8 +96,7 @@ def embedding_summary(
     """What a picture (`joint_embedding`, of one modality) keeps of the features it was made of (``features.npz``).
 
     `neighbour_overlap`, trustworthiness (1: none that was far is near in the picture; Venna and Kaski 2001,
-    https://doi.org/10.1007/3-540-44668-0_68), `domain_separation` of either. Fewer than half of the segments count as
-    near.
+    https://doi.org/10.1007/3-540-44668-0_68), `domain_separation` of either. Fewer than half of the segments are near.
 
     Example:
         >>> points = pd.DataFrame({"x": [0.0, 1.0, 5.0, 6.0], "y": 0.0, "modality": "rgb", "row": range(4)})

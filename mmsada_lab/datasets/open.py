@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
@@ -71,9 +71,8 @@ def load_data(specification: str) -> MultiDomainData:
     """Open a data set, options after commas: ``epic:ROOT,missing=drop``; what cannot be read is a `UserError`."""
     data_format = find_format(specification)
     text, options = _split_options(specification, data_format)
-    opener: Any = resolve_name(data_format.opener)
-    data: MultiDomainData = opener(text, **options)
-    return data
+    opener: Callable[..., MultiDomainData] = resolve_name(data_format.opener)
+    return opener(text, **options)
 
 
 def find_format(specification: str) -> Format:

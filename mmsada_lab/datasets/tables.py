@@ -200,13 +200,9 @@ def natural(name: str) -> tuple[float, str]:
 
 def _order(table: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
     """One row order whatever the file's, since seeds draw by position."""
-    keys = pd.DataFrame(
-        {
-            "domain": table["domain"],
-            "split": table["split"].map(list(splits).index),
-            "number": table["uid"].map(lambda uid: natural(uid)[0]).astype("float64"),
-            "uid": table["uid"],
-        }
+    keys = table[["domain", "uid"]].assign(
+        split=table["split"].map(list(splits).index),
+        number=table["uid"].map(lambda uid: natural(uid)[0]).astype("float64"),
     )
     order = keys.sort_values(["domain", "split", "number", "uid"]).index
     text = dict.fromkeys(("uid", "domain", "split", "video", "participant", "verb"), "str")

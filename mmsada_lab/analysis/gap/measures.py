@@ -28,8 +28,8 @@ def a_distance(values: Values, sides: Sides) -> Values:
 
     Source: Ben-David et al. 2010, https://doi.org/10.1007/s10994-009-5152-4. Fisher's discriminant on a Ledoit-Wolf
     covariance, its threshold half-way between the domains; `err` is the mean of the two domains' error rates over five
-    fixed folds, so that sizes may differ. About 0 (or below, by chance) where domains cannot be told apart, 2 where
-    always.
+    fixed folds, so that sizes may differ. About 0 (or below, by chance) where domains cannot be told apart, up to
+    2. All measures give one distance for each column of `sides`.
 
     Example:
         >>> values, sides = np.arange(20.0).reshape(10, 2), np.repeat([1, -1], 5)[:, None]
@@ -175,7 +175,7 @@ def coral(values: Values, sides: Sides) -> Values:
         [2.25]
     """
     gaps = (_covariance(values[column == 1]) - _covariance(values[column == -1]) for column in sides.T)
-    return np.asarray(np.array([(gap**2).sum() for gap in gaps]) / (4 * values.shape[1] ** 2))
+    return np.array([(gap**2).sum() / (4 * values.shape[1] ** 2) for gap in gaps])
 
 
 def _covariance(values: Values) -> Values:

@@ -31,12 +31,7 @@ class FoundModality:
 
 
 def assemble(
-    name: str,
-    table: SegmentTable,
-    *,
-    modalities: Mapping[str, FoundModality],
-    missing: str,
-    notes: Sequence[str] = (),
+    name: str, table: SegmentTable, *, modalities: Mapping[str, FoundModality], missing: str, notes: Sequence[str] = ()
 ) -> MultiDomainData:
     """Make a data set; segments that lack a modality are left out, or (`missing` = ``error``) a `UserError`."""
     uids, drop_notes = leave_out(_find_incomplete(table, modalities), missing=missing)

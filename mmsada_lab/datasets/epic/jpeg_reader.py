@@ -30,12 +30,7 @@ class FrameIndex:
         return first * self.stride - self.shift, last * self.stride - self.shift + self.stride - 1
 
 
-FLOW_INDEX = {
-    "authors": FrameIndex(2),
-    "ceil": FrameIndex(2, 1),
-    "ceil-1": FrameIndex(2, -1),
-    "same": FrameIndex(),
-}
+FLOW_INDEX = {"authors": FrameIndex(2), "ceil": FrameIndex(2, 1), "ceil-1": FrameIndex(2, -1), "same": FrameIndex()}
 """Flow frame of RGB frame n: int(n/2) as in the released code, ceil(n/2), ceil(n/2)-1 as in PyKale, or n."""
 
 MOST_PIXELS_PER_BYTE = 512

@@ -173,9 +173,8 @@ def render(kitchens: Kitchens, planned: Planned) -> tuple[Frames, Frames]:
     """
     rng = _stream(kitchens, planned.domain, planned.split, planned.index)
     frames = _draw_length(rng)
-    look = draw_look(
-        planned.domain, rng, appearance=kitchens.appearance, viewpoint=kitchens.viewpoint, motion=kitchens.motion
-    )
+    knobs = {knob: getattr(kitchens, knob) for knob in ("appearance", "viewpoint", "motion")}
+    look = draw_look(planned.domain, rng, **knobs)
     rgb = render_segment(VERBS[planned.label], look, rng, frames)
     flow = np.stack([optical_flow(rgb[t], rgb[t + DILATION]) for t in _flow_starts(frames)])  # (T', 72, 128, 2)
     return halve(rgb), quantise_flow(halve(flow) * np.float32(0.5), bound=FLOW_BOUND)

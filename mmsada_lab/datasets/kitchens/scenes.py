@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from mmsada_lab.clips.segments import Frames
@@ -214,11 +212,4 @@ def _stamp(under: Sprite, sprite: Sprite, matrix: Floats) -> None:
     under.image[..., :3] = np.where(under.image[..., 3:] > 0, paste_on, 0)
 
 
-ACTIONS: dict[str, Callable[[Scene], None]] = {
-    "take": _take,
-    "open": _open,
-    "wash": _wash,
-    "cut": _cut,
-    "mix": _mix,
-    "pour": _pour,
-}
+ACTIONS = {"take": _take, "open": _open, "wash": _wash, "cut": _cut, "mix": _mix, "pour": _pour}
