@@ -195,17 +195,20 @@ def paired_difference(
     """
     runs = of_stream(runs, stream)
     _require_one_setting(runs)
-    for method in (better, baseline):
-        if method not in (known := list(runs["method"].unique())):
-            raise unknown("method", method, known, hint="These have runs here.")
-    pairs = domain_pairs(runs)
-    ours, theirs = (seeds_by_pair(runs[runs["method"] == m], pairs, measure=measure) for m in (better, baseline))
+    pairs, chosen = domain_pairs(runs), [_of_method(runs, method) for method in (better, baseline)]
+    ours, theirs = (seeds_by_pair(of_method, pairs, measure=measure) for of_method in chosen)
     difference = (ours - theirs).dropna(axis=1, how="all").dropna()
     if min(difference.shape) < 2:
         seeds, shared = difference.shape
         sizes = f"{shared} pairs and {seeds} seeds"
         raise UserError(f"{better} and {baseline} share {sizes}; an interval needs two of each")
     return interval_of(difference, resamples=resamples)
+
+
+def _of_method(runs: pd.DataFrame, method: str) -> pd.DataFrame:
+    if method not in (known := list(runs["method"].unique())):
+        raise unknown("method", method, known, hint="These have runs here.")
+    return runs[runs["method"] == method]
 
 
 def interval_of(difference: pd.DataFrame, *, resamples: int = 10_000) -> PairedDifference:

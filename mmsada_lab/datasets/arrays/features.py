@@ -98,10 +98,7 @@ def write_features(
     """
     text = table.rename(columns=str).apply(lambda cells: ["" if pd.isna(c) else str(c).strip() for c in cells])
     rows = check_rows(text.astype(object), "the table of features")
-    for modality, array in features.items():
-        sample_spec(array.dtype, array.shape[1:], f"modality {check_modality(modality, root)}")
-        if len(array) != len(rows):
-            raise UserError(f"modality {modality} has {len(array)} rows, but the table of features has {len(rows)}")
+    _check_shapes(root, features, len(rows))
     root = root.expanduser()
     _refuse_others(root, features)
     try:
@@ -116,6 +113,13 @@ def write_features(
         write_whole(root / CLASSES_TXT, "".join(f"{name}\n" for name in classes).encode())
     further = [name for name in text.columns if name not in ARRAY_COLUMNS]
     write_segments(root / SEGMENTS_CSV, text[[*ARRAY_COLUMNS, *further]])
+
+
+def _check_shapes(root: Path, features: Mapping[str, NDArray[Any]], rows: int) -> None:
+    for modality, array in features.items():
+        sample_spec(array.dtype, array.shape[1:], f"modality {check_modality(modality, root)}")
+        if len(array) != rows:
+            raise UserError(f"modality {modality} has {len(array)} rows, but the table of features has {rows}")
 
 
 def _refuse_others(root: Path, features: Mapping[str, NDArray[Any]]) -> None:
