@@ -14,14 +14,10 @@ from mmsada_lab.facts import METHODS
 
 
 def stream_accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of every stream with its spread.
+    """Accuracy (percent) of every stream, from `load_predictions` of a run or several stacked.
 
-    Args:
-        predictions: from `load_predictions`, or several stacked.
-
-    Returns:
-        Columns stream, measure, mean, sd and spread, which says what sd is over: the runs or, for one run, its
-        averaged evaluations (which share most of their weights: a smaller spread than seeds would give).
+    Columns stream, measure, mean, sd and spread, which says what sd is over: the runs or, for one run, its averaged
+    evaluations (which share most of their weights: a smaller spread than seeds would give).
 
     Example:
         >>> predictions = pd.DataFrame({"stream": "rgb", "step": 9, "label": [0, 0, 1], "predicted": [0, 1, 1]})
@@ -29,21 +25,25 @@ def stream_accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
         [66.7, 75.0]
     """
     check_predictions(predictions)
-    correct = predictions.assign(
-        run=predictions.get("run", ""), correct=100.0 * (predictions["predicted"] == predictions["label"])
-    )
-    keys = ["run", "step", "stream"]
-    classes = correct.groupby([*keys, "label"], sort=False)["correct"].mean()
-    measured = {
-        "top1": correct.groupby(keys, sort=False)["correct"].mean(),
-        "mean_class": classes.groupby(level=keys, sort=False).mean(),
-    }
-    tidy = pd.DataFrame(measured).reset_index().melt(keys, var_name="measure", value_name="accuracy")
+    tidy = _accuracies(predictions)
     runs = tidy["run"].nunique()
     if runs > 1:
         tidy = tidy.groupby(["run", "stream", "measure"], sort=False)["accuracy"].mean().reset_index()
     table = tidy.groupby(["stream", "measure"], sort=False)["accuracy"].agg(mean="mean", sd="std").reset_index()
-    return table.assign(spread=_spread(runs, correct["step"].nunique()))
+    return table.assign(spread=_spread(runs, predictions["step"].nunique()))
+
+
+def _accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Both accuracies of every stream at every evaluation of every run."""
+    keys = ["run", "step", "stream"]
+    correct = 100.0 * (predictions["predicted"] == predictions["label"])
+    by_segment = predictions.assign(run=predictions.get("run", ""), correct=correct)
+    classes = by_segment.groupby([*keys, "label"], sort=False)["correct"].mean()
+    measured = {
+        "top1": by_segment.groupby(keys, sort=False)["correct"].mean(),
+        "mean_class": classes.groupby(level=keys, sort=False).mean(),
+    }
+    return pd.DataFrame(measured).reset_index().melt(keys, var_name="measure", value_name="accuracy")
 
 
 def draw_stream_accuracies(accuracies: pd.DataFrame, *, title: str = "Target accuracy per stream") -> go.Figure:
@@ -62,14 +62,9 @@ def draw_stream_accuracies(accuracies: pd.DataFrame, *, title: str = "Target acc
 
 
 def method_bars(runs: pd.DataFrame, *, measure: str = "top1") -> pd.DataFrame:
-    """Accuracy of every method and stream on the target.
+    """Accuracy (percent) of methods and streams on the target, of one pair: a `measure` of `load_runs`.
 
-    Args:
-        runs: from `load_runs`, of one pair.
-        measure: ``top1`` or ``mean_class``.
-
-    Returns:
-        Columns method (its title), stream, mean, sd (over seeds, missing for one), seeds.
+    Columns method (its title), stream, mean, sd (over seeds, missing for one), seeds.
 
     Example:
         >>> run = {"source": "D2", "target": "D1", "stream": "fused"}
@@ -98,14 +93,12 @@ def draw_method_bars(bars: pd.DataFrame, *, title: str = "Accuracy on the target
     """
     figure = style.empty_figure(title)
     _add_bars(figure, bars.assign(group=bars["method"]))
-    seeds = int(bars["seeds"].min())
-    spread = f"± sd over {seeds} seeds" if seeds > 1 else "one seed, no spread"
+    spread = style.write_spread(bars["seeds"]).removeprefix(", ") or "one seed, no spread"
     figure.update_xaxes(title=f"method ({spread})")
     return figure.update_yaxes(title="accuracy (%)", range=[0, 100])
 
 
 def _add_bars(figure: go.Figure, bars: pd.DataFrame) -> None:
-    """A bar per group and stream, with its spread where one is known."""
     colours = style.colours(list(bars["stream"].unique()))
     for stream, of_stream in bars.groupby("stream", sort=False):
         error = {**style.error_bars(of_stream["sd"].round(2)), "color": style.GREY}

@@ -15,12 +15,11 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.style import to_list
-from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.analysis.tables import of_stream
+from mmsada_lab.errors import UserError
 from mmsada_lab.facts import FUSED
 
-ALL_CLASSES = "all classes"
-"""Title of the rows over all segments."""
-
+ALL_CLASSES = "all classes"  # title of the rows over all segments
 BOTH, NEITHER = "both", "neither"
 
 
@@ -29,22 +28,15 @@ def stream_agreement(
 ) -> pd.DataFrame:
     """How many segments both streams get right, only one, or neither; and what becomes of them when fused.
 
-    Args:
-        predictions: from `load_predictions`, or several stacked. Segments without a label are left out.
-        classes: names, by label.
-        streams: the two to compare; those there are beside ``fused`` if None.
-
-    Returns:
-        Four rows for `ALL_CLASSES` and for each class, in order: class, right (``both``, ``only <first>``,
-        ``only <second>``, ``neither``), segments (mean over the averaged evaluations and runs, so not always whole),
-        percent (of the class; missing where it has no segment), fused (percent of these segments that the fused
-        prediction gets right; missing where there are none).
+    `predictions` are from `load_predictions`, one or several stacked; `streams` those beside ``fused`` if None. Four
+    rows for `ALL_CLASSES` and each class: class, right (``both``, ``only <first>``, ``only <second>``, ``neither``),
+    segments (labelled ones; mean over evaluations and runs), percent (of the class), fused (percent of these segments
+    that fusion gets right); the last two are missing where there is no segment.
 
     Example:
         >>> streams = {"rgb": [0, 0], "flow": [0, 1], "fused": [0, 0]}
         >>> frames = [pd.DataFrame({"stream": s, "predicted": p, "uid": ["a", "b"]}) for s, p in streams.items()]
-        >>> agreement = stream_agreement(pd.concat(frames).assign(label=0, step=9), classes=["cut"])
-        >>> agreement.head(4)["percent"].tolist()  # both, only rgb, only flow, neither
+        >>> stream_agreement(pd.concat(frames).assign(label=0, step=9), classes=["cut"]).head(4)["percent"].tolist()
         [50.0, 50.0, 0.0, 0.0]
     """
     first, second = streams or _two_streams(predictions)
@@ -67,8 +59,7 @@ def _two_streams(predictions: pd.DataFrame) -> tuple[str, str]:
 def _right_by_stream(predictions: pd.DataFrame, streams: Sequence[str]) -> pd.DataFrame:
     """One row per run, evaluation and labelled segment; a Boolean column per stream."""
     for stream in streams:
-        if stream not in (known := list(predictions["stream"].unique())):
-            raise unknown("stream", stream, known)
+        of_stream(predictions, stream)  # refuses one that is not there
     labelled = predictions[predictions["label"] >= 0]
     if labelled.empty:
         raise UserError("no labelled test segment, so nobody knows which stream is right")
@@ -88,9 +79,7 @@ def _cell(name: str, cell: str, of_class: pd.DataFrame, passes: int) -> dict[str
 
 
 def draw_agreement(agreement: pd.DataFrame, *, title: str = "Which stream is right") -> go.Figure:
-    """Draw `stream_agreement`: a stacked bar per class, with the percentages of its segments.
-
-    Both right is ink, neither faint; a stream alone has its own colour.
+    """Draw `stream_agreement`: stacked bars; both right is ink, neither faint, a stream alone its own colour.
 
     Example:
         >>> cells = pd.DataFrame({"class": "cut", "right": ["both", "only rgb"], "segments": [3, 1], "fused": 100.0})
@@ -99,21 +88,29 @@ def draw_agreement(agreement: pd.DataFrame, *, title: str = "Which stream is rig
     """
     figure = style.empty_figure(title)
     sizes = agreement.groupby("class", sort=False)["segments"].sum().round().astype(int)
-    alone = {cell: cell.removeprefix("only ") for cell in agreement["right"].unique() if cell.startswith("only ")}
-    own = style.colours(list(alone.values()))
-    colours = {BOTH: style.INK, NEITHER: style.FAINT, **{cell: own[stream] for cell, stream in alone.items()}}
+    colours = _cell_colours(list(agreement["right"].unique()))
     for cell, bars in agreement.groupby("right", sort=False):
-        figure.add_bar(
-            y=[f"{name} ({sizes[name]})" for name in bars["class"]],
-            x=to_list(bars["percent"].fillna(0.0), 1),
-            text=[f"{value:.0f}" if value >= 5 else "" for value in bars["percent"].fillna(0.0)],
-            customdata=list(zip(to_list(bars["segments"], 1), to_list(bars["fused"], 1), strict=True)),
-            hovertemplate="%{y}: %{x} %, %{customdata[0]} segments; fused right: %{customdata[1]} %",
-            name=str(cell),
-            orientation="h",
-            marker={"color": colours[str(cell)], "line": {"color": "white", "width": 1}},
-            insidetextanchor="middle",
-        )
+        _add_cell(figure, bars.fillna({"percent": 0.0}), sizes=sizes, name=str(cell), colour=colours[str(cell)])
     figure.update_yaxes(autorange="reversed", title="true class (test segments)")
     figure.update_layout(barmode="stack", legend_traceorder="normal", legend_title_text="right")
     return figure.update_layout(xaxis_title="segments of the class (%)", height=140 + 30 * len(sizes))
+
+
+def _cell_colours(cells: Sequence[str]) -> dict[str, str]:
+    alone = {cell: cell.removeprefix("only ") for cell in cells if cell.startswith("only ")}
+    own = style.colours(list(alone.values()))
+    return {BOTH: style.INK, NEITHER: style.FAINT, **{cell: own[stream] for cell, stream in alone.items()}}
+
+
+def _add_cell(figure: go.Figure, bars: pd.DataFrame, *, sizes: pd.Series[int], name: str, colour: str) -> None:
+    figure.add_bar(
+        y=[f"{of_class} ({sizes[of_class]})" for of_class in bars["class"]],
+        x=to_list(bars["percent"], 1),
+        text=[f"{value:.0f}" if value >= 5 else "" for value in bars["percent"]],
+        customdata=list(zip(to_list(bars["segments"], 1), to_list(bars["fused"], 1), strict=True)),
+        hovertemplate="%{y}: %{x} %, %{customdata[0]} segments; fused right: %{customdata[1]} %",
+        name=name,
+        orientation="h",
+        marker={"color": colour, "line": {"color": "white", "width": 1}},
+        insidetextanchor="middle",
+    )

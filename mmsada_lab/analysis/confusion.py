@@ -8,31 +8,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
+from numpy.typing import NDArray
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.accuracies import check_predictions
 from mmsada_lab.analysis.style import to_list
-from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.analysis.tables import of_stream
+from mmsada_lab.errors import UserError
 
-SPARE_OUTPUT = "(no class)"
-"""Column of the predictions of outputs beyond the classes."""
+SPARE_OUTPUT = "(no class)"  # column of the predictions of outputs beyond the classes
 
 
 def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], stream: str = "fused") -> pd.DataFrame:
-    """How often each class was taken for each other.
+    """How often each class was taken for each other, from `load_predictions` of one run or several stacked.
 
-    Counts are means over the averaged evaluations (and over runs), the very predictions behind the reported
-    accuracy: the diagonal's share of all counts *is* that top-1. They need not be whole numbers.
-
-    Args:
-        predictions: from `load_predictions`, or several stacked.
-        classes: names, by label.
-        stream: whose predictions.
-
-    Returns:
-        A row per pair of classes, in order: true, predicted, count, segments (of the true class) and percent (of
-        these; missing where there are none). Outputs beyond the classes count as `SPARE_OUTPUT`.
+    Counts are means over the averaged evaluations (and runs), those behind the reported accuracy: the diagonal's share
+    of all counts *is* that top-1. A row per pair of classes: true, predicted, count, segments (of the true class) and
+    percent (of these; missing where there are none). Outputs beyond the classes count as `SPARE_OUTPUT`.
 
     Example:
         >>> predictions = pd.DataFrame({"stream": "fused", "step": 9, "label": [0, 0, 1], "predicted": [0, 1, 1]})
@@ -40,19 +32,21 @@ def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], strea
         [50.0, 50.0, 0.0, 100.0]
     """
     check_predictions(predictions)
-    of_stream = predictions[predictions["stream"] == stream]
-    if of_stream.empty:
-        raise unknown("stream", stream, predictions["stream"].unique())
-    passes = len(of_stream.assign(run=of_stream.get("run", ""))[["run", "step"]].drop_duplicates())
-    size = len(classes)
-    spare = int((of_stream["predicted"] >= size).any())
-    counts = np.zeros((size, size + spare))
-    np.add.at(counts, (of_stream["label"].to_numpy(), of_stream["predicted"].clip(upper=size).to_numpy()), 1 / passes)
-    columns = [*classes, *[SPARE_OUTPUT] * spare]
+    counts = _counts(of_stream(predictions, stream), len(classes))
+    columns = [*classes, SPARE_OUTPUT][: counts.shape[1]]
     pairs = pd.MultiIndex.from_product([list(classes), columns], names=["true", "predicted"]).to_frame(index=False)
     segments = np.repeat(counts.sum(axis=1).round().astype(int), len(columns))
     tidy = pairs.assign(count=counts.ravel(), segments=segments)
     return tidy.assign(percent=100 * tidy["count"] / tidy["segments"].where(tidy["segments"] > 0))
+
+
+def _counts(predictions: pd.DataFrame, size: int) -> NDArray[np.float64]:
+    """Mean counts over evaluations and runs, (true, predicted); a last column where there are outputs beyond."""
+    passes = len(predictions.assign(run=predictions.get("run", ""))[["run", "step"]].drop_duplicates())
+    predicted = predictions["predicted"].clip(upper=size).to_numpy()
+    counts = np.zeros((size, size + (size in predicted)))
+    np.add.at(counts, (predictions["label"].to_numpy(), predicted), 1 / passes)
+    return counts
 
 
 def draw_confusion(counts: pd.DataFrame, *, title: str = "Confusion") -> go.Figure:
@@ -135,10 +129,10 @@ def _draw_matrix(
     texts = [[write(v, c) for v, c in zip(*row, strict=True)] for row in zip(values, counts, strict=True)]
     cells = [to_list(pd.Series(row), 2) for row in values]
     sizes = to_list(table["segments"])[:: len(columns)]
-    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.82, 0.18], horizontal_spacing=0.02)
+    sharing = {"shared_yaxes": True, "column_widths": [0.82, 0.18], "horizontal_spacing": 0.02}
+    figure = style.empty_figure(title, panels=(1, 2), height=120 + 48 * len(rows), **sharing)
     figure.add_heatmap(x=columns, y=rows, z=cells, text=texts, texttemplate="%{text}", **heat, row=1, col=1)
     bars = {"orientation": "h", "marker": {"color": style.GREY}, "showlegend": False, "text": sizes}
     figure.add_bar(x=sizes, y=rows, **bars, row=1, col=2)
-    figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=120 + 48 * len(rows))
     figure.update_xaxes(title="test segments", row=1, col=2)
     return figure.update_yaxes(autorange="reversed").update_yaxes(title="true class", col=1)

@@ -17,14 +17,10 @@ from mmsada_lab.errors import UserError, unknown
 
 
 def training_curves(history: pd.DataFrame, *, window: int = 9) -> pd.DataFrame:
-    """Loss terms over training.
+    """Loss terms (nats, unweighted) over training, from `load_history`, one or several stacked.
 
-    Args:
-        history: from `load_history`, or several stacked.
-        window: training records in the centred mean that smooths a value, within a stage.
-
-    Returns:
-        Columns stage, total_step, name, mean, sd (over runs, missing for one), runs, smooth (nats, unweighted).
+    Columns stage, total_step, name, mean, sd (over runs, missing for one), runs, smooth (the centred mean over `window`
+    records of a stage).
 
     Example:
         >>> terms = {"kind": "train", "stage": "adapt", "total_step": [1, 2], "name": "mmd", "value": [3.0, 1.0]}
@@ -48,7 +44,7 @@ def draw_training_curves(curves: pd.DataFrame, *, title: str = "Loss terms") -> 
     figure = style.empty_figure(title)
     names = list(curves["name"].unique())
     colours = style.colours(names)
-    in_legend: set[str] = set()
+    in_legend = set[str]()
     for _, curve in curves.groupby(["stage", "name"], sort=False):
         name = str(curve["name"].iloc[0])
         _add_recorded(figure, curve, colours[name])
@@ -61,15 +57,10 @@ def draw_training_curves(curves: pd.DataFrame, *, title: str = "Loss terms") -> 
 
 
 def accuracy_curves(history: pd.DataFrame, *, averaged: int = 0, measure: str = "top1") -> pd.DataFrame:
-    """Target accuracy of every stream at every evaluation.
+    """Target accuracy (``top1`` or ``mean_class``) of every stream over training, from `load_history`.
 
-    Args:
-        history: from `load_history`, or several stacked.
-        averaged: how many last evaluations the reported accuracy is the mean of (a run's ``evaluations``).
-        measure: ``top1`` or ``mean_class``.
-
-    Returns:
-        Columns stage, total_step, name (of the stream), mean, sd (over runs, missing for one), runs, averaged.
+    Columns stage, total_step, name (of the stream), mean, sd (over runs, missing for one), runs, and averaged: whether
+    it is one of the last evaluations, `averaged` in number, whose mean is reported (a run's ``evaluations``).
 
     Example:
         >>> record = {"kind": "evaluation", "stage": "adapt", "name": "rgb/top1"}
@@ -85,8 +76,8 @@ def accuracy_curves(history: pd.DataFrame, *, averaged: int = 0, measure: str = 
     if of_measure.empty:
         raise UserError("the target of this run has no labelled test segments, so there is no accuracy to draw")
     curves = _mean_over_runs(of_measure)
-    last = sorted(curves.loc[curves["stage"] == curves["stage"].iloc[-1], "total_step"].unique())
-    return curves.assign(averaged=curves["total_step"].isin(last[len(last) - min(averaged, len(last)) :]))
+    last = curves.loc[curves["stage"] == curves["stage"].iloc[-1], "total_step"].drop_duplicates().nlargest(averaged)
+    return curves.assign(averaged=curves["total_step"].isin(last))
 
 
 def draw_accuracy_curves(curves: pd.DataFrame, *, title: str = "Target accuracy") -> go.Figure:
@@ -108,9 +99,8 @@ def draw_accuracy_curves(curves: pd.DataFrame, *, title: str = "Target accuracy"
         figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines+markers", line=line, name=name)
     _mark_boundary(figure, curves)
     _shade_averaged(figure, curves)
-    runs = int(curves["runs"].iloc[0])
-    spread = f", ± sd over {runs} runs" if runs > 1 else ""
-    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=f"accuracy (%){spread}")
+    title_of_y = f"accuracy (%){style.write_spread(curves['runs'], 'runs')}"
+    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y)
 
 
 def _records(history: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -140,8 +130,7 @@ def _add_recorded(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
         add_band(figure, curve, colour, group=name)
         return
     faint = {"mode": "lines", "line": {"color": style.translucent(colour, 0.25), "width": 1}}
-    hidden = {"showlegend": False, "hoverinfo": "skip", "legendgroup": name}
-    figure.add_scatter(**xy(curve, "total_step", "mean"), **faint, **hidden)
+    figure.add_scatter(**xy(curve, "total_step", "mean"), **faint, **style.HIDDEN, legendgroup=name)
 
 
 def add_band(figure: go.Figure, curve: pd.DataFrame, colour: str, *, group: str, opacity: float = 0.15) -> None:
@@ -151,16 +140,15 @@ def add_band(figure: go.Figure, curve: pd.DataFrame, colour: str, *, group: str,
     steps = to_list(curve["total_step"])
     edges = [*to_list(curve["mean"] + curve["sd"]), *to_list(curve["mean"] - curve["sd"])[::-1]]
     fill = {"fill": "toself", "fillcolor": style.translucent(colour, opacity), "line": {"width": 0}, "mode": "lines"}
-    hidden = {"showlegend": False, "hoverinfo": "skip", "legendgroup": group}
-    figure.add_scatter(x=[*steps, *steps[::-1]], y=edges, **fill, **hidden)
+    figure.add_scatter(x=[*steps, *steps[::-1]], y=edges, **fill, **style.HIDDEN, legendgroup=group)
 
 
 def _mark_boundary(figure: go.Figure, curves: pd.DataFrame) -> None:
     """A dashed line after the last step of every stage but the final one, with the stages' names."""
     ends = curves.groupby("stage", sort=False)["total_step"].max()
     for before, after, step in zip(ends.index, ends.index[1:], ends, strict=False):
-        line = {"color": style.GREY, "dash": "dash", "width": 1.5}
-        figure.add_vline(x=int(step), line=line, annotation_text=f"{before} | {after}", annotation_position="top")
+        label = {"annotation_text": f"{before} | {after}", "annotation_position": "top"}
+        figure.add_vline(x=int(step), line=style.BOUNDARY, **label)
 
 
 def _shade_averaged(figure: go.Figure, curves: pd.DataFrame) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.style import CYCLE, to_list, xy
@@ -72,8 +71,7 @@ def _tsne(values: Values, seed: int) -> Values:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(values) - 1) / 3)
-    points: Values = TSNE(init="pca", random_state=seed, perplexity=perplexity).fit_transform(values)
-    return points
+    return np.asarray(TSNE(init="pca", random_state=seed, perplexity=perplexity).fit_transform(values))
 
 
 def _umap(values: Values, seed: int) -> Values:
@@ -87,12 +85,11 @@ def _umap(values: Values, seed: int) -> Values:
     neighbours = min(15, len(values) - 1)
     start = "spectral" if len(values) > 2 * neighbours else "random"  # too few segments have no spectrum to start from
     # With a seed UMAP takes one job, and warns unless one is asked for.
-    points: Values = umap.UMAP(n_neighbors=neighbours, init=start, random_state=seed, n_jobs=1).fit_transform(values)
-    return points
+    return np.asarray(umap.UMAP(n_neighbors=neighbours, init=start, random_state=seed, n_jobs=1).fit_transform(values))
 
 
 class Projection(NamedTuple):
-    """A method of drawing features in two dimensions: title of its axes; its fit, `(N, F)` and a seed -> `(N, 2)`."""
+    """A drawing of features in two dimensions: title of its axes; its fit, `(N, F)` and a seed -> `(N, 2)`."""
 
     title: str
     fit: Callable[[Values, int], Values]
@@ -108,14 +105,9 @@ def _draw(rows: NDArray[np.int64], at_most: int, rng: np.random.Generator) -> ND
 def draw_embedding(
     points: pd.DataFrame, *, by: str = "domain", classes: Sequence[str] = (), title: str = "Feature space"
 ) -> go.Figure:
-    """Draw `joint_embedding`, of one modality or several joined, with the sample counts.
+    """Draw `joint_embedding`, of one modality or several joined, a row for each run (column ``run``, see `stack_runs`).
 
-    Args:
-        points: from `joint_embedding`; those of several runs are told apart by a column ``run`` (see `stack_runs`), and
-            each run has a row of panels, a fit of its own.
-        by: what a colour stands for, ``domain`` or ``class``; symbols always stand for the domain.
-        classes: names, by label, where colour stands for the class.
-        title: of the figure.
+    A colour stands for the ``domain`` or the ``class``, a symbol for the domain; `classes` are names, by label.
 
     Example:
         >>> points = pd.DataFrame({"x": [0.0, 1.0], "y": 0.0, "side": ["source", "target"], "label": 0, "uid": "a"})
@@ -128,15 +120,15 @@ def draw_embedding(
     width = points["modality"].nunique()
     height = len(panels) // width
     titles = [", ".join(filter(None, panel)) for panel in panels]
-    figure = make_subplots(height, width, subplot_titles=titles, vertical_spacing=0.2 / height, horizontal_spacing=0.06)
+    options = {"subplot_titles": titles, "vertical_spacing": 0.2 / height, "horizontal_spacing": 0.06}
+    figure = style.empty_figure(title, panels=(height, width), height=100 + 280 * height, **options)
     for number, (run, modality) in enumerate(panels):
         of_panel = points[(points["run"] == run) & (points["modality"] == modality)]
         where = {"row": number // width + 1, "col": number % width + 1}
         _add_points(figure, of_panel, groups, legend=number == 0, where=where)
     axes = PROJECTIONS[points["method"].iloc[0]].title
     figure.update_xaxes(showticklabels=False).update_xaxes(title=f"{axes} 1 (no unit)", row=height)
-    figure.update_yaxes(showticklabels=False).update_yaxes(title=f"{axes} 2 (no unit)", col=1)
-    return figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=100 + 280 * height)
+    return figure.update_yaxes(showticklabels=False).update_yaxes(title=f"{axes} 2 (no unit)", col=1)
 
 
 class _Group(NamedTuple):
@@ -146,6 +138,9 @@ class _Group(NamedTuple):
     colour: str
     side: str
     label: int | None = None
+
+    def rows(self, points: pd.DataFrame) -> pd.DataFrame:
+        return points[(points["side"] == self.side) & ((points["label"] == self.label) | (self.label is None))]
 
 
 def _groups(points: pd.DataFrame, by: str, classes: Sequence[str]) -> list[_Group]:
@@ -167,9 +162,8 @@ def _groups(points: pd.DataFrame, by: str, classes: Sequence[str]) -> list[_Grou
 def _add_points(
     figure: go.Figure, points: pd.DataFrame, groups: Sequence[_Group], *, legend: bool, where: Mapping[str, int]
 ) -> None:
-    """One panel, a trace per group."""
     for group in groups:
-        of_group = points[(points["side"] == group.side) & ((points["label"] == group.label) | (group.label is None))]
+        of_group = group.rows(points)
         marker = {"color": style.translucent(group.colour, 0.7), "size": 7, "symbol": SIDE_SYMBOLS[group.side]}
         entry = {"name": f"{group.name} ({len(of_group)} segments)", "legendgroup": group.name, "showlegend": legend}
         text = to_list(of_group["uid"])

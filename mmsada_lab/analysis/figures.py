@@ -1,13 +1,12 @@
 """Every figure of the package, in one namespace: start here.
 
-A figure is two functions: one computes its data, a frame that a test or a CSV can hold; the other, ``draw_...``, draws
-exactly those data:
+A figure is two functions: one computes its data, a frame that a test or a CSV can hold; ``draw_...`` draws exactly
+those:
 
     counts = figures.confusion_counts(load_predictions(path), classes=classes)
     figures.draw_confusion(counts, title="Confusion")
 
-A new figure is a module with its functions and one line in `FIGURES`. A module is loaded when one of its functions is
-first used.
+A new one is a module and a line in `FIGURES`. A module is loaded when one of its functions is first used.
 """
 
 from __future__ import annotations

@@ -55,8 +55,7 @@ def _by_block(values: Values, reduce: Callable[[Values, Rows], Rows]) -> Rows:
         return reduce(distances, rows)
 
     blocks = pairwise_distances_chunked(values, reduce_func=without_itself, working_memory=64)  # MiB
-    joined: Rows = np.concatenate(list(blocks))
-    return joined
+    return np.concatenate(list(blocks))
 
 
 def domain_separation(near: Rows, sides: NDArray[Any]) -> float:
@@ -94,17 +93,10 @@ def neighbour_overlap(near: Rows, drawn_near: Rows) -> float:
 def embedding_summary(
     features: Mapping[str, NDArray[Any]], points: pd.DataFrame, *, neighbours: int = 10
 ) -> dict[str, float]:
-    """What a picture keeps of the features it was made of.
+    """What a picture (`joint_embedding`, of one modality) keeps of the features it was made of (``features.npz``).
 
-    Args:
-        features: the arrays of a run's ``features.npz``.
-        points: from `joint_embedding`, of one modality.
-        neighbours: how many count as near; fewer than half of the segments.
-
-    Returns:
-        overlap (see `neighbour_overlap`), trustworthiness (1: no segment is near in the picture that was far; Venna and
-        Kaski 2001, https://doi.org/10.1007/3-540-44668-0_68), and `domain_separation` of the features and of the
-        picture.
+    `neighbour_overlap`, trustworthiness (1: none that was far is near in the picture; Venna and Kaski 2001,
+    https://doi.org/10.1007/3-540-44668-0_68), `domain_separation` of either. Fewer than half of the segments are near.
 
     Example:
         >>> points = pd.DataFrame({"x": [0.0, 1.0, 5.0, 6.0], "y": 0.0, "modality": "rgb", "row": range(4)})
@@ -134,8 +126,7 @@ def _trustworthiness(values: Values, drawn_near: Rows) -> float:
         """Rank in feature space of each neighbour in the picture, as far as it lies beyond the nearest ones."""
         to_drawn = np.take_along_axis(distances, drawn_near[rows], axis=1)  # (rows, neighbours)
         ranks = 1 + np.stack([(distances < column[:, None]).sum(axis=1) for column in to_drawn.T], axis=1)
-        beyond: Rows = np.maximum(ranks - neighbours, 0)
-        return beyond
+        return np.asarray(np.maximum(ranks - neighbours, 0))
 
     largest = count * neighbours * (2 * count - 3 * neighbours - 1) / 2
     return float(1 - _by_block(values, surplus).sum() / largest)

@@ -25,13 +25,9 @@ body { font: 15px/1.5 Helvetica, Arial, sans-serif; color: #222; max-width: 1150
 
 
 def render_page(title: str, template: str, values: Mapping[str, object], *, style: str = "") -> str:
-    """Render a whole page.
+    """Render a whole page: the heading `title`, then a Jinja2 template; text among its values is escaped, `Markup` not.
 
-    Args:
-        title: of the page, and its first heading.
-        template: Jinja2, what stands below the heading.
-        values: what the template shows; text is escaped, `Markup` is not.
-        style: CSS beside that of all pages.
+    `style` is CSS beside that of all pages.
 
     Example:
         >>> "<p>2 &lt; 3</p>" in render_page("Numbers", "<p>{{ fact }}</p>", {"fact": "2 < 3"})

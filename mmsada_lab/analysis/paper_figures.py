@@ -17,9 +17,9 @@ from mmsada_lab.runs import load_history
 
 
 def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> pd.DataFrame:
-    """Class distribution of every domain (Fig. 4): columns domain, class, segments, share (percent of the domain).
+    """Class distribution of every domain (Fig. 4), of counts of training segments in the order of `classes`.
 
-    `counts` are training segments by domain, in the order of `classes`.
+    Columns domain, class, segments, share (percent of the domain).
 
     Example:
         >>> class_shares({"D1": [30, 10], "D2": [5, 5]}, ["take", "put"])["share"].tolist()
@@ -42,28 +42,17 @@ def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution"
     totals = shares.groupby("domain", sort=False)["segments"].sum()
     names = {domain: f"{domain} ({total} segments)" for domain, total in totals.items()}
     for number, (name, of_class) in enumerate(shares.groupby("class", sort=False)):
-        figure.add_bar(
-            y=[names[domain] for domain in of_class["domain"]],
-            x=to_list(of_class["share"], 2),
-            text=to_list(of_class["segments"]),
-            name=name,
-            orientation="h",
-            marker_color=CYCLE[number % len(CYCLE)],
-        )
+        look = {"name": name, "orientation": "h", "marker_color": CYCLE[number % len(CYCLE)]}
+        bar = {"x": to_list(of_class["share"], 2), "y": [names[domain] for domain in of_class["domain"]]}
+        figure.add_bar(**bar, text=to_list(of_class["segments"]), **look)
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(barmode="stack", xaxis_title="training segments (%)", legend_traceorder="normal")
 
 
 def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str = "fused") -> pd.DataFrame:
-    """Accuracy on the target at every evaluation, over seeds (Fig. 5).
+    """Accuracy (percent) on the target over training (Fig. 5) of the runs in `titles`, by digest of a configuration.
 
-    Args:
-        runs: from `load_runs`.
-        titles: digest of a configuration -> title of the line it belongs to.
-        stream: whose accuracy.
-
-    Returns:
-        Columns row, pair, stage, total_step, mean, sd (over seeds, missing for one), seeds.
+    Columns row (the title), pair, stage, total_step, mean, sd (over seeds, missing for one), seeds.
 
     Example:
         >>> import json, tempfile
@@ -105,14 +94,14 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
             line = {"color": colour, "width": 2, "dash": "solid" if row == rows[-1] else "dot"}
             entry = {"name": f"{pair}, {row}", "legendgroup": pair}
             figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines", line=line, **entry)
-    title_of_y = f"top-1 (%){_write_spread(curves)}"
+    title_of_y = f"top-1 (%){style.write_spread(curves['seeds'])}"
     return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y, height=520)
 
 
 def sweep_means(table: pd.DataFrame, values: Mapping[str, float]) -> pd.DataFrame:
-    """Mean accuracy over pairs at each value of a swept option (Fig. 6): columns value, top1, sd, seeds.
+    """Mean accuracy over pairs at each value of a swept option (Fig. 6), of `report_table` and the values of its rows.
 
-    `table` is from `report_table`, `values` tells the value of a row.
+    Columns value, top1, sd, seeds.
 
     Example:
         >>> table = pd.DataFrame({"row": ["λ = 1", "λ = 0.5"], "pair": MEAN, "top1": [60.0, 58.0], "sd": 1, "seeds": 3})
@@ -137,25 +126,15 @@ def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None,
     figure.add_scatter(**xy(means, "value", "top1"), error_y=style.error_bars(means["sd"]), **look)
     if baseline is not None:
         figure.add_hline(y=baseline, line={"color": style.GREY, "dash": "dash"}, annotation_text="source-only")
-    title_of_y = f"top-1, mean over pairs (%){_write_spread(means)}"
+    title_of_y = f"top-1, mean over pairs (%){style.write_spread(means['seeds'])}"
     return figure.update_layout(xaxis_title=name, yaxis_title=title_of_y, showlegend=False)
 
 
-def _write_spread(means: pd.DataFrame) -> str:
-    seeds = int(means["seeds"].min()) if len(means) else 0
-    return f", ± sd over {seeds} seeds" if seeds > 1 else ""
-
-
 def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
-    """Gain of every line of a report over its baseline, in points of the mean over pairs, beside the paper's.
+    """Gains of a report's lines over its baseline, in points of the mean over pairs, beside the paper's.
 
-    Args:
-        table: from `report_table`, made with the same baseline.
-        baseline: title of the line the others are compared with.
-
-    Returns:
-        Columns row, seeds, difference, low, high (95 %), paper (difference of the printed means, which come without a
-        spread; missing where none is printed).
+    `table` is from `report_table`, made with the same baseline. Columns row, seeds, difference, low, high (95 %), paper
+    (difference of the printed means, which come without a spread; missing where none is printed).
 
     Example:
         >>> means = {"row": ["Source-only", "MM-SADA"], "pair": MEAN, "seeds": 3, "paper": [45.5, 50.3]}
@@ -180,19 +159,21 @@ def draw_mean_gains(gains: pd.DataFrame, *, baseline: str, title: str = "Gains")
         [(6.0,), (4.8,)]
     """
     figure = style.empty_figure(title)
-    ours = gains[gains["difference"].notna()]
-    difference = ours["difference"]
-    error = {"type": "data", "symmetric": False, "array": to_list(ours["high"] - difference, 2)}
-    error["arrayminus"] = to_list(difference - ours["low"], 2)
-    seeds = ", ".join(map(str, sorted(gains["seeds"].unique())))
-    look = {"name": f"ours, {seeds} seeds, 95 % interval", "marker": {"color": style.INK, "size": 9}}
-    points = {"x": to_list(difference, 2), "y": to_list(ours["row"]), "mode": "markers"}
-    figure.add_scatter(**points, error_x=error, **look)
+    _add_own_gains(figure, gains[gains["difference"].notna()], sorted(gains["seeds"].unique()))
     printed = gains[gains["paper"].notna()]
     marker = {"color": style.GREY, "size": 11, "symbol": "diamond-open", "line": {"width": 2}}
     look = {"name": "the paper's, on EPIC-Kitchens,<br>one run, no spread", "marker": marker}
     figure.add_scatter(x=to_list(printed["paper"], 2), y=to_list(printed["row"]), mode="markers", **look)
-    figure.add_vline(x=0, line={"color": style.GREY, "dash": "dash", "width": 1.5})
+    figure.add_vline(x=0, line=style.BOUNDARY)
     figure.update_yaxes(categoryorder="array", categoryarray=to_list(gains["row"]), autorange="reversed")
     figure.update_layout(xaxis_title=f"top-1, points over {baseline}", yaxis_title="method")
     return figure.update_layout(height=160 + 34 * len(gains))
+
+
+def _add_own_gains(figure: go.Figure, gains: pd.DataFrame, seeds: Sequence[int]) -> None:
+    difference = gains["difference"]
+    ends = {"array": to_list(gains["high"] - difference, 2), "arrayminus": to_list(difference - gains["low"], 2)}
+    name = f"ours, {', '.join(map(str, seeds))} seeds, 95 % interval"
+    look = {"name": name, "mode": "markers", "marker": {"color": style.INK, "size": 9}}
+    error = {"type": "data", "symmetric": False, **ends}
+    figure.add_scatter(x=to_list(difference, 2), y=to_list(gains["row"]), error_x=error, **look)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,22 +13,17 @@ from markupsafe import Markup
 from plotly.io import to_html
 
 from mmsada_lab.analysis.pages import render_page
-from mmsada_lab.analysis.tables import MEAN, domain_pairs, interval_of, seeds_by_pair, write_accuracy
+from mmsada_lab.analysis.tables import MEAN, interval_of, pairs_by_target, seeds_by_pair, write_accuracy
 from mmsada_lab.errors import UserError
 
-PAPER_LINE = "the paper's, on EPIC-Kitchens"
-"""Title of the line of printed accuracies."""
+PAPER_LINE = "the paper's, on EPIC-Kitchens"  # title of the line of printed accuracies
 
 
 @dataclass(frozen=True)
 class ReportLine:
-    """One line of a report.
+    """One line of a report: of the runs whose configurations have these digests.
 
-    Attributes:
-        title: of the line.
-        digests: of the configurations whose runs it is made of.
-        stream: whose accuracy it shows.
-        paper: the paper's accuracies by pair (as it prints, ``D2→D1``) and their printed mean, where there are any.
+    `paper` holds the paper's accuracies by pair (as it prints, ``D2→D1``) and their printed mean, where there are any.
     """
 
     title: str
@@ -37,43 +33,41 @@ class ReportLine:
 
 
 def report_table(runs: pd.DataFrame, lines: Sequence[ReportLine], *, baseline: str) -> pd.DataFrame:
-    """Every cell of a report.
+    """Every cell of a report of `load_runs`: a row per line and pair, and one for the mean over pairs.
 
-    Args:
-        runs: from `load_runs`.
-        lines: what to show, in order.
-        baseline: title of the line the others are compared with.
-
-    Returns:
-        One row per line and pair, and one for the mean over pairs: row, pair, seeds, top1 (percent; missing where no
-        run is finished), sd (over seeds; that of the mean is of the per-seed means), paper (the printed figure), and
-        for the mean: difference, low, high (points to the baseline, paired over pairs and seeds, 95 % interval;
-        missing where two seeds and two pairs are not shared).
+    Columns row, pair, seeds, top1 (percent; missing where no run is finished), sd (over seeds; that of the mean is of
+    the per-seed means), paper (the printed figure), and for the mean: difference, low, high (points to the line titled
+    `baseline`, paired over pairs and seeds, 95 % interval; missing where two seeds and two pairs are not shared).
     """
-    pairs = sorted(domain_pairs(runs), key=lambda pair: (pair.target, pair.source))
-    tables = {}
-    for line in lines:
-        of_line = runs[runs["digest"].isin(line.digests) & (runs["stream"] == line.stream)]
-        tables[line.title] = seeds_by_pair(of_line, pairs)
+    pairs = pairs_by_target(runs)
+    tables = {
+        line.title: seeds_by_pair(runs[runs["digest"].isin(line.digests) & (runs["stream"] == line.stream)], pairs)
+        for line in lines
+    }
     rows = []
     for line in lines:
-        table = tables[line.title]
-        columns = {**{str(pair): table[str(pair)].dropna() for pair in pairs}, MEAN: table.dropna().mean(axis=1)}
-        for name, values in columns.items():
-            printed = (line.paper or {}).get(name, np.nan)
-            spread = {"seeds": len(values), "top1": values.mean(), "sd": values.std()}
-            rows.append({"row": line.title, "pair": name, **spread, "paper": printed})
+        rows += _cells(line, tables[line.title])
         if line.title != baseline and baseline in tables:
-            rows[-1] |= _compare(table, tables[baseline])
+            rows[-1] |= _compare(tables[line.title], tables[baseline])
     return pd.DataFrame(rows, columns=["row", "pair", "seeds", "top1", "sd", "paper", "difference", "low", "high"])
+
+
+def _cells(line: ReportLine, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row for every pair, the last for their mean, not yet compared."""
+    columns = {**{str(pair): values.dropna() for pair, values in table.items()}, MEAN: table.dropna().mean(axis=1)}
+    paper = line.paper or {}
+    return [
+        {"row": line.title, "pair": name, "seeds": len(values), "top1": values.mean(), "sd": values.std()}
+        | {"paper": paper.get(name, np.nan)}
+        for name, values in columns.items()
+    ]
 
 
 def _compare(ours: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, float]:
     difference = (ours - baseline).dropna(axis=1, how="all").dropna()
     if min(difference.shape) < 2:
         return {}
-    interval = interval_of(difference)
-    return {"difference": interval.difference, "low": interval.low, "high": interval.high}
+    return dict(zip(("difference", "low", "high"), interval_of(difference), strict=False))
 
 
 def format_report(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
@@ -82,11 +76,11 @@ def format_report(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
     lines = []
     for title, cells in table.groupby("row", sort=False):
         seeds = "-".join(map(str, sorted({int(n) for n in cells["seeds"]})))
-        ours = {c["pair"]: write_accuracy(c["top1"], c["sd"]) for c in cells.to_dict("records")}
+        ours = dict(zip(cells["pair"], map(write_accuracy, cells["top1"], cells["sd"]), strict=True))
         compared = "" if title == baseline else _write_interval(cells.iloc[-1])
         lines.append({"": title, "seeds": seeds, **ours, against: compared})
         if cells["paper"].notna().any():
-            paper = {c["pair"]: write_accuracy(c["paper"], np.nan) for c in cells.to_dict("records")}
+            paper = dict(zip(cells["pair"], (write_accuracy(mean, np.nan) for mean in cells["paper"]), strict=True))
             lines.append({"": PAPER_LINE, "seeds": "1", **paper, against: ""})
     return pd.DataFrame(lines)
 
@@ -119,8 +113,7 @@ def render_markdown(title: str, tables: Mapping[str, pd.DataFrame], notes: Itera
     """A report as Markdown; each table under its heading, if it has one."""
     blocks = [f"# {title}"]
     for heading, table in tables.items():
-        if heading:
-            blocks.append(f"## {heading}")
+        blocks += [f"## {heading}"] if heading else []
         lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
         blocks.append("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
     blocks.append("\n".join(f"- {note}" for note in notes))
@@ -155,9 +148,9 @@ def render_html(
     title: str, tables: Mapping[str, pd.DataFrame], figures: Iterable[go.Figure], notes: Iterable[str]
 ) -> str:
     """A report as one HTML file that needs no network; each table under its heading, if it has one."""
-    embedded = [
-        Markup(to_html(figure, include_plotlyjs=number == 0, full_html=False, validate=False))
-        for number, figure in enumerate(figures)
-    ]
+    pages = (
+        to_html(figure, include_plotlyjs=n == 0, full_html=False, validate=False) for n, figure in enumerate(figures)
+    )
+    embedded = list(map(Markup, pages))
     values = {"tables": tables, "paper_line": PAPER_LINE, "figures": embedded, "notes": notes}
     return render_page(title, _TEMPLATE, values, style=_STYLE)

@@ -14,18 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmsada_lab.analysis.tables import write_accuracy
-from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.analysis.tables import of_stream, write_accuracy
+from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS, PRETEXTS
 from mmsada_lab.runs import load_history
 
 LAST = "last evaluations"
-AT_RANDOM = "at random"
-"""The mean over all values of an option, which any rule should beat."""
-
-USUAL = "the usual value"
-"""The same value for every run."""
-
+AT_RANDOM = "at random"  # the mean over all values of an option, which any rule should beat
+USUAL = "the usual value"  # the same value for every run
 ORACLE = "oracle"
 PRETEXT_RULES = {name: f"how well {facts.title.lower()} is solved on the target" for name, facts in PRETEXTS.items()}
 """Rules of methods that have the self-supervised task."""
@@ -49,16 +45,11 @@ _RUN = ["data", "preset", "method", "source", "target", "seed"]
 
 
 def selection_table(runs: pd.DataFrame, *, stream: str = "fused") -> pd.DataFrame:
-    """Which evaluation each rule would have chosen in each run.
+    """Which evaluation each rule would have chosen in each run of `load_runs`.
 
-    Args:
-        runs: from `load_runs`.
-        stream: whose target accuracy is looked at.
-
-    Returns:
-        One row per run and rule: data, preset, method, source, target, seed, rule, step (missing for a mean),
-        top1 (percent), regret (points below the oracle), correlation (Spearman's, of score and target accuracy over
-        the evaluations; missing where one of them does not vary), evaluations.
+    Columns data, preset, method, source, target, seed, rule, step (missing for a mean), top1 (percent), regret (points
+    below the oracle), correlation (Spearman's, of score and target accuracy over the evaluations; missing where one of
+    them does not vary), evaluations.
 
     Example:
         >>> import json, tempfile
@@ -69,40 +60,33 @@ def selection_table(runs: pd.DataFrame, *, stream: str = "fused") -> pd.DataFram
         ...     selection_table(pd.DataFrame([run]))[["rule", "top1"]].to_numpy().tolist()
         [['last evaluations', 60.0], ['oracle', 60.0]]
     """
-    of_stream = runs[runs["stream"] == stream]
-    if of_stream.empty:
-        raise unknown("stream", stream, runs["stream"].unique())
     rows = []
-    for run in of_stream.to_dict("records"):
-        evaluations = _last_stage(run)
-        if (accuracy := f"{stream}/top1") not in evaluations:
-            raise UserError(
-                f"{run['path']} has no target accuracies in its history; rules can be judged on labelled targets only"
-            )
-        top1, scores = evaluations[accuracy], _scores(evaluations)
-        last = _row(LAST, np.nan, top1.iloc[-int(run["evaluations"]) :].mean(), top1)
-        rows += [{**{key: run[key] for key in _RUN}, **row} for row in [last, *_choices(scores, top1)]]
+    for run in of_stream(runs, stream).to_dict("records"):
+        rows += [{**{key: run[key] for key in _RUN}, **choice} for choice in _choices_of_run(run, stream)]
     return pd.DataFrame(rows).rename(columns={"choice": "step"})
 
 
+def _choices_of_run(run: Mapping[Hashable, Any], stream: str) -> list[dict[str, object]]:
+    evaluations = _last_stage(run)
+    if (accuracy := f"{stream}/top1") not in evaluations:
+        reason = "rules can be judged on labelled targets only"
+        raise UserError(f"{run['path']} has no target accuracies in its history; {reason}")
+    top1 = evaluations[accuracy]
+    last = _row(LAST, np.nan, top1.iloc[-int(run["evaluations"]) :].mean(), top1)
+    return [last, *_choices(_scores(evaluations), top1)]
+
+
 def value_scores(runs: pd.DataFrame, values: Mapping[str, float], *, stream: str = "fused") -> pd.DataFrame:
-    """Label-free scores and target accuracy of every run of a sweep, means over its last evaluations.
+    """Label-free scores and accuracy (percent) of every run of a sweep, means over its last evaluations.
 
-    Args:
-        runs: from `load_runs`.
-        values: digest of a configuration -> the value it was trained with.
-        stream: whose target accuracy is looked at.
-
-    Returns:
-        One row per run: data, preset, method, source, target, seed, value, top1 (percent), and a column per rule of
-        `RULES` that the run has scores of.
+    `values` are by digest of a configuration. Columns data, preset, method, source, target, seed, value, top1, and one
+    for every rule of `RULES` that the run has scores of.
 
     Example:
         >>> import json, tempfile
-        >>> record = {"kind": "evaluation", "stage": "adapt", "step": 5, "total_step": 5}
+        >>> record = {"stage": "adapt", "step": 5, "total_step": 5, "values": {"validator/nuclear_norm": 0.9}}
         >>> with tempfile.TemporaryDirectory() as path:
-        ...     text = json.dumps(record | {"values": {"validator/nuclear_norm": 0.9}})
-        ...     _ = Path(path, "history.jsonl").write_text(text)
+        ...     _ = Path(path, "history.jsonl").write_text(json.dumps(record | {"kind": "evaluation"}))
         ...     run = dict.fromkeys(_RUN, "") | {"stream": "fused", "evaluations": 1, "path": path}
         ...     runs = pd.DataFrame([run | {"digest": "0f", "top1": 60.0}])
         ...     value_scores(runs, {"0f": 0.5})[["value", "nuclear_norm"]].to_numpy().tolist()
@@ -135,13 +119,8 @@ def _scores(evaluations: pd.DataFrame) -> pd.DataFrame:
 def value_choices(scores: pd.DataFrame, *, usual: float | None = None) -> pd.DataFrame:
     """Which value would each rule have chosen, pair by pair and seed by seed, and what would that have cost?
 
-    Args:
-        scores: from `value_scores`.
-        usual: the value to compare with as one that is always taken; None: without.
-
-    Returns:
-        As `selection_table`, with the value (missing for `AT_RANDOM`) for the step; correlations are over the values.
-        Pairs and seeds that lack a value are left out, and so is a rule that not all values have a score of.
+    Of `value_scores`, as `selection_table` with the value (missing for `AT_RANDOM`) for the step; `usual` is one that
+    is always taken. Left out: pairs and seeds that lack a value, and rules that not all values have a score of.
 
     Example:
         >>> run = dict.fromkeys(["data", "preset", "method", "source", "target", "seed"], 0)
@@ -151,20 +130,21 @@ def value_choices(scores: pd.DataFrame, *, usual: float | None = None) -> pd.Dat
     """
     wanted = set(scores["value"])
     if usual is not None and usual not in wanted:
-        raise UserError(
-            f"{usual:g} is none of the values {', '.join(f'{v:g}' for v in sorted(wanted))}; name one of these"
-        )
-    rows = []
-    for _, group in scores.groupby(_RUN, sort=False):
-        if set(group["value"]) == wanted:
-            top1 = group.set_index("value")["top1"]
-            chosen = [_row(AT_RANDOM, np.nan, top1.mean(), top1)]
-            chosen += [] if usual is None else [_row(USUAL, usual, top1[usual], top1)]
-            chosen += _choices(group.set_index("value").filter(list(RULES)).dropna(axis=1), top1)
-            rows += [{**group.iloc[0][_RUN], **row} for row in chosen]
-    if not rows:
+        known = ", ".join(f"{value:g}" for value in sorted(wanted))
+        raise UserError(f"{usual:g} is none of the values {known}; name one of these")
+    groups = [group for _, group in scores.groupby(_RUN, sort=False) if set(group["value"]) == wanted]
+    if not groups:
         raise UserError("no pair and seed has a finished run of every value; train the sweep first")
+    rows = [{**group.iloc[0][_RUN], **row} for group in groups for row in _choices_of_value(group, usual)]
     return pd.DataFrame(rows).rename(columns={"choice": "value"})
+
+
+def _choices_of_value(group: pd.DataFrame, usual: float | None) -> list[dict[str, object]]:
+    by_value = group.set_index("value")
+    top1 = by_value["top1"]
+    chosen = [_row(AT_RANDOM, np.nan, top1.mean(), top1)]
+    chosen += [] if usual is None else [_row(USUAL, usual, top1[usual], top1)]
+    return chosen + _choices(by_value.filter(list(RULES)).dropna(axis=1), top1)
 
 
 def _choices(scores: pd.DataFrame, top1: pd.Series[float]) -> list[dict[str, object]]:
@@ -190,9 +170,8 @@ def rank_correlation(scores: pd.Series[float], truth: pd.Series[float]) -> float
         >>> rank_correlation(pd.Series([0.1, 0.5, 0.9]), pd.Series([40.0, 60.0, 50.0]))
         0.5
     """
-    if scores.nunique() < 2 or truth.nunique() < 2:
-        return float("nan")
-    return float(scores.rank().corr(truth.rank()))
+    varied = min(scores.nunique(), truth.nunique()) > 1
+    return float(scores.rank().corr(truth.rank())) if varied else float("nan")
 
 
 def selection_summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -203,16 +182,9 @@ def selection_summary(table: pd.DataFrame) -> pd.DataFrame:
         >>> selection_summary(pd.DataFrame(table))[["runs", "top1", "regret", "worst"]].iloc[0].tolist()
         [2.0, 65.0, 2.0, 4.0]
     """
-    grouped = table.groupby(["method", "rule"], sort=False)
-    summary = grouped.agg(
-        runs=("top1", "size"),
-        top1=("top1", "mean"),
-        regret=("regret", "mean"),
-        regret_sd=("regret", "std"),
-        worst=("regret", "max"),
-        correlation=("correlation", "mean"),
-    )
-    return summary.reset_index()
+    measures = {"runs": ("top1", "size"), "top1": ("top1", "mean"), "regret": ("regret", "mean")}
+    measures |= {"regret_sd": ("regret", "std"), "worst": ("regret", "max"), "correlation": ("correlation", "mean")}
+    return table.groupby(["method", "rule"], sort=False).agg(**measures).reset_index()
 
 
 def format_selection(summary: pd.DataFrame) -> pd.DataFrame:
@@ -224,15 +196,13 @@ def format_selection(summary: pd.DataFrame) -> pd.DataFrame:
         >>> format_selection(summary)[["", "regret"]].iloc[0].tolist()
         ['MM-SADA', '2.0 ± 2.8']
     """
-    correlations = summary["correlation"].map(lambda value: "" if np.isnan(value) else f"{value:+.2f}")
-    return pd.DataFrame(
-        {
-            "": summary["method"].map(lambda method: METHODS[method].title),
-            "rule": summary["rule"].map(RULES),
-            "runs": summary["runs"],
-            "top-1": summary["top1"].map("{:.1f}".format),
-            "regret": list(map(write_accuracy, summary["regret"], summary["regret_sd"])),
-            "worst regret": summary["worst"].map("{:.1f}".format),
-            "rank correlation": correlations,
-        }
-    )
+    columns = {
+        "": [METHODS[method].title for method in summary["method"]],
+        "rule": summary["rule"].map(RULES),
+        "runs": summary["runs"],
+        "top-1": summary["top1"].map("{:.1f}".format),
+        "regret": list(map(write_accuracy, summary["regret"], summary["regret_sd"])),
+        "worst regret": summary["worst"].map("{:.1f}".format),
+        "rank correlation": summary["correlation"].map("{:+.2f}".format).replace("+nan", ""),
+    }
+    return pd.DataFrame(columns)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.selection import AT_RANDOM, ORACLE, RULES, USUAL, selection_summary
@@ -32,9 +33,7 @@ def selection_bars(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without labels costs") -> go.Figure:
-    """Draw `selection_bars`: regret (points below the oracle) with its spread, the worst run as a tick, 0 as a line.
-
-    Beside it the rank correlation of score and accuracy, for the rules that have a score.
+    """Draw `selection_bars`: regret (points below the oracle) with its spread, the worst run a tick; and correlations.
 
     Example:
         >>> table = pd.DataFrame({"method": "mmsada", "rule": [ORACLE, AT_RANDOM], "top1": [70.0, 60.0]})
@@ -43,16 +42,15 @@ def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without la
         (10.0,)
     """
     judged = bars[bars["rule"] != ORACLE]
-    rules = list(dict.fromkeys(judged["rule"]))
-    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.62, 0.38], horizontal_spacing=0.04)
-    titles = {method: METHODS[method].title if method in METHODS else method for method in judged["method"].unique()}
-    colours = style.colours(list(titles.values()))  # a method, or an option that was swept
-    for number, (method, name) in enumerate(titles.items()):
-        look = {"colour": colours[name], "symbol": _SYMBOLS[number % len(_SYMBOLS)]}
-        _add_method(figure, judged[judged["method"] == method], name, **look)
-    figure.add_vline(x=0, line={"color": style.GREY, "dash": "dash", "width": 1.5})
-    figure.update_layout(template=style.TEMPLATE, title={"text": title}, scattermode="group")
-    figure.update_layout(height=150 + (24 + 9 * judged["method"].nunique()) * len(rules))
+    methods, rules = judged["method"].unique(), list(judged["rule"].unique())
+    titles = [METHODS[method].title if method in METHODS else method for method in methods]
+    height = 150 + (24 + 9 * len(methods)) * len(rules)
+    sharing = {"shared_yaxes": True, "column_widths": [0.62, 0.38], "horizontal_spacing": 0.04}
+    figure = style.empty_figure(title, panels=(1, 2), height=height, **sharing).update_layout(scattermode="group")
+    colours = style.colours(titles)  # a method, or an option that was swept
+    for method, name, symbol in zip(methods, titles, cycle(_SYMBOLS), strict=False):
+        _add_method(figure, judged[judged["method"] == method], name, colour=colours[name], symbol=symbol)
+    figure.add_vline(x=0, line=style.BOUNDARY)
     figure.update_xaxes(title="regret (points, ± sd; tick: worst)", col=1)
     figure.update_xaxes(title="rank correlation (± sd)", range=[-1.05, 1.05], col=2)
     order = {"categoryorder": "array", "categoryarray": rules, "autorange": "reversed"}

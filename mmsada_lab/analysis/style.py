@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from mmsada_lab.facts import METHODS
 
@@ -46,6 +47,9 @@ DIFFERENCE_SCALE = ((0.0, "#B35806"), (0.5, "#FFFFFF"), (1.0, "#542788"))
 
 GREY_SCALE = ((0.0, "#FFFFFF"), (1.0, GREY))
 KERNEL_SCALE = [[0.0, "#9ECAE1"], [1.0, "#08306B"]]
+
+BOUNDARY = {"color": GREY, "dash": "dash", "width": 1.5}
+HIDDEN = {"showlegend": False, "hoverinfo": "skip"}
 
 _AXIS = {
     "showline": True,
@@ -107,6 +111,15 @@ def xy(frame: pd.DataFrame, x: str, y: str, decimals: int | None = None) -> dict
     return {"x": to_list(frame[x]), "y": to_list(frame[y], decimals)}
 
 
-def empty_figure(title: str) -> go.Figure:
-    """A figure in the style of all, without traces."""
-    return go.Figure(layout={"template": TEMPLATE, "title": {"text": title}})
+def write_spread(counts: pd.Series[int], noun: str = "seeds") -> str:
+    """What an axis adds to its title if a value is the mean over several."""
+    fewest = int(counts.min()) if len(counts) else 0
+    return f", ± sd over {fewest} {noun}" if fewest > 1 else ""
+
+
+def empty_figure(
+    title: str, *, panels: tuple[int, int] | None = None, height: int | None = None, **options: Any
+) -> go.Figure:
+    """A figure in the style of all, without traces; for rows x columns of panels, `options` are of `make_subplots`."""
+    figure = make_subplots(*panels, **options) if panels else go.Figure()
+    return figure.update_layout(template=TEMPLATE, title={"text": title}, height=height)

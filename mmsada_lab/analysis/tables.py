@@ -12,11 +12,8 @@ from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import DomainPair
 
-ACCURACIES = {"top1": "top-1", "mean_class": "mean class"}
-"""Column of accuracies -> what a figure calls it."""
-
-MEAN = "mean"
-"""Title of the column of means over pairs."""
+ACCURACIES = {"top1": "top-1", "mean_class": "mean class"}  # column of accuracies -> what a figure calls it
+MEAN = "mean"  # title of the column of means over pairs
 
 
 def stack_runs(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -44,11 +41,10 @@ def method_order(column: pd.Series[str]) -> pd.Series[int] | pd.Series[str]:
 
 
 def results_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, configuration preset, method, pair and stream of the runs that `load_runs` gives.
+    """One row per data set, preset, method, pair and stream of `load_runs`, methods in the order of `METHODS`.
 
-    Returns:
-        Columns data, preset, method, pair, stream, seeds, top1, top1_sd, mean_class, mean_class_sd (percent; sd over
-        seeds, missing for one seed), selection. Methods in the order of `METHODS`.
+    Columns data, preset, method, pair, stream, seeds, top1, top1_sd, mean_class, mean_class_sd (percent; sd over seeds,
+    missing for one), selection.
 
     Example:
         >>> run = {"data": "kitchens", "preset": "quick", "method": "mmsada", "source": "D2", "target": "D1"}
@@ -78,35 +74,43 @@ def _require_one_setting(runs: pd.DataFrame) -> None:
 
 
 def pair_matrix(runs: pd.DataFrame, *, stream: str = "fused", measure: str = "top1") -> pd.DataFrame:
-    """The paper's table layout: a row per method, a column per pair and their mean, cells ``mean ± sd`` over seeds.
+    """The paper's table: a row per method, a column per pair and their mean, cells ``mean ± sd`` over seeds.
 
-    Supervised target has one run per target; it stands in the column of every pair with that target. The sd of
-    the mean column is that of the per-seed means over pairs.
+    Supervised target stands in the column of every pair with that target; the mean's sd is over per-seed means.
 
     Example:
         >>> run = {"method": "mmsada", "source": "D2", "target": "D1", "stream": "fused", "setting": "a"}
         >>> pair_matrix(pd.DataFrame({**run, "seed": [0, 1], "top1": [60.0, 64.0]})).loc["MM-SADA"].tolist()
         ['62.0 ± 2.8', '62.0 ± 2.8']
     """
-    runs = _of_stream(runs, stream)
-    pairs = sorted(domain_pairs(runs), key=lambda pair: (pair.target, pair.source))
+    runs = of_stream(runs, stream)
+    _require_one_setting(runs)
+    pairs = pairs_by_target(runs)
     rows = {}
     for method, facts in METHODS.items():
         seeds = seeds_by_pair(runs[runs["method"] == method], pairs, measure=measure)
         if len(seeds):
-            columns = {**seeds.dropna(axis=1, how="all"), MEAN: seeds.mean(axis=1)}
-            rows[facts.title] = {name: write_accuracy(v.mean(), v.std()) for name, v in columns.items()}
-            if seeds.isna().any(axis=None):
-                rows[facts.title][MEAN] = "incomplete"
+            rows[facts.title] = _write_row(seeds)
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*map(str, pairs), MEAN]).fillna("")
 
 
-def _of_stream(runs: pd.DataFrame, stream: str) -> pd.DataFrame:
-    of_stream = runs[runs["stream"] == stream]
-    if of_stream.empty:
-        raise unknown("stream", stream, runs["stream"].unique())
-    _require_one_setting(of_stream)
-    return of_stream
+def _write_row(seeds: pd.DataFrame) -> dict[str, str]:
+    columns = {**seeds.dropna(axis=1, how="all"), MEAN: seeds.mean(axis=1)}
+    row = {name: write_accuracy(values.mean(), values.std()) for name, values in columns.items()}
+    return row | ({MEAN: "incomplete"} if seeds.isna().any(axis=None) else {})
+
+
+def of_stream(frame: pd.DataFrame, stream: str) -> pd.DataFrame:
+    """The rows of a stream, of runs or of predictions; none is an error.
+
+    Example:
+        >>> of_stream(pd.DataFrame({"stream": ["rgb", "fused"], "top1": [50.0, 60.0]}), "fused")["top1"].tolist()
+        [60.0]
+    """
+    rows = frame[frame["stream"] == stream]
+    if rows.empty:
+        raise unknown("stream", stream, frame["stream"].unique())
+    return rows
 
 
 def domain_pairs(runs: pd.DataFrame) -> list[DomainPair]:
@@ -118,6 +122,17 @@ def domain_pairs(runs: pd.DataFrame) -> list[DomainPair]:
     """
     pairs = zip(runs["source"], runs["target"], strict=True)
     return [DomainPair(source, target) for source, target in dict.fromkeys(pairs) if source != target]
+
+
+def pairs_by_target(runs: pd.DataFrame) -> list[DomainPair]:
+    """`domain_pairs` in the order of the paper's columns.
+
+    Example:
+        >>> runs = pd.DataFrame({"source": ["D1", "D3", "D2"], "target": ["D2", "D1", "D1"]})
+        >>> [str(pair) for pair in pairs_by_target(runs)]
+        ['D2→D1', 'D3→D1', 'D1→D2']
+    """
+    return sorted(domain_pairs(runs), key=lambda pair: (pair.target, pair.source))
 
 
 def seeds_by_pair(runs: pd.DataFrame, pairs: Sequence[DomainPair], *, measure: str = "top1") -> pd.DataFrame:
@@ -175,23 +190,25 @@ def paired_difference(
     Example:
         >>> run = {"source": ["D2", "D2", "D1", "D1"], "target": ["D1", "D1", "D2", "D2"], "seed": [0, 1, 0, 1]}
         >>> runs = pd.DataFrame({**run, "stream": "fused", "setting": "a", "method": "adabn", "top1": 50.0})
-        >>> runs = pd.concat([runs, runs.assign(method="mmsada", top1=52.0)])
-        >>> print(paired_difference(runs, "mmsada", "adabn"))
+        >>> print(paired_difference(pd.concat([runs, runs.assign(method="mmsada", top1=52.0)]), "mmsada", "adabn"))
         +2.0 points, 95 % interval [+2.0, +2.0] (2 pairs x 2 seeds)
     """
-    runs = _of_stream(runs, stream)
-    for method in (better, baseline):
-        if method not in (known := list(runs["method"].unique())):
-            raise unknown("method", method, known, hint="These have runs here.")
-    pairs = domain_pairs(runs)
-    ours, theirs = (seeds_by_pair(runs[runs["method"] == m], pairs, measure=measure) for m in (better, baseline))
+    runs = of_stream(runs, stream)
+    _require_one_setting(runs)
+    pairs, chosen = domain_pairs(runs), [_of_method(runs, method) for method in (better, baseline)]
+    ours, theirs = (seeds_by_pair(of_method, pairs, measure=measure) for of_method in chosen)
     difference = (ours - theirs).dropna(axis=1, how="all").dropna()
     if min(difference.shape) < 2:
-        raise UserError(
-            f"{better} and {baseline} share {difference.shape[1]} pairs and {difference.shape[0]} seeds; "
-            "an interval needs two of each"
-        )
+        seeds, shared = difference.shape
+        sizes = f"{shared} pairs and {seeds} seeds"
+        raise UserError(f"{better} and {baseline} share {sizes}; an interval needs two of each")
     return interval_of(difference, resamples=resamples)
+
+
+def _of_method(runs: pd.DataFrame, method: str) -> pd.DataFrame:
+    if method not in (known := list(runs["method"].unique())):
+        raise unknown("method", method, known, hint="These have runs here.")
+    return runs[runs["method"] == method]
 
 
 def interval_of(difference: pd.DataFrame, *, resamples: int = 10_000) -> PairedDifference:

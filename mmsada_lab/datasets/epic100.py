@@ -10,9 +10,7 @@ import pandas as pd
 from mmsada_lab.datasets.tables import check_segments, read_table, tidy
 from mmsada_lab.errors import UserError
 
-EPIC100_CLASSES = 97
-"""Verb classes of EPIC-100; the challenge scores over all of them."""
-
+EPIC100_CLASSES = 97  # verb classes of EPIC-100; the challenge scores over all of them
 EPIC100_SPLITS = ("train", "val", "test")
 EPIC100_TABLES = "EPIC_100_uda_*.csv"
 EPIC100_VERBS = "EPIC_100_verb_classes.csv"
@@ -27,14 +25,11 @@ def find_epic100_uda(folder: Path) -> dict[Path, tuple[str, str]]:
 
 
 def read_epic100_uda(folder: Path) -> pd.DataFrame:
-    """Read the challenge's tables that are in a folder.
+    """Read the challenge's tables that are in a folder, with the columns of `mmsada_lab.datasets.tables`.
 
-    Returns:
-        The columns of `mmsada_lab.datasets.tables`, with domains source and target and splits train, val and test.
-        Labelled are the source's train and val and the target's val; noun classes and narrations are in `further`.
-
-    Raises:
-        UserError: the folder has none of them, or one of them is damaged.
+    Domains are source and target, splits train, val and test. Labelled are the source's train and val and the target's
+    val; noun classes and narrations are in `further`. `UserError`: the folder has none of them, or one of them is
+    damaged.
     """
     tables = [
         tidy(read_table(path), path).assign(domain=domain, split=split)

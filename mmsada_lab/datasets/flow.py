@@ -24,42 +24,26 @@ from mmsada_lab.errors import UserError, unknown
 
 Flow = NDArray[np.float32]
 
-STRIDE = 2
-"""RGB frames between two flow frames."""
-
-DILATION = 3
-"""RGB frames from the first picture of a flow frame to the second."""
+STRIDE = 2  # RGB frames between two flow frames
+DILATION = 3  # RGB frames from the first picture of a flow frame to the second
 
 
 def optical_flow(first: Image, second: Image, *, algorithm: str = "dis") -> Flow:
     """Optical flow from one picture to the next: what stands at (x, y) moves to (x + u, y + v).
 
-    Args:
-        first: `(H, W, 3)` RGB or `(H, W)` grey, 8 bits.
-        second: a picture of the same shape.
-        algorithm: ``"dis"`` (fast, the default), ``"farneback"``, or ``"tvl1"`` (as in EPIC-Kitchens,
-            about forty times slower).
-
-    Returns:
-        `(H, W, 2)` float32, u and v in pixels.
-
-    Raises:
-        UserError: unknown algorithm, or pictures whose shapes differ.
+    Pictures are `(H, W, 3)` RGB or `(H, W)` grey, 8 bits; flow is `(H, W, 2)` float32, in pixels. Algorithms: ``dis``
+    (fast), ``farneback``, or ``tvl1`` (as in EPIC-Kitchens, about forty times slower). `UserError`: unknown algorithm,
+    or pictures whose shapes differ.
     """
     require_algorithm(algorithm)
     if first.shape != second.shape:
-        raise UserError(
-            f"optical flow of pictures of shapes {first.shape} and {second.shape}; resize them to one shape"
-        )
+        shapes = f"{first.shape} and {second.shape}"
+        raise UserError(f"optical flow of pictures of shapes {shapes}; resize them to one shape")
     return ALGORITHMS[algorithm](_grey(first), _grey(second))
 
 
 def require_algorithm(algorithm: str) -> None:
-    """Refuse an algorithm that does not exist or is not installed, before any work is done with it.
-
-    Raises:
-        UserError: saying which there are, or what to install.
-    """
+    """Refuse an algorithm that does not exist or is not installed, before any work is done with it."""
     if algorithm not in ALGORITHMS:
         raise unknown("flow algorithm", algorithm, ALGORITHMS)
     if algorithm == "tvl1" and not hasattr(cv2, "optflow"):

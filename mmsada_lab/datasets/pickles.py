@@ -22,9 +22,7 @@ from numpy.typing import NDArray
 
 from mmsada_lab.errors import UserError
 
-VIEW_BYTES = 2**16
-"""Byte strings of this length and more are given as views of the file."""
-
+VIEW_BYTES = 2**16  # byte strings of this length and more are given as views of the file
 MAX_READS = 60_000_000
 """A table of a million cells takes about 6 million; a small file of nothing but empty lists could fill the memory."""
 
@@ -58,12 +56,9 @@ _FRAME_NAMES = _ARRAY_NAMES | {name: kind for kind, names in _FRAME_KINDS.items(
 
 
 def read_pickle_frame(path: Path) -> pd.DataFrame:
-    """Read a pickled DataFrame of number and text columns without running anything in it.
+    """Read a pickled DataFrame of number and text columns without running anything in it; damage is a `UserError`.
 
     Written for pandas 0.25 to 3, pickle protocols 2 to 5. The row index is not kept.
-
-    Raises:
-        UserError: the file is damaged, holds something else, or asks for any name off the list.
     """
     with _explain_refusal(path, "table", advice="write it as a CSV table with the pandas that made it"):
         return _rebuild_frame(_load(path, _FRAME_NAMES))
@@ -72,12 +67,9 @@ def read_pickle_frame(path: Path) -> pd.DataFrame:
 def read_pickle_arrays(path: Path) -> dict[Any, Any]:
     """Read a pickled dict of arrays, numbers, text, and lists and dicts of them, without running anything in it.
 
-    Written for protocols 2 to 5. Arrays are read-only; those of protocol 3 and later stay in the file, memory-mapped,
-    until they are used, so that hundreds of megabytes take milliseconds. Arrays of numbers and of text are allowed,
-    also arrays of objects if each is text or a number; tuples become lists.
-
-    Raises:
-        UserError: the file is damaged, holds something else, or asks for any name off the list.
+    Written for protocols 2 to 5; damage, or a name off the list, is a `UserError`. Arrays are read-only; from protocol
+    3 on they stay in the file, memory-mapped, so that hundreds of megabytes take milliseconds. Arrays of objects may
+    hold text and numbers; tuples become lists.
     """
     with _explain_refusal(path, "dict of arrays", advice="write its arrays as .npz (np.savez)"):
         content = _to_plain(_load(path, _ARRAY_NAMES), {})
@@ -95,9 +87,6 @@ def _explain_refusal(path: Path, content: str, *, advice: str) -> Iterator[None]
         raise UserError(
             f"{path} is not a plain pickled {content} and was not read: {reason}; if you trust it, {advice}"
         ) from error
-
-
-# --- loading ----------------------------------------------------------------------------------------------------
 
 
 class Call:
@@ -183,9 +172,6 @@ def _load(path: Path, names: Mapping[str, str]) -> Any:
     return _RecordingUnpickler(file, names).load()
 
 
-# --- rebuilding -------------------------------------------------------------------------------------------------
-
-
 def _to_plain(value: Any, done: dict[int, Any]) -> Any:
     """Rebuild what a dict of arrays may hold; `done` keeps each value, as lists may hold one another many times."""
     if value is None or isinstance(value, (str, int, float)):
@@ -237,7 +223,6 @@ def _rebuild_frame(frame: Any) -> pd.DataFrame:
 
 
 def _positions(positions: Any, width: int) -> list[int]:
-    """Column positions of a block."""
     if isinstance(positions, Call) and positions.kind == "slice":
         return list(range(width))[slice(*positions.arguments)]
     return [int(at) for at in _array(positions)]

@@ -18,9 +18,7 @@ from mmsada_lab.files import write_whole
 SEGMENTS_CSV = "segments.csv"
 CLASSES_TXT = "classes.txt"
 SPLITS = ("train", "test")
-SAFE_NAME = re.compile(r"\w[\w.-]*")
-"""Names that may become part of a path."""
-
+SAFE_NAME = re.compile(r"\w[\w.-]*")  # names that may become part of a path
 EPIC_COLUMNS = {
     "uid": ("uid", "narration_id"),
     "video": ("video_id",),
@@ -29,21 +27,16 @@ EPIC_COLUMNS = {
 }
 """Column of the tidy table -> its names in files; each must be there."""
 
-CLASS_COLUMNS = ("verb_class", "verb", "label")
-"""Any of them gives the class: by its number, or else by its name."""
-
+CLASS_COLUMNS = ("verb_class", "verb", "label")  # any of them gives the class: by its number, or else by its name
 TIDY = ("uid", "domain", "split", "video", "participant", "start", "stop", "verb", "verb_class", "further")
 
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
 
-# --- files ------------------------------------------------------------------------------------------------------
-
 
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Read a CSV file: the names of its columns, then line number and cells of each row; empty lines are skipped.
+    """Read a CSV table in UTF-8: names of columns, then line number and cells of each row that is not empty.
 
-    Raises:
-        UserError: no whole table in UTF-8, two columns of one name, or a row with too many or too few cells.
+    `UserError`: two columns of one name, or a row with too many or too few cells.
     """
     text = read_text(path)
     try:
@@ -107,21 +100,12 @@ def write_segments(path: Path, table: pd.DataFrame) -> None:
     write_whole(path, table.to_csv(index=False, lineterminator="\n").encode())
 
 
-# --- tidy columns -----------------------------------------------------------------------------------------------
-
-
 def tidy(raw: pd.DataFrame, path: Path, *, needs: Sequence[str] = (), classes: bool = False) -> pd.DataFrame:
-    """Give the columns of one file their tidy names and types.
+    """Give the columns of one file their tidy names and types; `needs` are further ones, kept under their own names.
 
-    Args:
-        raw: the table as read.
-        path: its file, for errors.
-        needs: further required columns, kept under their own names: ``domain``, ``split``.
-        classes: whether there must be a column that gives the class.
-
-    Returns:
-        Columns uid, video, participant, start, stop, verb, verb_class (Int64), further (pairs of text) and those of
-        `needs`. Without `verb_class`, the class is named by `verb`: the file's column `label`, else its `verb`.
+    Columns uid, video, participant, start, stop, verb, verb_class (Int64), further (pairs of text) and those of
+    `needs`. Without `verb_class`, the class is named by `verb`: the file's column `label`, else its `verb`. With
+    `classes` there must be a column that gives it.
     """
     columns = _columns_of(raw, path, needs=needs, classes=classes)
     table = pd.DataFrame({new: _text(raw[columns[new]], columns[new], path) for new in ("uid", "video", *needs)})
@@ -147,7 +131,6 @@ def require_columns(names: Sequence[str], missing: Sequence[str], place: object)
 
 
 def _columns_of(raw: pd.DataFrame, path: Path, *, needs: Sequence[str], classes: bool) -> dict[str, str]:
-    """Column of the tidy table -> column of the file."""
     wanted = EPIC_COLUMNS | {name: (name,) for name in needs}
     columns = {new: next((name for name in names if name in raw.columns), "") for new, names in wanted.items()}
     missing = [names[0] for new, names in wanted.items() if not columns[new]]
@@ -184,17 +167,8 @@ def _whole(values: pd.Series[Any], name: str, path: Path) -> pd.Series[Any]:
     return numbers.astype("Int64")
 
 
-# --- checks -----------------------------------------------------------------------------------------------------
-
-
 def check_segments(table: pd.DataFrame, place: str, *, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
-    """Refuse a table that contradicts itself, and put the rows of others into their one order.
-
-    Args:
-        table: tidy columns, with `domain` and `split`.
-        place: where it is from, for errors.
-        splits: the names `split` may have, in order.
-    """
+    """Refuse a tidy table that contradicts itself, and put the rows of others into one order; `splits` are ordered."""
     if table.empty:
         raise UserError(f"{place} has no segments")
     for split in table["split"].unique():
@@ -226,20 +200,13 @@ def natural(name: str) -> tuple[float, str]:
 
 def _order(table: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
     """One row order whatever the file's, since seeds draw by position."""
-    keys = pd.DataFrame(
-        {
-            "domain": table["domain"],
-            "split": table["split"].map(list(splits).index),
-            "number": table["uid"].map(lambda uid: natural(uid)[0]).astype("float64"),
-            "uid": table["uid"],
-        }
+    keys = table[["domain", "uid"]].assign(
+        split=table["split"].map(list(splits).index),
+        number=table["uid"].map(lambda uid: natural(uid)[0]).astype("float64"),
     )
     order = keys.sort_values(["domain", "split", "number", "uid"]).index
     text = dict.fromkeys(("uid", "domain", "split", "video", "participant", "verb"), "str")
     return table.loc[order, list(TIDY)].reset_index(drop=True).astype(text)
-
-
-# --- names of classes -------------------------------------------------------------------------------------------
 
 
 def name_classes(table: pd.DataFrame, ids: Sequence[int], *, known: Mapping[int, str]) -> tuple[str, ...]:

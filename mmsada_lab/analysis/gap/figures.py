@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.gap.measures import MEASURES
@@ -27,7 +27,7 @@ _NUMBERS = ["value", "null", "p", "corrected", "low", "high"]
 
 
 def gap_bars(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Gaps of several runs, by title, in one tidy frame: those of `gap_table` with row (the title) and scope.
+    """Several `gap_table`s, by title, in one tidy frame: their columns beside row (the title) and scope.
 
     Segments are those of the smaller side. Scopes in which nothing could be measured are left out.
 
@@ -50,13 +50,8 @@ def gap_bars(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def draw_gap(bars: pd.DataFrame, *, measure: str, title: str = "") -> go.Figure:
     """Draw one measure of `gap_bars`: a panel per modality and scope, a bar per run.
 
-    A bar is the value as measured, the grey dash what the same measure reads on average where domains mean nothing, the
-    dot with its arms the value less its bias and the 95 % interval. So a bar can end above its own interval.
-
-    Args:
-        bars: from `gap_bars`.
-        measure: key of `MEASURES`.
-        title: of the figure; the measure by default.
+    A bar is the value as measured, the grey dash the mean where domains mean nothing, the dot with its arms the value
+    less its bias and the 95 % interval. So a bar can end above its own interval.
 
     Example:
         >>> bars = pd.DataFrame({"row": ["MM-SADA"], "modality": "rgb", "measure": "coral", "scope": "all segments"})
@@ -68,37 +63,40 @@ def draw_gap(bars: pd.DataFrame, *, measure: str, title: str = "") -> go.Figure:
         raise unknown("measure", measure, [name for name in MEASURES if name in set(bars["measure"])])
     modalities, scopes = list(of_measure["modality"].unique()), list(of_measure["scope"].unique())
     titles = [f"{modality}, {scope}" for scope in scopes for modality in modalities]
-    figure = make_subplots(len(scopes), len(modalities), shared_yaxes="all", subplot_titles=titles)
+    panels, height = (len(scopes), len(modalities)), 80 + 260 * len(scopes)
+    options = {"shared_yaxes": "all", "subplot_titles": titles}
+    figure = style.empty_figure(title or TITLES[measure], panels=panels, height=height, **options)
     colours = style.colours(modalities)
     for r, scope in enumerate(scopes, start=1):
         for c, modality in enumerate(modalities, start=1):
             of_panel = of_measure[(of_measure["scope"] == scope) & (of_measure["modality"] == modality)]
             _add_panel(figure, of_panel, colours[modality], row=r, col=c)
-    figure.update_layout(template=style.TEMPLATE, height=80 + 260 * len(scopes))
     figure.update_xaxes(title="method", row=len(scopes))
-    figure.update_yaxes(title=TITLES[measure], col=1)
-    return figure.update_layout(title={"text": title or TITLES[measure]})
+    return figure.update_yaxes(title=TITLES[measure], col=1)
 
 
 def _add_panel(figure: go.Figure, bars: pd.DataFrame, colour: str, *, row: int, col: int) -> None:
-    """Bars, nulls and intervals of one modality in one scope; the first panel makes the legend."""
-    legend = {"showlegend": row == col == 1}
-    bar = {"marker": {"color": colour, "opacity": 0.55}, "name": "value", "legendgroup": "value", **legend}
-    figure.add_bar(x=to_list(bars["row"]), y=_four_digits(bars["value"]), **bar, row=row, col=col)
-    nulls = bars[bars["null"].notna()]
+    """The first panel makes the legend."""
+    where = {"showlegend": row == col == 1, "row": row, "col": col}
+    bar = {"marker": {"color": colour, "opacity": 0.55}, "name": "value", "legendgroup": "value"}
+    figure.add_bar(**_points(bars, "value"), **bar, **where)
     dash = {"symbol": "line-ew", "size": 34, "line": {"width": 3, "color": style.GREY}}
-    null = {"mode": "markers", "marker": dash, "name": "null (domains shuffled)", "legendgroup": "null", **legend}
-    figure.add_scatter(x=to_list(nulls["row"]), y=_four_digits(nulls["null"]), **null, row=row, col=col)
-    known = bars[bars["corrected"].notna()]
-    arms = {
-        "type": "data",
-        "symmetric": False,
-        "array": _four_digits((known["high"] - known["corrected"]).clip(lower=0)),
-        "arrayminus": _four_digits((known["corrected"] - known["low"]).clip(lower=0)),
-    }
-    dot = {"mode": "markers", "marker": {"color": style.INK, "size": 8}, "legendgroup": "interval", **legend}
-    interval = {"name": "less its bias, 95 % interval", "error_y": arms, **dot}
-    figure.add_scatter(x=to_list(known["row"]), y=_four_digits(known["corrected"]), **interval, row=row, col=col)
+    null = {"mode": "markers", "marker": dash, "name": "null (domains shuffled)", "legendgroup": "null"}
+    figure.add_scatter(**_points(bars, "null"), **null, **where)
+    dot = {"mode": "markers", "marker": {"color": style.INK, "size": 8}, "legendgroup": "interval"}
+    interval = {"name": "less its bias, 95 % interval", "error_y": _arms(bars[bars["corrected"].notna()]), **dot}
+    figure.add_scatter(**_points(bars, "corrected"), **interval, **where)
+
+
+def _points(bars: pd.DataFrame, column: str) -> dict[str, list[Any]]:
+    known = bars[bars[column].notna()]
+    return {"x": to_list(known["row"]), "y": _four_digits(known[column])}
+
+
+def _arms(bars: pd.DataFrame) -> dict[str, Any]:
+    ends = {"array": bars["high"] - bars["corrected"], "arrayminus": bars["corrected"] - bars["low"]}
+    arms = {name: _four_digits(lengths.clip(lower=0)) for name, lengths in ends.items()}
+    return {"type": "data", "symmetric": False, **arms}
 
 
 def _four_digits(values: pd.Series[float]) -> list[float]:

@@ -20,24 +20,16 @@ from mmsada_lab.paper import MMD_BANDWIDTHS
 Values = NDArray[np.float64]
 Sides = NDArray[np.int8]
 
-FOLDS = 5
-"""Of the cross-validation behind the proxy A-distance."""
+FOLDS = 5  # of the cross-validation behind the proxy A-distance
 
 
 def a_distance(values: Values, sides: Sides) -> Values:
-    """Proxy A-distance ``2 (1 - 2 err)`` of a linear classifier of the domains.
+    """Proxy A-distance ``2 (1 - 2 err)`` of a linear classifier of the domains, `(N, F)` and `(N, P)` -> `(P,)`.
 
-    Source: Ben-David et al. 2010, https://doi.org/10.1007/s10994-009-5152-4. The classifier is Fisher's discriminant on
-    a Ledoit-Wolf covariance, its threshold half-way between the domains; `err` is the mean of the two domains' error
-    rates over five fixed folds, so that sizes may differ. About 0 where the domains cannot be told apart (below it by
-    chance), 2 where they always can.
-
-    Args:
-        values: `(N, F)` features.
-        sides: `(N, P)` assignments.
-
-    Returns:
-        `(P,)`, a distance for each column of `sides`; so do all measures.
+    Source: Ben-David et al. 2010, https://doi.org/10.1007/s10994-009-5152-4. Fisher's discriminant on a Ledoit-Wolf
+    covariance, its threshold half-way between the domains; `err` is the mean of the two domains' error rates over five
+    fixed folds, so that sizes may differ. About 0 (or below, by chance) where domains cannot be told apart, up to
+    2. All measures give one distance for each column of `sides`.
 
     Example:
         >>> values, sides = np.arange(20.0).reshape(10, 2), np.repeat([1, -1], 5)[:, None]
@@ -70,14 +62,12 @@ def _discriminate(values: Values, sides: Sides, folds: NDArray[np.int64]) -> Val
         scores = (values[test] @ directions - threshold) * sides[test]
         wrong[test] = (scores < 0) + 0.5 * (scores == 0)
     source, target = (np.average(wrong, axis=0, weights=sides == side) for side in (1, -1))
-    distances: Values = 2 - 2 * (source + target)
-    return distances
+    return np.asarray(2 - 2 * (source + target))
 
 
 def _means(values: Values, members: NDArray[np.bool_]) -> Values:
     """Mean features of each column's members: `(F, P)`."""
-    means: Values = values.T @ members.astype(np.float64) / np.maximum(1, members.sum(axis=0))
-    return means
+    return np.asarray(values.T @ members.astype(np.float64) / np.maximum(1, members.sum(axis=0)))
 
 
 def _solve(covariance: Values, right: Values) -> Values:
@@ -130,10 +120,10 @@ def _squared_distances(values: Values) -> Values:
 
 
 def frechet(values: Values, sides: Sides) -> Values:
-    """Squared Fréchet distance of Gaussians, ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``.
+    """Squared Fréchet distance of Gaussians, ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``, in squared units.
 
     Source: Heusel et al. 2017, https://arxiv.org/abs/1706.08500; but each covariance is shrunk towards a multiple of
-    the identity, which keeps it of full rank where segments are fewer than features. In squared units of the features.
+    the identity, which keeps it of full rank where segments are fewer than features.
 
     Example:
         >>> values, sides = np.array([[0.0], [2.0], [3.0], [5.0]]), np.array([[1], [1], [-1], [-1]])
@@ -171,8 +161,7 @@ def shrunk_covariance(values: Values) -> Values:
     spread = (sample**2).sum() - width * level**2
     noise = (((centred**2).sum(axis=1) ** 2).mean() - (sample**2).sum()) / count
     shrinkage = min(noise, spread) / spread if spread > 0 else 0.0
-    covariance: Values = (1 - shrinkage) * sample + shrinkage * level * np.eye(width)
-    return covariance
+    return np.asarray((1 - shrinkage) * sample + shrinkage * level * np.eye(width))
 
 
 def coral(values: Values, sides: Sides) -> Values:
@@ -186,14 +175,12 @@ def coral(values: Values, sides: Sides) -> Values:
         [2.25]
     """
     gaps = (_covariance(values[column == 1]) - _covariance(values[column == -1]) for column in sides.T)
-    distances: Values = np.array([(gap**2).sum() for gap in gaps]) / (4 * values.shape[1] ** 2)
-    return distances
+    return np.array([(gap**2).sum() / (4 * values.shape[1] ** 2) for gap in gaps])
 
 
 def _covariance(values: Values) -> Values:
     centred = values - values.mean(axis=0)
-    covariance: Values = centred.T @ centred / (len(values) - 1)
-    return covariance
+    return np.asarray(centred.T @ centred / (len(values) - 1))
 
 
 MEASURES: dict[str, Callable[[Values, Sides], Values]] = {
@@ -220,10 +207,8 @@ def measure_gap(source: NDArray[Any], target: NDArray[Any], *, measure: str) -> 
     if measure not in MEASURES:
         raise unknown("measure", measure, MEASURES)
     if source.ndim != 2 or source.shape[1:] != target.shape[1:] or min(len(source), len(target)) < 2:
-        raise UserError(
-            f"features have shapes {source.shape} and {target.shape}; expected (N, F) and (M, F) with at least 2 "
-            "segments each"
-        )
+        shapes = f"features have shapes {source.shape} and {target.shape}"
+        raise UserError(f"{shapes}; expected (N, F) and (M, F) with at least 2 segments each")
     sides = np.repeat(np.array([1, -1], dtype=np.int8), [len(source), len(target)])[:, None]  # (N + M, 1)
     values = np.concatenate([source, target]).astype(np.float64)
     return float(MEASURES[measure](values - values.mean(axis=0), sides)[0])

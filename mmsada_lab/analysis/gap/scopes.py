@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from mmsada_lab.analysis.gap.measures import Sides
 
-SIDES = {"source": 1, "target": -1}
-"""Sign of a side in a matrix of assignments; 0 is a segment that is left out."""
-
+SIDES = {"source": 1, "target": -1}  # sign of a side in a matrix of assignments; 0 is a segment that is left out
 Rows = NDArray[np.int64]
 
 
@@ -23,21 +21,14 @@ class Block(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """The segments behind one row of the table.
+    """The segments behind one row of the table: all in one block, or (`conditional`) a block for each class.
 
-    Attributes:
-        conditional: whether segments are compared within their class.
-        blocks: all segments in one block, or a block for each class.
-        note: what was left out.
+    The note says what was left out.
     """
 
     conditional: bool
     blocks: list[Block]
     note: str
-
-    def sizes(self) -> list[dict[str, int]]:
-        """How many segments of each side each block has."""
-        return [side_counts(block.assignments[:, 0]) for block in self.blocks]
 
 
 def side_counts(signs: Sides) -> dict[str, int]:

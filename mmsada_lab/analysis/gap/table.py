@@ -1,23 +1,21 @@
 """How far apart two domains lie in feature space: measures with a permutation null and an interval. Start here.
 
-Three things to know when reading the numbers:
-
 - Fréchet and CORAL read above the truth on a finite sample, the A-distance beside it, the more so the fewer the
   segments and the wider the features; the MMD here is unbiased. `null` is what a measure reads on the same segments
   where membership of a domain means nothing; `corrected` is the value less its bias.
-- A bootstrap with replacement adds that bias a second time (a segment drawn twice is at distance 0 from itself), so
-  that its percentile intervals can miss the truth always. Intervals here are from half-samples drawn without
-  replacement, which vary about the value as the value varies about the truth and carry twice its bias, reflected about
-  the value (the basic interval). They are for the measure on ever more segments: a biased value can lie above its own
-  interval. They are not cut off at the end of a measure's range. Nominally 95 %, they held the truth in 80 % of
-  simulated samples or more (Gaussians, 15 to 200 segments a side, 4 to 64 features). Fréchet and CORAL have none where
-  half a side has fewer segments than features: there they held it in anything from 0 to 100 %.
+- A bootstrap with replacement adds that bias a second time (a segment drawn twice is at distance 0 from itself): its
+  percentile intervals can miss the truth always. Intervals here are from half-samples without replacement, which vary
+  about the value as the value varies about the truth and carry twice its bias, reflected about the value (the basic
+  interval). So a biased value can lie above its own interval. Nominally 95 %, they held the truth in 80 % of simulated
+  samples or more (Gaussians, 15 to 200 segments a side, 4 to 64 features). Fréchet and CORAL have none where half a
+  side has fewer segments than features: there they held it in anything from 0 to 100 %.
 - Segments are taken as independent. Those of one video are not, which makes p and intervals too favourable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from mmsada_lab.analysis.gap.measures import MEASURES, OF_COVARIANCES, Sides, Values
-from mmsada_lab.analysis.gap.scopes import SIDES, Block, Rows, Scope, assign, sample_rows, side_counts, split_by_class
+from mmsada_lab.analysis.gap.scopes import SIDES, Block, Scope, assign, sample_rows, side_counts, split_by_class
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.runs import read_arrays
 
@@ -50,24 +48,15 @@ def gap_table(
     ``p = (1 + permutations that reach the value) / (1 + permutations)``. Conditional rows are the mean over the classes
     that have `at_least` segments on both sides; another mix of classes moves the other rows, but not these.
 
-    Args:
-        features: modality -> `(N, F)` features of both domains' segments.
-        sides: `(N,)` ``"source"`` or ``"target"``.
-        labels: `(N,)` class of each segment, -1 where unknown; None: no conditional rows. A target's true labels are
-            for analysis alone. Labels that were predicted must be so on both sides, or p tests the prediction.
-        measures: keys of `MEASURES`. Only `a_distance` and `mmd_median` compare across modalities and networks; the
-            others grow with the scale of the features.
-        permutations: of the null; 0 leaves `null` and `p` missing.
-        resamples: half-samples behind `low`, `high` and `corrected`; 0 leaves them missing.
-        at_least: segments that a side must have, and a class on each side.
-        at_most: segments used of each side, drawn without replacement where there are more.
-        seed: of all draws; every modality and measure sees the same ones.
+    `features` are `(N, F)` of both domains' segments, by modality; `sides` `(N,)` ``"source"`` or ``"target"``;
+    `labels` classes, -1 where unknown, without which there are no conditional rows: a target's true ones are for
+    analysis alone, predicted ones must be so on both sides, or p tests the prediction. Only `a_distance` and
+    `mmd_median` compare across modalities and networks; the other measures grow with the scale of features. At most
+    `at_most` segments of each side are used, drawn without replacement, the same for every modality and measure.
 
-    Returns:
-        One row per modality, measure and scope; columns modality, measure, conditional, value, null (mean over the
-        permutations), p, corrected (twice the value less the mean over half-samples), low, high (95 %), n_source,
-        n_target (segments used), classes (0 where not conditional), note. Numbers are missing where no class has
-        enough segments, intervals where Fréchet or CORAL would need more; `note` says why.
+    Columns modality, measure, conditional, value, null (mean over permutations), p, corrected (twice the value less the
+    mean over half-samples), low, high (95 %), n_source, n_target (segments used), classes (0 where not conditional),
+    note: why numbers are missing. Without permutations so are null and p, without resamples corrected, low and high.
 
     Example:
         >>> features, sides = np.arange(40.0).reshape(20, 2), np.repeat(["source", "target"], 10)
@@ -79,22 +68,27 @@ def gap_table(
     _check_features(features, sides, labels)
     signs = np.array([SIDES[str(side)] for side in sides], dtype=np.int8)
     _require_enough(signs, at_least)
-    rng = np.random.default_rng(seed)
+    rng, draws = np.random.default_rng(seed), {"permutations": permutations, "resamples": resamples}
+    scopes = _scopes(signs, labels, at_least=at_least, at_most=at_most, rng=rng, **draws)
+    jobs = list(product(features, measures, scopes))
+    table = [
+        {"modality": modality, "measure": measure, **_measure(features[modality], measure, scope, permutations)}
+        for modality, measure, scope in tqdm(jobs, desc="gap", unit="measure", delay=2, leave=False)
+    ]
+    return pd.DataFrame(table)
+
+
+def _scopes(
+    signs: Sides, labels: NDArray[Any] | None, *, at_least: int, at_most: int, rng: np.random.Generator, **draws: int
+) -> list[Scope]:
+    """All segments and, where there are labels, those of each class."""
     rows, note = sample_rows(signs, at_most, rng)
-
-    def block(members: Rows) -> Block:
-        return Block(members, assign(signs[members], permutations=permutations, resamples=resamples, rng=rng))
-
-    scopes = [Scope(False, [block(rows)], note)]
+    scopes = [Scope(False, [Block(rows, assign(signs[rows], rng=rng, **draws))], note)]
     if labels is not None:
         classes, left_out = split_by_class(rows, signs, labels=labels, at_least=at_least)
-        scopes.append(Scope(True, [block(members) for members in classes], "; ".join(filter(None, [note, left_out]))))
-    jobs = [(modality, measure, scope) for modality in features for measure in measures for scope in scopes]
-    table = []
-    for modality, measure, scope in tqdm(jobs, desc="gap", unit="measure", delay=2, leave=False):
-        numbers = _measure(features[modality], measure, scope, permutations=permutations)
-        table.append({"modality": modality, "measure": measure, "conditional": scope.conditional, **numbers})
-    return pd.DataFrame(table)
+        blocks = [Block(members, assign(signs[members], rng=rng, **draws)) for members in classes]
+        scopes.append(Scope(True, blocks, "; ".join(filter(None, [note, left_out]))))
+    return scopes
 
 
 def run_features(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[Any], NDArray[Any]]:
@@ -105,9 +99,8 @@ def run_features(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[Any], NDA
 
 
 def _check_options(measures: Sequence[str], *, at_least: int, at_most: int, draws: int) -> None:
-    for measure in measures:
-        if measure not in MEASURES:
-            raise unknown("measure", measure, MEASURES)
+    if other := [measure for measure in measures if measure not in MEASURES]:
+        raise unknown("measure", other[0], MEASURES)
     if at_least < 4 or at_most < at_least:
         raise UserError(f"at_least is {at_least} and at_most {at_most}; give at least 4 segments, and no fewer at most")
     if draws < 0:
@@ -115,9 +108,8 @@ def _check_options(measures: Sequence[str], *, at_least: int, at_most: int, draw
 
 
 def _check_features(features: Mapping[str, NDArray[Any]], sides: NDArray[Any], labels: NDArray[Any] | None) -> None:
-    for side in np.unique(sides):
-        if str(side) not in SIDES:
-            raise unknown("side", str(side), SIDES)
+    if other := [str(side) for side in np.unique(sides) if str(side) not in SIDES]:
+        raise unknown("side", other[0], SIDES)
     if labels is not None and len(labels) != len(sides):
         raise UserError(f"{len(labels)} labels for {len(sides)} segments; give one each, -1 where unknown")
     if not features:
@@ -138,22 +130,27 @@ def _require_enough(signs: Sides, at_least: int) -> None:
         raise UserError(f"{sizes} segments are too few to measure a gap; give {at_least} of each, or lower at_least")
 
 
-def _measure(values: NDArray[Any], measure: str, scope: Scope, *, permutations: int) -> dict[str, Any]:
+def _measure(values: NDArray[Any], measure: str, scope: Scope, permutations: int) -> dict[str, Any]:
     measured = _mean_over_blocks(values, measure, scope.blocks)
     value, null, halves = float(measured[0]), measured[1 : 1 + permutations], measured[1 + permutations :]
-    notes, wanted, sizes = [scope.note], 2 * values.shape[1], scope.sizes()
-    fewest = min((min(size.values()) for size in sizes), default=0)
-    if measure in OF_COVARIANCES and len(halves) and fewest < wanted:
-        halves = halves[:0]
-        notes.append(f"no interval: {values.shape[1]} features want {wanted} segments a side, found {fewest}")
+    sizes = [side_counts(block.assignments[:, 0]) for block in scope.blocks]
+    shortage = _shortage(sizes, values.shape[1]) if measure in OF_COVARIANCES and len(halves) else ""
     return {
+        "conditional": scope.conditional,
         "value": value,
         **_against_null(value, null),
-        **_interval(value, halves),
+        **_interval(value, halves[:0] if shortage else halves),
         **{f"n_{side}": sum(size[side] for size in sizes) for side in SIDES},
         "classes": len(scope.blocks) if scope.conditional else 0,
-        "note": "; ".join(filter(None, notes)),
+        "note": "; ".join(filter(None, [scope.note, shortage])),
     }
+
+
+def _shortage(sizes: Sequence[Mapping[str, int]], features: int) -> str:
+    """Why covariances have no interval, if half a side has fewer segments than features."""
+    fewest = min((min(size.values()) for size in sizes), default=0)
+    wanted = 2 * features
+    return f"no interval: {features} features want {wanted} segments a side, found {fewest}" if fewest < wanted else ""
 
 
 def _mean_over_blocks(values: NDArray[Any], measure: str, blocks: Sequence[Block]) -> Values:
@@ -164,8 +161,7 @@ def _mean_over_blocks(values: NDArray[Any], measure: str, blocks: Sequence[Block
     for rows, assignments in blocks:
         of_block = values[rows].astype(np.float64)
         by_block.append(MEASURES[measure](of_block - of_block.mean(axis=0), assignments))
-    mean: Values = np.mean(by_block, axis=0)
-    return mean
+    return np.asarray(np.mean(by_block, axis=0))
 
 
 def _against_null(value: float, null: Values) -> dict[str, float]:

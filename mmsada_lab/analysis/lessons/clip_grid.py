@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +19,14 @@ from PIL import Image, ImageDraw, ImageFont
 from mmsada_lab.analysis import style
 from mmsada_lab.errors import UserError
 
-Frames = NDArray[np.uint8]
-"""A clip, `(T, H, W, 3)`, 8 bits a channel."""
-
+Frames = NDArray[np.uint8]  # a clip, `(T, H, W, 3)`, 8 bits a channel
 _CAPTION = 18  # pixels above every clip
 _GAP = 8
 
 
 @dataclass(frozen=True)
 class AnimatedPng:
-    """A PNG of one frame, or of several that play; a notebook shows it.
-
-    Attributes:
-        png: the file.
-        size: width and height, pixels.
-        frames: how many frames play.
-    """
+    """A PNG file of one frame, or of several that play; a notebook shows it. Its size: width and height, pixels."""
 
     png: bytes
     size: tuple[int, int]
@@ -53,16 +46,10 @@ def clip_grid(
     height: int = 108,
     colours: Sequence[str] = (style.SOURCE, style.TARGET),
 ) -> Frames:
-    """Arrange clips in a grid, each below its caption.
+    """Arrange clips in a grid `(T, H, W, 3)`, each below its caption: by title of the row, then title of the clip.
 
-    Args:
-        rows: title of a row -> title of a clip -> the clip, in order. Clips may differ in length and size: a short one
-            stays on its last frame, all are brought to one height.
-        height: of every clip, pixels; small frames grow by whole factors up to it, large ones shrink to it.
-        colours: of the captions, row by row, over again if there are more rows: the source's, then the target's.
-
-    Returns:
-        `(T, H, W, 3)`, as long as the longest clip.
+    A short clip stays on its last frame; small frames grow by whole factors up to the height (pixels), large ones
+    shrink to it. Captions take a colour row by row, over again if there are more rows.
 
     Example:
         >>> clip = np.zeros((4, 36, 48, 3), dtype=np.uint8)
@@ -71,31 +58,30 @@ def clip_grid(
     """
     if not any(rows.values()):
         raise UserError("no clip to show; give at least one")
-    cells, top, width = [], 0, 0
-    for number, (title, row) in enumerate(rows.items()):
+    cells, top = [], 0
+    for (title, row), colour in zip(rows.items(), cycle(colours), strict=False):
         left, bottom = 0, top
         for name, clip in row.items():
-            frames = _resize(_checked(name, clip), height)
-            caption = _caption(f"{title}, {name}", colours[number % len(colours)], width=frames.shape[2])
-            cells.append((left, top, caption, frames))
-            left += frames.shape[2] + _GAP
-            bottom = max(bottom, top + _CAPTION + frames.shape[1] + _GAP)
-        top, width = bottom, max(width, left)
-    longest = max(len(frames) for *_, frames in cells)
-    grid = np.full((longest, top - _GAP, width - _GAP, 3), 255, dtype=np.uint8)
-    for x, y, caption, frames in cells:
-        cell = grid[:, y : y + _CAPTION + frames.shape[1], x : x + frames.shape[2]]
-        cell[:, :_CAPTION] = caption
-        cell[:, _CAPTION:] = frames[np.minimum(np.arange(longest), len(frames) - 1)]  # the last frame stays
+            cell = _caption(f"{title}, {name}", _resize(_checked(name, clip), height), colour)
+            cells.append((top, left, cell))
+            left, bottom = left + cell.shape[2] + _GAP, max(bottom, top + cell.shape[1] + _GAP)
+        top = bottom
+    return _paint(cells)
+
+
+def _paint(cells: Sequence[tuple[int, int, Frames]]) -> Frames:
+    """Clips on white, each with its upper left corner (y, x)."""
+    longest = max(len(cell) for *_, cell in cells)
+    size = (max(y + cell.shape[1] for y, _, cell in cells), max(x + cell.shape[2] for _, x, cell in cells))
+    grid = np.full((longest, *size, 3), 255, dtype=np.uint8)
+    for y, x, cell in cells:
+        # the last frame stays
+        grid[:, y : y + cell.shape[1], x : x + cell.shape[2]] = cell[np.minimum(np.arange(longest), len(cell) - 1)]
     return grid
 
 
 def to_animated_png(grid: Frames, *, milliseconds: int = 60) -> AnimatedPng:
-    """A grid `(T, H, W, 3)` as one file: a single frame as it is; more play for ever, in 256 colours of their own.
-
-    Args:
-        grid: from `clip_grid`, or any clip.
-        milliseconds: how long each frame stays.
+    """A grid or clip `(T, H, W, 3)` as one file: one frame as it is; more play for ever, in 256 colours of their own.
 
     Example:
         >>> to_animated_png(np.zeros((4, 36, 48, 3), dtype=np.uint8))
@@ -114,9 +100,8 @@ def to_animated_png(grid: Frames, *, milliseconds: int = 60) -> AnimatedPng:
 
 def _checked(name: str, clip: Frames) -> Frames:
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or 0 in clip.shape:
-        raise UserError(
-            f"clip {name!r} is {clip.dtype} of shape {clip.shape}; give (T, H, W, 3) in 8 bits, one frame or more"
-        )
+        shape = f"{clip.dtype} of shape {clip.shape}"
+        raise UserError(f"clip {name!r} is {shape}; give (T, H, W, 3) in 8 bits, one frame or more")
     return clip
 
 
@@ -129,7 +114,8 @@ def _resize(clip: Frames, height: int) -> Frames:
     return np.stack([np.asarray(Image.fromarray(frame).resize(size)) for frame in clip])
 
 
-def _caption(text: str, colour: str, *, width: int) -> NDArray[np.uint8]:
-    line = Image.new("RGB", (width, _CAPTION), "white")
+def _caption(text: str, clip: Frames, colour: str) -> Frames:
+    """A clip below its caption."""
+    line = Image.new("RGB", (clip.shape[2], _CAPTION), "white")
     ImageDraw.Draw(line).text((0, 2), text, fill=colour, font=ImageFont.load_default(size=12))
-    return np.asarray(line)
+    return np.concatenate([np.broadcast_to(np.asarray(line), (len(clip), *np.asarray(line).shape)), clip], axis=1)

@@ -7,33 +7,24 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
 from mmsada_lab.errors import UserError
 
-_FILLED = {"none": 0, "other": 1, "own": 2}
-"""Fill of a cell: none, grey, or the colour of its domain."""
+ByModality = Mapping[str, Sequence[Any]]
+
+_FILLED = {"none": 0, "other": 1, "own": 2}  # fill of a cell: none, grey, or the colour of its domain
 
 
 def correspondence_grid(
-    segments: Mapping[str, Sequence[Any]],
-    *,
-    side: str,
-    labels: Sequence[str | None],
-    middles: Mapping[str, Sequence[Any]] | None = None,
+    segments: ByModality, *, side: str, labels: Sequence[str | None], middles: ByModality | None = None
 ) -> pd.DataFrame:
     """A batch as a correspondence head sees it: which segment each modality of a clip comes from.
 
-    Args:
-        segments: modality -> `(B,)` the segment it is taken from.
-        side: source or target.
-        labels: `(B,)` the class that a clip teaches the classifier; None where it teaches none.
-        middles: modality -> `(B,)` the window's middle, shown behind the segment.
-
-    Returns:
-        Columns side, clip (from 1), column (a modality, ``corresponds`` or ``class``), text and filled: ``own`` where a
-        modality comes from the clip's first modality's segment, ``other`` where not, ``none`` where there is nothing.
+    `segments` are those that modalities are taken from, `(B,)` each; `labels`, `(B,)`, what clips teach the classifier,
+    None for nothing; `middles` of the windows, `(B,)` by modality, stand behind the segment. Columns side, clip (from
+    1), column (a modality, ``corresponds`` or ``class``), text and filled: ``own`` where a modality comes from the
+    segment of the clip's first one, ``other`` where not, ``none`` where there is nothing.
 
     Example:
         >>> grid = correspondence_grid({"rgb": [1, 2], "flow": [1, 3]}, side="source", labels=["take", None])
@@ -45,14 +36,18 @@ def correspondence_grid(
         raise UserError(f"columns of {sorted(lengths)} clips; give every modality and the labels one entry a clip")
     rows = []
     for clip, label in enumerate(labels):
-        taken = {m: values[clip] for m, values in segments.items()}
-        own = {m: segment == next(iter(taken.values())) for m, segment in taken.items()}
-        texts = {m: f"{s} @ {middles[m][clip]}" if middles else str(s) for m, s in taken.items()}
-        cells = [(m, texts[m], "own" if own[m] else "other") for m in taken]
-        cells.append(("corresponds", *(("yes", "own") if all(own.values()) else ("no", "other"))))
-        cells.append(("class", *(("–", "none") if label is None else (label, "own"))))
-        rows += [(side, clip + 1, *cell) for cell in cells]
+        taken = {modality: values[clip] for modality, values in segments.items()}
+        windows = {modality: f" @ {values[clip]}" for modality, values in (middles or {}).items()}
+        rows += [(side, clip + 1, *cell) for cell in _cells(taken, windows, label)]
     return pd.DataFrame(rows, columns=["side", "clip", "column", "text", "filled"])
+
+
+def _cells(taken: Mapping[str, Any], windows: Mapping[str, str], label: str | None) -> list[tuple[str, str, str]]:
+    """Column, text and filling of every cell of a clip."""
+    own = {modality: segment == next(iter(taken.values())) for modality, segment in taken.items()}
+    cells = [(m, f"{s}{windows[m] if windows else ''}", "own" if own[m] else "other") for m, s in taken.items()]
+    cells.append(("corresponds", *(("yes", "own") if all(own.values()) else ("no", "other"))))
+    return [*cells, ("class", *(("–", "none") if label is None else (label, "own")))]
 
 
 def draw_correspondence_grid(grid: pd.DataFrame, *, title: str = "What C is asked") -> go.Figure:
@@ -64,16 +59,19 @@ def draw_correspondence_grid(grid: pd.DataFrame, *, title: str = "What C is aske
         (['1', '1', 'yes', 'take'], ['2', '3', 'no', '–'])
     """
     sides = list(grid["side"].unique())
-    figure = make_subplots(1, len(sides), subplot_titles=sides, horizontal_spacing=0.08)
-    for number, (side, of_side) in enumerate(grid.groupby("side", sort=False), start=1):
-        cells = of_side.assign(code=of_side["filled"].map(_FILLED))
-        clips = [(str(clip), of_clip) for clip, of_clip in cells.groupby("clip")]
-        own = style.translucent(style.DOMAIN_COLOURS[str(side)], 0.35)
-        heat = {"zmin": 0, "zmax": 2, "colorscale": [[0, "#FFFFFF"], [0.5, style.FAINT], [1, own]], "showscale": False}
-        heat |= {name: [c[column].to_list() for _, c in clips] for name, column in (("z", "code"), ("text", "text"))}
-        axes = {"x": list(grid["column"].unique()), "y": [clip for clip, _ in clips]}
-        figure.add_heatmap(**axes, **heat, texttemplate="%{text}", xgap=2, ygap=2, row=1, col=number)
-    figure.update_xaxes(side="bottom", title="taken from (segment @ middle of the window)")
-    figure.update_yaxes(autorange="reversed", type="category").update_yaxes(title="clip", col=1)
     height = 170 + 30 * int(grid["clip"].max())
-    return figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=height)
+    options = {"subplot_titles": sides, "horizontal_spacing": 0.08}
+    figure = style.empty_figure(title, panels=(1, len(sides)), height=height, **options)
+    for number, (side, cells) in enumerate(grid.groupby("side", sort=False), start=1):
+        _add_heatmap(figure, cells.assign(code=cells["filled"].map(_FILLED)), str(side), column=number)
+    figure.update_xaxes(side="bottom", title="taken from (segment @ middle of the window)")
+    return figure.update_yaxes(autorange="reversed", type="category").update_yaxes(title="clip", col=1)
+
+
+def _add_heatmap(figure: go.Figure, cells: pd.DataFrame, side: str, *, column: int) -> None:
+    clips = [(str(clip), of_clip) for clip, of_clip in cells.groupby("clip")]
+    own = style.translucent(style.DOMAIN_COLOURS[side], 0.35)
+    heat = {"zmin": 0, "zmax": 2, "colorscale": [[0, "#FFFFFF"], [0.5, style.FAINT], [1, own]], "showscale": False}
+    heat |= {name: [c[source].to_list() for _, c in clips] for name, source in (("z", "code"), ("text", "text"))}
+    axes = {"x": list(cells["column"].unique()), "y": [clip for clip, _ in clips]}
+    figure.add_heatmap(**axes, **heat, texttemplate="%{text}", xgap=2, ygap=2, row=1, col=column)

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
-from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.style import xy
@@ -20,6 +19,7 @@ from mmsada_lab.errors import UserError
 Classifier = tuple[ArrayLike, ArrayLike]
 """Weights `(K, 2)` and biases `(K,)` of a linear classifier of points on a plane."""
 
+BySide = Mapping[str, ArrayLike]  # pairs of numbers `(N, 2)` for source or target
 CLASS_SYMBOLS = ("circle", "x", "square", "triangle-up", "diamond")
 """Of the classes of points on a plane; class 5 begins again."""
 
@@ -27,22 +27,11 @@ _DECIMALS = 3
 
 
 def plane_points(
-    points: Mapping[str, ArrayLike],
-    *,
-    moves: Mapping[str, ArrayLike] | None = None,
-    labels: Mapping[str, Sequence[int]] | None = None,
-    panel: str = "",
+    points: BySide, *, moves: BySide | None = None, labels: Mapping[str, Sequence[int]] | None = None, panel: str = ""
 ) -> pd.DataFrame:
-    """Points of both domains on a plane, and the step that each is about to take.
+    """Points `(N, 2)` of both domains on a plane, by side, and the steps `(N, 2)` they are about to take, if any.
 
-    Args:
-        points: side (source or target) -> `(N, 2)`.
-        moves: side -> `(N, 2)` steps, in the units of the points; none: they rest.
-        labels: side -> `(N,)` class of each point; none: one class.
-        panel: title of the panel they are drawn in.
-
-    Returns:
-        Columns panel, side, label, x, y, dx, dy (rounded to 3 decimals), a row per point.
+    Columns panel (the title of where they are drawn), side, label (one class if None), x, y, dx, dy (to 3 decimals).
 
     Example:
         >>> plane_points({"source": [[0.0, 1.0]]}, moves={"source": [[0.5, 0.0]]})[["x", "y", "dx"]].iloc[0].tolist()
@@ -50,32 +39,28 @@ def plane_points(
     """
     frames = []
     for side, values in points.items():
-        if side not in style.DOMAIN_COLOURS:
-            raise UserError(f"points of {side!r}; a side is {' or '.join(style.DOMAIN_COLOURS)}")
-        xy = _pairs(values, f"points of the {side}")
-        steps = np.zeros_like(xy) if moves is None else _pairs(moves[side], f"moves of the {side}")
-        columns = {"x": xy[:, 0], "y": xy[:, 1], "dx": steps[:, 0], "dy": steps[:, 1]}
-        frames.append(pd.DataFrame({"label": 0 if labels is None else labels[side], **columns}).assign(side=side))
+        steps = None if moves is None else moves[side]
+        frames.append(_of_side(side, values, steps).assign(label=0 if labels is None else labels[side]))
     if not sum(map(len, frames)):
         raise UserError("no point to draw; give at least one")
     joined = pd.concat(frames, ignore_index=True).assign(panel=panel)
     return joined[["panel", "side", "label", "x", "y", "dx", "dy"]].round(_DECIMALS)
 
 
+def _of_side(side: str, points: ArrayLike, moves: ArrayLike | None) -> pd.DataFrame:
+    if side not in style.DOMAIN_COLOURS:
+        raise UserError(f"points of {side!r}; a side is {' or '.join(style.DOMAIN_COLOURS)}")
+    at = _pairs(points, f"points of the {side}")
+    steps = np.zeros_like(at) if moves is None else _pairs(moves, f"moves of the {side}")
+    return pd.DataFrame(np.hstack([at, steps]), columns=["x", "y", "dx", "dy"]).assign(side=side)
+
+
 def plane_border(
     weights: ArrayLike, offset: float, *, name: str, panel: str = "", reach: float = 100.0
 ) -> pd.DataFrame:
-    """Where a linear score ``w x + b`` is 0: the border between its two answers.
+    """Where a linear score ``w x + b`` is 0: the border between its two answers, `reach` to either side.
 
-    Args:
-        weights: `(2,)`.
-        offset: b.
-        name: in the legend.
-        panel: title of the panel it is drawn in.
-        reach: half the length of the line, which the axes then cut off.
-
-    Returns:
-        One row, columns panel, name, x0, y0, x1, y1.
+    Weights are `(2,)`. One row, columns panel, name (in the legend), x0, y0, x1, y1.
 
     Example:
         >>> plane_border([1.0, 0.0], -2.0, name="D", reach=5.0)[["x0", "y0", "x1", "y1"]].iloc[0].tolist()
@@ -92,19 +77,10 @@ def plane_border(
 def plane_disagreement(
     first: Classifier, second: Classifier, *, points: pd.DataFrame, cells: int = 40, panel: str = ""
 ) -> pd.DataFrame:
-    """How much two linear classifiers disagree, ``mean_k |p1 - p2|``, everywhere around some points.
+    """How much two linear classifiers disagree, ``mean_k |p1 - p2|``, in `cells` squared places around `plane_points`.
 
-    The discrepancy of MCD (Saito et al. 2018, https://arxiv.org/abs/1712.02560).
-
-    Args:
-        first: weights `(K, 2)` and biases `(K,)`.
-        second: likewise.
-        points: from `plane_points`; the map covers them.
-        cells: of the map, along each axis.
-        panel: title of the panel it is drawn in.
-
-    Returns:
-        Columns panel, x, y, value (0 to 2 / K), a row per cell, x fastest.
+    The discrepancy of MCD (Saito et al. 2018, https://arxiv.org/abs/1712.02560). Columns panel, x, y, value (0 to
+    2 / K), x fastest.
 
     Example:
         >>> classifier = [[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]
@@ -112,8 +88,8 @@ def plane_disagreement(
         >>> plane_disagreement(classifier, classifier, points=points, cells=2)["value"].tolist()
         [0.0, 0.0, 0.0, 0.0]
     """
-    (left, right), (low, high) = _ranges(points)
-    grid = [(x, y) for y in np.linspace(low, high, cells) for x in np.linspace(left, right, cells)]
+    xs, ys = (np.linspace(*ends, cells) for ends in _ranges(points))
+    grid = [(x, y) for y in ys for x in xs]
     value = np.abs(_softmax(grid, first) - _softmax(grid, second)).mean(axis=1)
     frame = pd.DataFrame(grid, columns=["x", "y"]).assign(panel=panel, value=value)
     return frame[["panel", "x", "y", "value"]].round(_DECIMALS)
@@ -126,13 +102,9 @@ def draw_plane(
     disagreement: pd.DataFrame | None = None,
     title: str = "Features on a plane",
 ) -> go.Figure:
-    """Draw `plane_points` with their steps as arrows, a panel beside the other on the same axes.
+    """Draw `plane_points` and arrows to where they step, lines of `plane_border`, `plane_disagreement` as grey.
 
-    Args:
-        points: one frame, or several joined.
-        borders: from `plane_border`, likewise; drawn as lines.
-        disagreement: from `plane_disagreement`, likewise; the darker, the more.
-        title: of the figure.
+    Each is one frame or several joined; panels lie side by side, on the same axes.
 
     Example:
         >>> points = plane_points({"source": [[0.0, 0.0]], "target": [[1.0, 1.0]]})
@@ -140,19 +112,21 @@ def draw_plane(
         ['source', 'target', 'D']
     """
     panels = list(points["panel"].unique())
-    figure = make_subplots(1, len(panels), subplot_titles=panels, shared_yaxes=True, horizontal_spacing=0.03)
+    options = {"subplot_titles": panels, "shared_yaxes": True, "horizontal_spacing": 0.03}
+    figure = style.empty_figure(title, panels=(1, len(panels)), height=400, **options)
     for column, panel in enumerate(panels, start=1):
         where = {"row": 1, "col": column}
-        if disagreement is not None:
-            _add_disagreement(figure, disagreement[disagreement["panel"] == panel], where)
+        _add_disagreement(figure, _of_panel(disagreement, panel), where)
         for side in points["side"].unique():
-            _add_points(figure, points[(points["panel"] == panel) & (points["side"] == side)], side, where)
-        if borders is not None:
-            _add_borders(figure, borders[borders["panel"] == panel], where)
-    (left, right), (low, high) = _ranges(points)
-    figure.update_xaxes(title="feature 1 (no unit)", range=[left, right])
-    figure.update_yaxes(range=[low, high]).update_yaxes(title="feature 2 (no unit)", col=1)
-    return figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=400)
+            _add_points(figure, _of_panel(points[points["side"] == side], panel), side, where)
+        _add_borders(figure, _of_panel(borders, panel), where)
+    x_range, y_range = _ranges(points)
+    figure.update_xaxes(title="feature 1 (no unit)", range=x_range)
+    return figure.update_yaxes(range=y_range).update_yaxes(title="feature 2 (no unit)", col=1)
+
+
+def _of_panel(frame: pd.DataFrame | None, panel: str) -> pd.DataFrame:
+    return pd.DataFrame() if frame is None else frame[frame["panel"] == panel]
 
 
 def _add_disagreement(figure: go.Figure, cells: pd.DataFrame, where: dict[str, int]) -> None:
@@ -171,12 +145,11 @@ def _add_points(figure: go.Figure, points: pd.DataFrame, side: str, where: dict[
     entry = {"name": side, "legendgroup": side, "showlegend": where["col"] == 1}
     figure.add_scatter(**xy(points, "x", "y"), mode="markers", marker=marker, **entry, **where)
     going = points[(points["dx"] != 0) | (points["dy"] != 0)]
-    if going.empty:
-        return
-    x, y = (_arrows(going[axis], going[f"d{axis}"]) for axis in "xy")
-    head = {"symbol": "arrow", "angleref": "previous", "size": [0, 8, 0] * len(going), "color": colour}
-    hidden = {"showlegend": False, "hoverinfo": "skip", "legendgroup": side, "mode": "lines+markers"}
-    figure.add_scatter(x=x, y=y, line={"color": colour, "width": 1.2}, marker=head, **hidden, **where)
+    if len(going):
+        arrows = {axis: _arrows(going[axis], going[f"d{axis}"]) for axis in "xy"}
+        head = {"symbol": "arrow", "angleref": "previous", "size": [0, 8, 0] * len(going), "color": colour}
+        look = {"mode": "lines+markers", "line": {"color": colour, "width": 1.2}, "marker": head}
+        figure.add_scatter(**arrows, **look, **style.HIDDEN, legendgroup=side, **where)
 
 
 def _arrows(starts: pd.Series[float], steps: pd.Series[float]) -> list[float | None]:
@@ -216,5 +189,4 @@ def _softmax(points: Sequence[tuple[float, float]], classifier: Classifier) -> N
     weights, biases = (np.asarray(values, dtype=float) for values in classifier)
     logits = np.asarray(points) @ weights.T + biases  # (points, K)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

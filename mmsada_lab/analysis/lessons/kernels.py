@@ -10,7 +10,6 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
-from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.style import xy
@@ -20,15 +19,10 @@ _QUANTILES = {"low": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "high": 0.95
 
 
 def kernel_curves(bandwidths: Sequence[float], *, distances: Sequence[float]) -> pd.DataFrame:
-    """Gaussian kernels ``exp(-d^2 / g)`` over distance, and how strongly each pulls there.
+    """Gaussian kernels ``exp(-d^2 / g)`` over distance `d` (above 0), `g` in squared units of the features; their pull.
 
-    Args:
-        bandwidths: g of each kernel, in squared units of the features.
-        distances: d, above 0.
-
-    Returns:
-        Columns bandwidth, distance, value, pull: ``-d value / d log(distance) = 2 d^2 / g exp(-d^2 / g)``, greatest,
-        2 / e, at ``d = sqrt(g)``: how much the kernel changes when the distance does by a given share.
+    Columns bandwidth, distance, value, pull ``-d value / d log(distance) = 2 d^2 / g exp(-d^2 / g)``: greatest,
+    2 / e, at ``d = sqrt(g)``.
 
     Example:
         >>> kernel_curves([4.0], distances=[2.0])[["value", "pull"]].iloc[0].tolist()  # 1 / e, 2 / e
@@ -44,15 +38,9 @@ def kernel_curves(bandwidths: Sequence[float], *, distances: Sequence[float]) ->
 
 
 def observed_distances(features: Mapping[str, NDArray[Any]], *, at_most: int = 300, seed: int = 0) -> pd.DataFrame:
-    """Distances between source and target segments, by modality.
+    """Distances between source and target segments, by modality, of a run's ``features.npz``; `at_most` of a side.
 
-    Args:
-        features: the arrays of a run's ``features.npz``.
-        at_most: segments drawn of each domain.
-        seed: of that draw.
-
-    Returns:
-        Columns modality, low, q25, median, q75, high (quantiles 5, 25, 50, 75 and 95 %).
+    Columns modality, low, q25, median, q75, high (quantiles 5, 25, 50, 75 and 95 %).
 
     Example:
         >>> features = {"f_rgb": np.array([[0.0, 0.0], [3.0, 4.0]]), "side": np.array(["source", "target"])}
@@ -63,12 +51,12 @@ def observed_distances(features: Mapping[str, NDArray[Any]], *, at_most: int = 3
 
     rng, rows = np.random.default_rng(seed), []
     drawn = [rng.permutation(np.flatnonzero(features["side"] == side))[:at_most] for side in style.DOMAIN_COLOURS]
-    for name in (name for name in features if name.startswith("f_")):
-        source, target = (features[name][row].astype(float) for row in drawn)
+    for modality in (name.removeprefix("f_") for name in features if name.startswith("f_")):
+        source, target = (features[f"f_{modality}"][row].astype(float) for row in drawn)
         if not len(source) * len(target) or not np.isfinite(np.concatenate([source, target])).all():
-            raise UserError(f"features of {name[2:]} give no finite distance; the run behind them diverged or is empty")
+            raise UserError(f"features of {modality} give no finite distance; the run behind them diverged or is empty")
         quantiles = np.quantile(pairwise_distances(source, target), list(_QUANTILES.values())).round(3)
-        rows.append({"modality": name.removeprefix("f_"), **dict(zip(_QUANTILES, quantiles, strict=True))})
+        rows.append({"modality": modality, **dict(zip(_QUANTILES, quantiles, strict=True))})
     return pd.DataFrame(rows)
 
 
@@ -82,7 +70,18 @@ def draw_kernels(
         ['g = 4', 'g = 4']
     """
     heights = [0.4, 0.4, 0.2] if observed is not None else [0.5, 0.5]
-    figure = make_subplots(len(heights), 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=heights)
+    options = {"shared_xaxes": True, "vertical_spacing": 0.06, "row_heights": heights}
+    figure = style.empty_figure(title, panels=(len(heights), 1), height=300 + 110 * len(heights), **options)
+    _add_kernels(figure, curves)
+    if observed is not None:
+        _add_boxes(figure, observed)
+    ends = [round(float(np.log10(curves["distance"].agg(end))), 3) for end in ("min", "max")]
+    figure.update_xaxes(type="log", range=ends)
+    figure.update_xaxes(title="distance of two features (their unit, log scale)", row=len(heights))
+    return figure.update_yaxes(title="kernel", row=1).update_yaxes(title="pull (per log distance)", row=2)
+
+
+def _add_kernels(figure: go.Figure, curves: pd.DataFrame) -> None:
     bandwidths = sorted(curves["bandwidth"].unique())
     shades = sample_colorscale(style.KERNEL_SCALE, np.linspace(0, 1, len(bandwidths)).tolist())
     for g, shade in zip(bandwidths, shades, strict=True):
@@ -90,13 +89,6 @@ def draw_kernels(
         for row, column in enumerate(("value", "pull"), start=1):
             entry = {"name": f"g = {g:.3g}", "legendgroup": str(g), "showlegend": row == 1, "mode": "lines"}
             figure.add_scatter(**xy(curve, "distance", column), line=line, **entry, row=row, col=1)
-    if observed is not None:
-        _add_boxes(figure, observed)
-    ends = [float(np.log10(curves["distance"].agg(end))) for end in ("min", "max")]
-    figure.update_xaxes(type="log", range=[round(end, 3) for end in ends])
-    figure.update_xaxes(title="distance of two features (their unit, log scale)", row=len(heights))
-    figure.update_yaxes(title="kernel", row=1).update_yaxes(title="pull (per log distance)", row=2)
-    return figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=300 + 110 * len(heights))
 
 
 def _add_boxes(figure: go.Figure, observed: pd.DataFrame) -> None:

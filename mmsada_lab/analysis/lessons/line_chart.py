@@ -22,15 +22,10 @@ def draw_lines(
     levels: Mapping[str, float] | None = None,
     title: str,
 ) -> go.Figure:
-    """Draw a line for every column of a frame, over its index.
+    """Draw a line for every column of a frame, over its index; a missing number leaves a gap.
 
-    Args:
-        lines: numbers; a missing one leaves a gap.
-        axes: titles of x and y, with units.
-        colours: column -> colour; others take that of their name, or the next one.
-        dashes: column -> dash; others take the next one.
-        levels: text -> y of a dotted line across, such as chance.
-        title: of the figure.
+    Axes are titles of x and y, with units; colours and dashes are by column, others take that of their name, or the
+    next one; levels are y of dotted lines across, such as chance, by text.
 
     Example:
         >>> lines = pd.DataFrame({"loss": [0.7, None, 0.5]}, index=[0, 10, 20])

@@ -11,20 +11,17 @@ from pathlib import Path
 from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
 from mmsada_lab.datasets.arrays.readers import ArrayReader
 from mmsada_lab.datasets.arrays.table import SegmentRow, SegmentTable
-from mmsada_lab.datasets.missing import Incomplete, leave_out
+from mmsada_lab.datasets.folders import Incomplete, leave_out
 from mmsada_lab.datasets.tables import SPLITS
 from mmsada_lab.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
 class FoundModality:
-    """A modality as it was found on disk.
+    """A modality as it was found on disk, its reader beside what a data set says of it.
 
-    Attributes:
-        reader: reads it.
-        files: what the digest covers of it, a line each.
-        mapped: whether it is read from few memory-mapped files or from memory.
-        notes: what the user should be told of it.
+    `files` are lines for the digest; `mapped` is whether it is read from memory or from few memory-mapped files;
+    `notes` are for the user.
     """
 
     reader: ArrayReader
@@ -34,25 +31,9 @@ class FoundModality:
 
 
 def assemble(
-    name: str,
-    table: SegmentTable,
-    *,
-    modalities: Mapping[str, FoundModality],
-    missing: str,
-    notes: Sequence[str] = (),
+    name: str, table: SegmentTable, *, modalities: Mapping[str, FoundModality], missing: str, notes: Sequence[str] = ()
 ) -> MultiDomainData:
-    """Make a data set of a table and its modalities.
-
-    Args:
-        name: of the data set.
-        table: its segments.
-        modalities: by name.
-        missing: ``error`` or ``drop``, for segments that lack a modality.
-        notes: further notes.
-
-    Raises:
-        UserError: a segment lacks a modality and `missing` is ``error``, or no segment is left.
-    """
+    """Make a data set; segments that lack a modality are left out, or (`missing` = ``error``) a `UserError`."""
     uids, drop_notes = leave_out(_find_incomplete(table, modalities), missing=missing)
     rows = [row for row in table.ordered() if row.uid not in uids]
     if not rows:

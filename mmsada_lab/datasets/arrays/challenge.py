@@ -26,7 +26,7 @@ from mmsada_lab.datasets.epic100 import (
     read_epic100_uda,
     verb_keys,
 )
-from mmsada_lab.datasets.missing import count
+from mmsada_lab.datasets.folders import count
 from mmsada_lab.datasets.pickles import read_pickle_arrays
 from mmsada_lab.datasets.tables import name_classes
 from mmsada_lab.errors import UserError
@@ -34,8 +34,7 @@ from mmsada_lab.errors import UserError
 _NAME = re.compile(r"(.*[_.-])?(?P<domain>source|target)_(?P<split>train|val|test)\.pkl")
 _IDS = "narration_ids"
 
-Pickles = dict[tuple[str, str], Path]
-"""Domain and split -> the pickle of their features."""
+Pickles = dict[tuple[str, str], Path]  # domain and split -> the pickle of their features
 
 
 def find_pickles(root: Path) -> Pickles:
@@ -43,34 +42,25 @@ def find_pickles(root: Path) -> Pickles:
     paths: Pickles = {}
     for path in sorted(root.glob("*.pkl")):
         match = _NAME.fullmatch(path.name)
-        if match and paths.setdefault((match["domain"], match["split"]), path) != path:
-            raise UserError(
-                f"{root} has both {paths[match['domain'], match['split']].name} and {path.name}; keep one of them"
-            )
+        if match and (other := paths.setdefault((match["domain"], match["split"]), path)) != path:
+            raise UserError(f"{root} has both {other.name} and {path.name}; keep one of them")
     return paths
 
 
 def read_challenge(
     root: Path, pickles: Pickles, *, evaluate: str
 ) -> tuple[SegmentTable, dict[str, FoundModality], list[str]]:
-    """Read the tables of a folder and find the features of their segments.
+    """Read the tables of a folder and find the features of their segments: the segments, the modalities, and notes.
 
-    Args:
-        root: the folder.
-        pickles: those in it.
-        evaluate: the split that is the test part, ``val`` or ``test``.
-
-    Returns:
-        The segments, the modalities, and notes. A split without a pickle has no segments.
+    The split `evaluate`, ``val`` or ``test``, is the test part. A split without a pickle has no segments.
     """
     splits = {"train": "train", evaluate: "test"}
     wanted = [(domain, split) for domain in ("source", "target") for split in splits]
     used = {key: path for key, path in pickles.items() if key in wanted}
     notes = [f"no {d}_{s}.pkl in {root}: {d} has no {splits[s]} segments" for d, s in wanted if (d, s) not in used]
     if not used:
-        raise UserError(
-            f"{root} has none of {', '.join(f'{d}_{s}.pkl' for d, s in wanted)}; nothing to train or test on"
-        )
+        names = ", ".join(f"{domain}_{split}.pkl" for domain, split in wanted)
+        raise UserError(f"{root} has none of {names}; nothing to train or test on")
     table = _read_tables(root, used, splits)
     modalities, ignored = _find_modalities(used, table)
     return table, modalities, [*notes, *ignored]
@@ -121,7 +111,6 @@ def _find_modalities(pickles: Pickles, table: SegmentTable) -> tuple[dict[str, F
 
 
 def _locate_arrays(path: Path) -> tuple[NDArray[np.str_], dict[str, StoredArray]]:
-    """Narration ids and arrays of a pickle, by modality."""
     content = read_pickle_arrays(path)
     if _IDS not in content:
         raise UserError(f"{path} has no {_IDS}; found {', '.join(map(str, content)) or 'nothing'}")

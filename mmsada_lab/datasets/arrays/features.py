@@ -30,8 +30,7 @@ from mmsada_lab.datasets.arrays.files import locate_npz
 from mmsada_lab.datasets.arrays.loader import check_modality, find_arrays, modality_files, row_numbers, stack, uid_text
 from mmsada_lab.datasets.arrays.readers import sample_spec
 from mmsada_lab.datasets.arrays.table import ARRAY_COLUMNS, SegmentTable, check_rows, read_array_table
-from mmsada_lab.datasets.folders import open_folder, slug
-from mmsada_lab.datasets.missing import count
+from mmsada_lab.datasets.folders import count, open_folder, slug
 from mmsada_lab.datasets.tables import CLASSES_TXT, SEGMENTS_CSV, write_segments
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_atomic, write_whole
@@ -40,14 +39,9 @@ from mmsada_lab.files import write_atomic, write_whole
 def load_features(root: Path | str, *, missing: str = "error", evaluate: str = "val") -> MultiDomainData:
     """Load a folder of features; of large files only headers and uids are read.
 
-    Args:
-        root: the folder.
-        missing: what becomes of a segment that lacks a modality: ``error`` or ``drop``.
-        evaluate: which split of the challenge is the test part: its labelled ``val`` or its ``test``. A table of
-            one's own names the test part itself.
-
-    Raises:
-        UserError: table or features are missing, damaged, or do not fit each other.
+    Segments that lack a modality are an error, or left out (`missing` = ``drop``). Of the challenge the split
+    `evaluate`, ``val`` or ``test``, is the test part; a table of one's own names it. `UserError`: table or features are
+    missing, damaged, or do not fit each other.
     """
     root = open_folder(root, content="the features")
     notes: Sequence[str] = ()
@@ -68,8 +62,7 @@ def load_features(root: Path | str, *, missing: str = "error", evaluate: str = "
 def _find_features(root: Path, table: SegmentTable) -> dict[str, FoundModality]:
     archives = modality_files(root, ".npz")
     modalities = find_arrays(root, table)
-    both = sorted(modalities.keys() & archives.keys())
-    if both:
+    if both := sorted(modalities.keys() & archives.keys()):
         raise UserError(f"{root} has {both[0]} as .npz and as .npy; remove one of them")
     modalities |= {modality: _find_archive(path, table) for modality, path in archives.items()}
     if not modalities:
@@ -86,40 +79,26 @@ def _find_archive(path: Path, table: SegmentTable) -> FoundModality:
     numbers = row_numbers(uid_text(uid.open()), str(path))
     rows = {row.uid: (0, numbers[row.uid]) for row in table.rows if row.uid in numbers}
     if not rows:
-        raise UserError(
-            f"{path} has no uid of {table.place}; there it is {table.rows[0].uid!r}, here {next(iter(numbers))!r}"
-        )
+        there, here = table.rows[0].uid, next(iter(numbers))
+        raise UserError(f"{path} has no uid of {table.place}; there it is {there!r}, here {here!r}")
     ignored = [name for name in numbers if name not in rows]
     note = (f"ignored {count(ignored, 'row', of=len(numbers))} of {path} that {table.place} does not list",)
     return stack([features], rows, sizes=[f"{path.name} {path.stat().st_size}"], notes=note if ignored else ())
 
 
-# --- writing ----------------------------------------------------------------------------------------------------
-
-
 def write_features(
     root: Path, table: pd.DataFrame, features: Mapping[str, NDArray[Any]], *, classes: Sequence[str] = ()
 ) -> None:
-    """Write features as `load_features` reads them: `segments.csv` and an `.npz` for each modality.
+    """Write features as `load_features` reads them: `segments.csv` and, by modality, `(N, T, F)` or `(N, F)` in `.npz`.
 
-    The table is written last and removed first, so that a folder that has one is complete.
-
-    Args:
-        root: the folder; made if it is not there.
-        table: a row for each segment; columns uid, domain, split, label (empty or missing where unknown), and any
-            others.
-        features: `(N, T, F)` or `(N, F)` by modality, rows as in the table.
-        classes: class names in their order; written if given, otherwise they follow from the labels.
-
-    Raises:
-        UserError: rows and features do not fit, a table could not be read back, or the folder holds other features.
+    The table has a row for each of N segments: uid, domain, split, label (empty or missing where unknown), and any
+    others. It is written last and removed first, so that a folder that has one is complete. Classes follow from the
+    labels, unless they are listed in their order. `UserError`: rows and features do not fit, a table could not be read
+    back, or the folder holds other features.
     """
     text = table.rename(columns=str).apply(lambda cells: ["" if pd.isna(c) else str(c).strip() for c in cells])
     rows = check_rows(text.astype(object), "the table of features")
-    for modality, array in features.items():
-        sample_spec(array.dtype, array.shape[1:], f"modality {check_modality(modality, root)}")
-        if len(array) != len(rows):
-            raise UserError(f"modality {modality} has {len(array)} rows, but the table of features has {len(rows)}")
+    _check_shapes(root, features, len(rows))
     root = root.expanduser()
     _refuse_others(root, features)
     try:
@@ -134,6 +113,13 @@ def write_features(
         write_whole(root / CLASSES_TXT, "".join(f"{name}\n" for name in classes).encode())
     further = [name for name in text.columns if name not in ARRAY_COLUMNS]
     write_segments(root / SEGMENTS_CSV, text[[*ARRAY_COLUMNS, *further]])
+
+
+def _check_shapes(root: Path, features: Mapping[str, NDArray[Any]], rows: int) -> None:
+    for modality, array in features.items():
+        sample_spec(array.dtype, array.shape[1:], f"modality {check_modality(modality, root)}")
+        if len(array) != rows:
+            raise UserError(f"modality {modality} has {len(array)} rows, but the table of features has {rows}")
 
 
 def _refuse_others(root: Path, features: Mapping[str, NDArray[Any]]) -> None:

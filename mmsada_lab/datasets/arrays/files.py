@@ -33,14 +33,9 @@ _LOCAL_HEADER = 30  # bytes before the file name in a zip's local header
 
 @dataclass(frozen=True, slots=True)
 class StoredArray:
-    """An array in a file: small, picklable, and checked against the file when it was located.
+    """An array in a file, located and checked but not read: small and picklable.
 
-    Attributes:
-        path: the file.
-        place: where it is in it, for messages.
-        shape: its shape.
-        dtype: type of its numbers.
-        load: reads it, or maps it into memory.
+    `place` is where it is, for messages; `load` reads it or maps it into memory.
     """
 
     path: Path
@@ -50,11 +45,7 @@ class StoredArray:
     load: Callable[[], Any]
 
     def open(self) -> NDArray[Any]:
-        """The array, memory-mapped where the file allows it.
-
-        Raises:
-            UserError: the file has changed, or its content is damaged.
-        """
+        """The array, memory-mapped where the file allows it; a file that has changed or is damaged is a `UserError`."""
         try:
             array = self.load()
         except UserError:
@@ -67,11 +58,7 @@ class StoredArray:
 
 
 def locate_npy(path: Path) -> StoredArray:
-    """Read the header of a `.npy` file and compare it with the size of the file.
-
-    Raises:
-        UserError: not a `.npy` file, one of objects or records, or one whose size does not fit its header.
-    """
+    """Read the header of a `.npy` file; a `UserError` unless it is one of plain numbers, as large as it says."""
     try:
         with path.open("rb", buffering=0) as file:
             return _mapped(path, file.read(_HEAD), stop=os.fstat(file.fileno()).st_size)
@@ -80,11 +67,7 @@ def locate_npy(path: Path) -> StoredArray:
 
 
 def locate_npz(path: Path, members: Sequence[str]) -> list[StoredArray]:
-    """Read the headers of members of an `.npz`, by name and in this order.
-
-    Raises:
-        UserError: not an `.npz`, a member is missing, or one is damaged as far as its header tells.
-    """
+    """Read headers of members of an `.npz`, by name and in this order; missing or damaged ones are a `UserError`."""
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             names = [name.removesuffix(".npy") for name in archive.namelist()]

@@ -28,23 +28,14 @@ from mmsada_lab.datasets.arrays.assembly import FoundModality, assemble
 from mmsada_lab.datasets.arrays.files import StoredArray, locate_npy
 from mmsada_lab.datasets.arrays.readers import FolderReader, SampleSpec, StackedReader, sample_spec
 from mmsada_lab.datasets.arrays.table import SegmentTable, read_array_table
-from mmsada_lab.datasets.folders import KEEP_BYTES, open_folder, slug
-from mmsada_lab.datasets.missing import count
+from mmsada_lab.datasets.folders import KEEP_BYTES, count, open_folder, slug
 from mmsada_lab.errors import UserError
 
 _MODALITY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def load_arrays(root: Path | str, *, missing: str = "error") -> MultiDomainData:
-    """Load a folder of arrays; only their headers are read.
-
-    Args:
-        root: the folder.
-        missing: what becomes of a segment that lacks a modality: ``error`` or ``drop``.
-
-    Raises:
-        UserError: table or arrays are missing, damaged, or do not fit each other.
-    """
+    """Load a folder of arrays, of which only headers are read; what is damaged or does not fit is a `UserError`."""
     root = open_folder(root, content="the arrays")
     table = read_array_table(root)
     modalities = find_arrays(root, table)
@@ -60,8 +51,7 @@ def find_arrays(root: Path, table: SegmentTable) -> dict[str, FoundModality]:
     """Every modality that is a `.npy` file or a folder of them, by name."""
     files = modality_files(root, ".npy")
     folders = {path.name: sizes for path in sorted(root.iterdir()) if (sizes := _npy_sizes(path))}
-    both = sorted(files.keys() & folders.keys())
-    if both:
+    if both := sorted(files.keys() & folders.keys()):
         raise UserError(f"{root} has both {both[0]}.npy and a folder {both[0]}; remove one of them")
     keep = sum(sum(sizes.values()) for sizes in folders.values()) <= KEEP_BYTES
     modalities = {name: _stacked_file(path, table) for name, path in files.items()}
@@ -91,14 +81,9 @@ def stack(
     notes: Sequence[str] = (),
     nan_rows: bool = False,
 ) -> FoundModality:
-    """A modality whose segments are rows of arrays.
+    """A modality whose segments are rows of arrays, `(N, ...)` each: uid -> (index of its array, row in it).
 
-    Args:
-        arrays: `(N, ...)` each.
-        rows: uid -> (index of its array, row in it).
-        sizes: name and size of the files they are in.
-        notes: what the user should be told of it.
-        nan_rows: whether a segment whose row is nothing but NaN lacks the modality.
+    `sizes` are name and size of the files they are in. With `nan_rows` a row of nothing but NaN lacks the modality.
     """
     spec = _common([(sample_spec(array.dtype, array.shape[1:], array.place), array.place) for array in arrays])
     reader = StackedReader(arrays, rows, spec=spec, nan_rows=nan_rows)
@@ -108,33 +93,24 @@ def stack(
 
 
 def uid_text(uids: Any) -> NDArray[np.str_]:
-    """Uids as text, `(N,)`, from text, bytes, or whole numbers.
-
-    Raises:
-        UserError: they are anything else.
-    """
+    """Uids as text, `(N,)`, from text, bytes, or whole numbers; anything else is a `UserError`."""
     try:
         array = np.asarray(uids)
     except ValueError as error:  # lists of different lengths
         raise UserError(f"uids are no plain list: {error}") from error
     values = array.tolist()
     if array.ndim == 1 and array.dtype.kind in "OUSiu" and not any(isinstance(uid, float) for uid in values):
-        return np.array(
-            [uid.decode("utf-8", "replace") if isinstance(uid, bytes) else uid for uid in values], dtype=str
-        )
+        texts = [uid.decode("utf-8", "replace") if isinstance(uid, bytes) else uid for uid in values]
+        return np.array(texts, dtype=str)
     raise UserError(f"uids of type {array.dtype} and shape {array.shape}; give a list of text")
 
 
 def row_numbers(uids: NDArray[np.str_], place: str) -> dict[str, int]:
-    """Uid -> its row.
-
-    Raises:
-        UserError: a uid is there twice.
-    """
+    """Uid -> its row; a uid that is there twice is a `UserError`."""
     rows: dict[str, int] = {}
     for number, uid in enumerate(map(str.strip, uids.tolist())):
-        if rows.setdefault(uid, number) != number:
-            raise UserError(f"{place}: rows {rows[uid]} and {number} (from 0) both have uid {uid}; keep one of them")
+        if (before := rows.setdefault(uid, number)) != number:
+            raise UserError(f"{place}: rows {before} and {number} (from 0) both have uid {uid}; keep one of them")
     return rows
 
 
@@ -188,7 +164,6 @@ def _refuse_path(uid: str, folder: Path, table: SegmentTable) -> None:
 
 
 def _common(specs: Sequence[tuple[SampleSpec, str]]) -> SampleSpec:
-    """The one spec of all arrays of a modality, given with the place of each."""
     first, place = specs[0]
     for other, there in specs:
         if other != first:

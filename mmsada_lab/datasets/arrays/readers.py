@@ -24,13 +24,7 @@ from mmsada_lab.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class SampleSpec:
-    """What all segments of a modality have in common.
-
-    Attributes:
-        kind: see `segments.Kind`.
-        channels: C.
-        shape: of a sample: `(H, W, C)`, `(20, 3)`, ...; of a vector `(F,)`.
-    """
+    """What the segments of a modality have in common: C and the shape of a sample, `(H, W, C)`, `(20, 3)` or `(F,)`."""
 
     kind: Kind
     channels: int
@@ -38,13 +32,9 @@ class SampleSpec:
 
 
 def sample_spec(dtype: np.dtype[Any], shape: Sequence[int], place: str) -> SampleSpec:
-    """Tell what an array of one segment is.
+    """Tell what an array of one segment is: 8-bit `(T, H, W)` or `(T, H, W, C)` a video, `(F,)` a vector, or a series.
 
-    8-bit numbers of shape `(T, H, W)` or `(T, H, W, C)` are a video, one axis of any type is a vector, and the rest,
-    `(T, ...)`, is a series.
-
-    Raises:
-        UserError: the array is empty, or holds something else than real numbers.
+    `UserError`: the array is empty, or holds something else than real numbers.
     """
     if dtype.kind not in "fiub":
         raise UserError(f"{place} holds {dtype}; a modality holds integers or real numbers, so convert it")
@@ -60,11 +50,7 @@ def sample_spec(dtype: np.dtype[Any], shape: Sequence[int], place: str) -> Sampl
 class ArrayReader(ABC):
     """Reads one modality from arrays: all segments of any domain.
 
-    Attributes:
-        kind: of the modality.
-        channels: C of what it returns.
-        mirror_negates: empty; what an array holds is not known.
-        lengths: T, the number of samples, by uid; 1 of a vector. A segment that is not there lacks the modality.
+    `lengths` are numbers of samples T by uid, 1 of a vector; a segment that is not there lacks the modality.
     """
 
     mirror_negates: tuple[int, ...] = ()
@@ -75,11 +61,7 @@ class ArrayReader(ABC):
         self.channels = spec.channels
 
     def read(self, segment: Segment, frames: NDArray[np.int64]) -> NDArray[Any]:
-        """The samples at the given clock numbers, `(T, H, W, C)` uint8 or `(T, C)` float32.
-
-        Raises:
-            UserError: naming file and segment, if the file is damaged or a number is not finite as float32.
-        """
+        """Samples at clock numbers, `(T, H, W, C)` uint8 or `(T, C)` float32; one not finite is a `UserError`."""
         samples = self._samples(segment.uid)
         if self.kind == "vector":
             vector = self._finite(samples[None], segment.uid, index=np.zeros(1, np.int64))  # (1, F)
@@ -127,14 +109,7 @@ class ArrayReader(ABC):
 
 
 class StackedReader(ArrayReader):
-    """Reads segments that are rows of one array or a few, each `(N, ...)` and opened when first needed.
-
-    Args:
-        arrays: the arrays.
-        rows: uid -> (index of its array, row in it).
-        spec: what each row is.
-        nan_rows: whether a segment whose row is nothing but NaN lacks the modality.
-    """
+    """Reads segments that are rows of arrays, `(N, ...)` each and opened when first needed; see `loader.stack`."""
 
     def __init__(
         self,
@@ -176,8 +151,7 @@ class StackedReader(ArrayReader):
 
     def _samples(self, uid: str) -> NDArray[Any]:
         index, row = self.rows[uid]
-        samples: NDArray[Any] = self._array(index)[row]
-        return samples
+        return np.asarray(self._array(index)[row])
 
     def _array(self, index: int) -> NDArray[Any]:
         if index not in self._open:
@@ -189,14 +163,7 @@ class StackedReader(ArrayReader):
 
 
 class FolderReader(ArrayReader):
-    """Reads segments that have a file each, `folder/uid.npy`.
-
-    Args:
-        folder: of the modality.
-        lengths: T by uid, of the files that are there.
-        spec: what each file holds.
-        keep: whether to keep in memory what was read.
-    """
+    """Reads segments that have a file each, `folder/uid.npy`; with `keep`, each once."""
 
     def __init__(self, folder: Path, lengths: Mapping[str, int], *, spec: SampleSpec, keep: bool) -> None:
         super().__init__(spec, lengths)

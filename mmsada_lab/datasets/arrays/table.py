@@ -52,16 +52,11 @@ class SegmentTable:
 
 
 def read_array_table(root: Path) -> SegmentTable:
-    """Read `segments.csv` and, if it is there, `classes.txt` of a folder.
-
-    Raises:
-        UserError: the table is missing, malformed or contradicts itself; the message names the row (from 1).
-    """
+    """Read `segments.csv` and, if it is there, `classes.txt` of a folder; errors name the row (from 1)."""
     path = root / SEGMENTS_CSV
     if not path.is_file():
-        raise UserError(
-            f"no {SEGMENTS_CSV} in {root}; it must list the segments, with columns {', '.join(ARRAY_COLUMNS)}"
-        )
+        columns = ", ".join(ARRAY_COLUMNS)
+        raise UserError(f"no {SEGMENTS_CSV} in {root}; it must list the segments, with columns {columns}")
     rows = check_rows(read_table(path), str(path))
     labels = sorted({row.label for row in rows} - {""}, key=natural)
     classes = tuple(filter(None, read_classes(root / CLASSES_TXT))) or tuple(labels)
@@ -73,12 +68,7 @@ def read_array_table(root: Path) -> SegmentTable:
 
 
 def check_rows(raw: pd.DataFrame, place: str) -> tuple[SegmentRow, ...]:
-    """The rows of a table of text, in which empty cells are missing.
-
-    Args:
-        raw: the table.
-        place: where it is from, for errors.
-    """
+    """The rows of a table of text, in which empty cells are missing; `place` names it in errors."""
     require_columns(list(raw.columns), [name for name in ARRAY_COLUMNS if name not in raw.columns], place)
     cells = raw.fillna("").to_dict("records")
     rows = tuple(
@@ -89,10 +79,8 @@ def check_rows(raw: pd.DataFrame, place: str) -> tuple[SegmentRow, ...]:
         raise UserError(f"{place} has a header but no segments; write one a row")
     first: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
-        if first.setdefault(row.uid, number) != number:
-            raise UserError(
-                f"{place}: rows {first[row.uid]} and {number} both have uid {row.uid}; it names one segment"
-            )
+        if (before := first.setdefault(row.uid, number)) != number:
+            raise UserError(f"{place}: rows {before} and {number} both have uid {row.uid}; it names one segment")
     return rows
 
 

@@ -29,13 +29,10 @@ _PICKLE_NAME = re.compile(r"(?P<domain>.+)_(?P<split>train|test)\.pkl")
 
 @dataclass(frozen=True)
 class Annotations:
-    """Every segment of a data set, and its classes.
+    """Every segment of a data set, and its classes, of which labels are an index.
 
-    Attributes:
-        table: the columns of `tables.TIDY`, sorted by domain, split (train first) and uid; `verb_class` is Int64 and
-            missing where a segment has no label.
-        classes: class names; a label is an index into them.
-        ids: the `verb_class` of each.
+    `table` has the columns of `tables.TIDY`, sorted by domain, split (train first) and uid; `verb_class` is Int64 and
+    missing where a segment has no label. `ids` are the `verb_class` of each class.
     """
 
     table: pd.DataFrame
@@ -48,14 +45,8 @@ def read_annotations(root: Path, *, evaluate: str = "val") -> Annotations:
 
     `segments.csv` is preferred over `{domain}_{train,test}.pkl`, and that over `EPIC_100_uda_*.csv`, each in ROOT
     first, then in ROOT/annotations: a table one can look at is the one that should count. A file `classes.txt` beside
-    them, one name a line, fixes the classes.
-
-    Args:
-        root: the folder that holds the annotations, or a folder `annotations` with them.
-        evaluate: what is the test part of the challenge's tables: its labelled ``val`` or its unlabelled ``test``.
-
-    Raises:
-        UserError: annotations missing, damaged or inconsistent.
+    them, one name a line, fixes the classes. Of EPIC-100's challenge `evaluate` is the test part: the labelled ``val``
+    or unlabelled ``test``. `UserError`: annotations missing, damaged or inconsistent.
     """
     folders = (root, root / "annotations")
     for read in (_read_csv, _read_pickles, _read_challenge):

@@ -40,13 +40,7 @@ class FramePattern(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FrameLocation:
-    """Where one modality of one video lies.
-
-    Attributes:
-        path: a folder, or a tar.
-        patterns: of its tracks, in order of channels.
-        tar: whether `path` is a tar.
-    """
+    """Where one modality of one video lies: in a folder or a tar, a pattern for each track in the order of channels."""
 
     path: Path
     patterns: tuple[FramePattern, ...]
@@ -55,15 +49,10 @@ class FrameLocation:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Frames of one track, in increasing number.
+    """Frames of one track in a folder or tar, in increasing number.
 
-    Attributes:
-        path: the folder or the tar that holds them.
-        pattern: how its files are called.
-        width: digits of the first number.
-        numbers: frame numbers, `(N,)`.
-        names: file names, `(N,)`, as bytes; None where they follow from numbers and width.
-        spans: offset and size inside the tar, `(N, 2)`; None for a folder.
+    `numbers` are `(N,)`, the first of `width` digits; `names` `(N,)` bytes, or None where they follow from numbers and
+    width; `spans` offsets and sizes inside the tar, `(N, 2)`, None for a folder.
     """
 
     path: Path
@@ -125,11 +114,7 @@ class Track:
 
 
 def open_tracks(location: FrameLocation) -> tuple[Track, ...]:
-    """Index the tracks of a location, once per process and state of the files.
-
-    Raises:
-        UserError: a track has no frames, or a number twice; or the tar is damaged.
-    """
+    """Index the tracks of a location, once per process and state of the files; damage is a `UserError`."""
     path, patterns = location.path, location.patterns
     if location.tar:
         return _index_tar(path, patterns, _stamp(path))
@@ -210,7 +195,6 @@ def _split_member(before: str, video: str) -> tuple[str, str]:
 
 
 def _refuse_twice(track: Track) -> Track:
-    """The track, unless it has a number twice."""
     twice = np.flatnonzero(np.diff(track.numbers) == 0)
     if len(twice):
         at = int(twice[0])

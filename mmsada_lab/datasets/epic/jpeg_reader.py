@@ -30,12 +30,7 @@ class FrameIndex:
         return first * self.stride - self.shift, last * self.stride - self.shift + self.stride - 1
 
 
-FLOW_INDEX = {
-    "authors": FrameIndex(2),
-    "ceil": FrameIndex(2, 1),
-    "ceil-1": FrameIndex(2, -1),
-    "same": FrameIndex(),
-}
+FLOW_INDEX = {"authors": FrameIndex(2), "ceil": FrameIndex(2, 1), "ceil-1": FrameIndex(2, -1), "same": FrameIndex()}
 """Flow frame of RGB frame n: int(n/2) as in the released code, ceil(n/2), ceil(n/2)-1 as in PyKale, or n."""
 
 MOST_PIXELS_PER_BYTE = 512
@@ -45,17 +40,11 @@ damaged header, and decoding it could fill the memory with grey."""
 
 @dataclass(slots=True)
 class JpegReader:
-    """A `Reader` over JPEG files.
+    """A `Reader` over JPEG files: one track as RGB where `channels` is 3, else as many grey ones.
 
-    Numbers before the first or after the last frame of the video give that frame: windows of short segments may
-    leave the video. A hole inside it, an undecodable file or a change of size within a clip is a `UserError`.
-
-    Attributes:
-        locations: video name -> where its frames lie.
-        channels: 3 decodes one track as RGB; otherwise there are as many tracks, each decoded as grey.
-        index: which file goes with an RGB frame.
-        mirror_negates: channels that change sign when mirrored.
-        absent: video name -> the error when one that has no frames is read.
+    Numbers before the first or after the last frame of the video give that frame: windows of short segments may leave
+    the video. A hole inside it, an undecodable file or a change of size within a clip is a `UserError`. `index` says
+    which file goes with an RGB frame; `absent` has the error of each video without frames.
     """
 
     locations: Mapping[str, FrameLocation]

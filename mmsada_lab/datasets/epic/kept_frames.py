@@ -13,12 +13,7 @@ from mmsada_lab.datasets.epic.jpeg_reader import FrameIndex
 
 
 class KeptFrames:
-    """A reader that asks another one for each frame once.
-
-    Args:
-        reader: the reader that decodes.
-        index: which file goes with an RGB frame, so that neighbouring numbers share one.
-    """
+    """A reader that asks another one for each frame once; by `index` neighbouring RGB frames may share a file."""
 
     kind: Kind = "video"
 

@@ -20,14 +20,11 @@ from mmsada_lab.paper import KITCHENS
 
 @dataclass(frozen=True, slots=True)
 class FrameModality:
-    """How a modality lies on disk as JPEG frames.
+    """How a modality lies on disk as JPEG frames: 3 channels of one track of colours, or 1 of each grey track.
 
-    Attributes:
-        channels: 3 of one track of colours, or 1 of each grey track.
-        tracks: names of its files in the layouts of EPIC-Kitchens.
-        raw_tracks: the same in the layout ``rawframes``.
-        mirror_negates: channels that change sign when the image is mirrored.
-        at_flow_index: whether frames are numbered as those of flow (the option `flow_index`), not as those of RGB.
+    Tracks are names of its files in the layouts of EPIC-Kitchens, `raw_tracks` those in the layout ``rawframes``.
+    Channels in `mirror_negates` change sign when the image is mirrored. Frames are numbered as those of RGB or
+    (`at_flow_index`) flow.
     """
 
     channels: int
@@ -52,12 +49,9 @@ MODALITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A way to lay out frames.
+    """A way to lay out frames: the path of a video's folder below the root; a tar has the same with ``.tar``.
 
-    Attributes:
-        name: whose it is.
-        template: path of a video's folder below the root; a tar has the same with ``.tar``.
-        raw: whether all modalities of a video share one folder or tar, under the names of `raw_tracks`.
+    Where it is raw, all modalities of a video share one folder or tar, under the names of `raw_tracks`.
     """
 
     name: str
@@ -82,12 +76,7 @@ _GROUP = re.compile(r"\[([^][{}]*)\]|\{([^][{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """To whom a video belongs: names that may stand in its path.
-
-    Attributes:
-        person: its participant.
-        domains: the domains that have segments of it.
-    """
+    """To whom a video belongs, its participant and its domains: names that may stand in its path."""
 
     person: str
     domains: tuple[str, ...] = ()
@@ -95,29 +84,18 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """The videos of one modality.
+    """The videos of one modality: where each lies, or (`absent`) was looked for, as an error says it.
 
-    Attributes:
-        modality: its name.
-        locations: video -> where its frames lie.
-        absent: video that was not found -> where it was looked for, as an error says it.
-        raw: videos in a raw layout.
+    `raw` are those in a raw layout.
     """
 
-    modality: str
     locations: Mapping[str, FrameLocation]
     absent: Mapping[str, str]
     raw: frozenset[str]
 
 
 def find_footage(root: Path, modality: str, videos: Mapping[str, Owner]) -> Footage:
-    """Look for every video in every layout; a folder counts if it has at least one frame of each track.
-
-    Args:
-        root: the folder that holds the frames.
-        modality: one of `MODALITIES`.
-        videos: the videos to look for.
-    """
+    """Look for every video in every layout; a folder counts if it has at least one frame of each track."""
     is_folder = cache(Path.is_dir)  # most candidates have no parent: ask once for each
     locations: dict[str, FrameLocation] = {}
     raw = set()
@@ -129,7 +107,7 @@ def find_footage(root: Path, modality: str, videos: Mapping[str, Owner]) -> Foot
                 raw |= {video} if layout.raw else set()
                 break
     absent = {v: _explain_absence(root, _names(modality, v, o)) for v, o in videos.items() if v not in locations}
-    return Footage(modality, locations, absent, frozenset(raw))
+    return Footage(locations, absent, frozenset(raw))
 
 
 @lru_cache(maxsize=1024)

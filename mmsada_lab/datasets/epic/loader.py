@@ -23,8 +23,7 @@ from mmsada_lab.datasets.epic.frame_files import open_tracks
 from mmsada_lab.datasets.epic.jpeg_reader import FLOW_INDEX, FrameIndex, JpegReader
 from mmsada_lab.datasets.epic.kept_frames import KeptFrames, decoded_bytes
 from mmsada_lab.datasets.epic.layouts import MODALITIES, Footage, Owner, find_footage
-from mmsada_lab.datasets.folders import KEEP_BYTES, open_folder, slug
-from mmsada_lab.datasets.missing import Incomplete, leave_out
+from mmsada_lab.datasets.folders import KEEP_BYTES, Incomplete, leave_out, open_folder, slug
 from mmsada_lab.errors import UserError
 
 _KEEP_FRAMES = 50_000
@@ -37,17 +36,10 @@ def load_epic(
     """Load annotations and find the frames below a root folder; no frame of a large data set is listed or decoded.
 
     A domain may come without any frames of a modality (only two of three kitchens downloaded, or no flow): that is
-    refused when first read. A domain with *some* of its videos missing is settled here, and not hours into a run.
-
-    Args:
-        root: the folder that holds annotations and frames.
-        flow_index: which flow frame goes with an RGB frame, a key of `FLOW_INDEX`; by default ``authors``, and for
-            raw frames the one that fits their numbers.
-        missing: what becomes of a segment whose video lacks a modality: ``error``, or ``drop`` it.
-        evaluate: the test part of EPIC-100's adaptation challenge, ``val`` or ``test``.
-
-    Raises:
-        UserError: annotations missing or inconsistent, or videos missing.
+    refused when first read. A domain with *some* of its videos missing is settled here, and not hours into a run: an
+    error, or (`missing` = ``drop``) their segments are left out. `flow_index` is a key of `FLOW_INDEX`, by default
+    ``authors`` or, for raw frames, the one that fits their numbers; `evaluate` the test part of EPIC-100's challenge,
+    ``val`` or ``test``. `UserError`: annotations missing or inconsistent, or videos missing.
     """
     root = open_folder(root, content="the annotations, rgb/ and flow/")
     annotations = read_annotations(root, evaluate=evaluate)
@@ -108,9 +100,8 @@ def _choose_flow_index(chosen: str | None, footage: Mapping[str, Footage]) -> tu
     mixed = same and len(raw) < len(footage["flow"].locations)
     if mixed or not (same or half):
         other = ", but other videos lie in another layout" if mixed else ""
-        raise UserError(
-            f"found {counts}{other}: say which flow frame goes with an RGB frame, flow_index=authors or same"
-        )
+        question = "say which flow frame goes with an RGB frame, flow_index=authors or same"
+        raise UserError(f"found {counts}{other}: {question}")
     name, number = ("same", "n") if same else ("authors", "int(n/2)")
     return name, [f"flow_index={name}: {counts}, so flow frame {number} goes with RGB frame n"]
 

@@ -28,22 +28,16 @@ _BLOCK = 512
 _LONGEST_END = 2**20  # bytes of zeros after the last member: GNU tar rounds up to 10 kB, other programs to 1 MB at most
 _IMAGE = re.compile(r"(.*?)(\d{1,18})(\.jpe?g)", re.IGNORECASE | re.DOTALL)
 
-Member = tuple[str, int, int, str]
-"""Name, offset and size of a member, and what it is where it is no plain file."""
+Member = tuple[str, int, int, str]  # name, offset and size of a member, and what it is where it is no plain file
 
 
 @dataclass(frozen=True, slots=True)
 class TarIndex:
-    """The numbered images of a tar, in order of storage.
+    """The numbered images of a tar, in order of storage: form, number, digits, `(N, 3)`; offset and size, `(N, 2)`.
 
-    A member's name is its form around its number: ``("./u/frame_", ".jpg")`` and 7, of 10 digits, is
-    ``./u/frame_0000000007.jpg``. There are few forms, so that no process has to look at every name again.
-
-    Attributes:
-        forms: text before and after the number in the names, each once.
-        numbers: form, number and digits of each member, `(N, 3)`.
-        spans: offset and size of each member's content in bytes, `(N, 2)`.
-        refused: the first image that is skipped, and why; empty if there is none.
+    A name is its form around its number: ``("./u/frame_", ".jpg")`` and 7, of 10 digits, is
+    ``./u/frame_0000000007.jpg``. There are few forms, so that no process has to look at every name again. `refused` is
+    the first image that is skipped, and why.
     """
 
     forms: tuple[tuple[str, str], ...]
@@ -53,15 +47,7 @@ class TarIndex:
 
 
 def index_tar(tar: Path, *, cache_dir: Path | None = None) -> TarIndex:
-    """Find the images of an uncompressed tar, from the cache if it has seen this file in this state.
-
-    Args:
-        tar: the file.
-        cache_dir: where the cache lies; by default MMSADA_CACHE or the user's cache folder.
-
-    Raises:
-        UserError: the tar is cut, compressed or damaged.
-    """
+    """Find the images of an uncompressed tar, once for each state of it; a cut or damaged one is a `UserError`."""
     try:
         status = tar.stat()
     except OSError as error:
@@ -132,7 +118,6 @@ def _scan(tar: Path) -> TarIndex:
 
 
 def _why_odd(name: str) -> str:
-    """Why a member of this name is skipped; empty if the name is plain."""
     if name.startswith("/"):
         return "an absolute name"
     return "a name with '..'" if ".." in name.split("/") else ""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmsada_lab.clips.segments import Frames, Image
 from mmsada_lab.datasets.kitchens import sprites
 from mmsada_lab.datasets.kitchens.looks import Look
-from mmsada_lab.datasets.kitchens.motion import head_motion, pointing, poses
+from mmsada_lab.datasets.kitchens.motion import head_motion, pointing, poses, shift
 from mmsada_lab.datasets.kitchens.sprites import Sprite
 from mmsada_lab.datasets.kitchens.surfaces import surface
 
@@ -21,16 +21,13 @@ Floats = NDArray[np.float64]
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 Generator = np.random.Generator
 
-HEIGHT, WIDTH = 36, 64
-"""Size of a frame. It is rendered at twice that, then halved."""
-
+HEIGHT, WIDTH = 36, 64  # size of a frame, which is rendered at twice that and halved
 MIDDLE = (58.0, 36.0)
 """Where the action is in the rendering: left of the centre, as training crops are taken at the left and centre."""
 
 SHOULDER = 34.0
 
-GRAIN = 10
-"""Half the spread of the noise of the camera, in levels of the rendering."""
+GRAIN = 10  # half the spread of the noise of the camera, in levels of the rendering
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Scene:
 
     def place(self, sprite: Sprite, position: tuple[float, float], angle: float = 0.0, scale: float = 1.0) -> None:
         """Draw a thing that stands still."""
-        offset = np.array([[1, 0, sprites.SCENE_WIDTH / 2], [0, 1, sprites.SCENE_HEIGHT / 2], [0, 0, 1]])
+        offset = shift(sprites.SCENE_WIDTH / 2, sprites.SCENE_HEIGHT / 2)
         paste(self.background, sprite, offset @ poses(position, angle, scale=(scale, scale))[0])
 
     def move(
@@ -83,7 +80,7 @@ def halve(images: NDArray[Pixel]) -> NDArray[Pixel]:
 def paste(canvas: Image, sprite: Sprite, matrix: Floats) -> None:
     """Draw a sprite on an image in place; the matrix `(3, 3)` maps the sprite's anchor frame to the image."""
     height, width = sprite.image.shape[:2]
-    placed = matrix @ np.array([[1, 0, -sprite.anchor[0]], [0, 1, -sprite.anchor[1]], [0, 0, 1]])
+    placed = matrix @ shift(-sprite.anchor[0], -sprite.anchor[1])
     corners = (placed @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]]))[:2]
     left, top = np.maximum(np.floor(corners.min(axis=1)).astype(int), 0)
     right, bottom = np.minimum(np.ceil(corners.max(axis=1)).astype(int) + 1, canvas.shape[1::-1])
@@ -97,10 +94,8 @@ def paste(canvas: Image, sprite: Sprite, matrix: Floats) -> None:
 
 def film(scene: Scene) -> Frames:
     """Film the scene through the moving head, under its own light."""
-    view = np.array([[1, 0, MIDDLE[0]], [0, 1, MIDDLE[1]], [0, 0, 1]]) @ head_motion(
-        scene.frames, scene.rng, scene.look
-    )
-    centre = np.array([[1, 0, -sprites.SCENE_WIDTH / 2], [0, 1, -sprites.SCENE_HEIGHT / 2], [0, 0, 1]])
+    view = shift(*MIDDLE) @ head_motion(scene.frames, scene.rng, scene.look)
+    centre = shift(-sprites.SCENE_WIDTH / 2, -sprites.SCENE_HEIGHT / 2)
     frames = np.empty((scene.frames, 2 * HEIGHT, 2 * WIDTH, 3), dtype=np.uint8)
     for t, image in enumerate(frames):
         matrix = (view[t] @ centre)[:2]

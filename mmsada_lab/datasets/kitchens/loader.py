@@ -51,16 +51,12 @@ from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.files import cache_root
 from mmsada_lab.paper import TRAINING_SEGMENTS, VERBS
 
-GENERATOR_VERSION = 5
-"""Raised whenever the same knobs and seed give other pixels."""
-
+GENERATOR_VERSION = 5  # raised whenever the same knobs and seed give other pixels
 FLOW_BOUND = 8.0
 """Largest flow kept, pixels over `DILATION` frames; EPIC's 25 at a height of 256 would be 3.5 here, too little for
 hands that fill the picture."""
 
-MARGIN = 3
-"""Frames of the video before and after its segment."""
-
+MARGIN = 3  # frames of the video before and after its segment
 DOMAINS = tuple(TRAINING_SEGMENTS)
 KNOBS = ("appearance", "viewpoint", "motion", "label_shift")
 
@@ -70,18 +66,12 @@ TEST_SIZES = (875, 1400, 1950)
 
 @dataclass(frozen=True, slots=True)
 class Kitchens:
-    """The knobs of the three kitchens; all at 0 make them one domain.
+    """The knobs of the three kitchens, each 0 (alike) to 1 (nothing shared); all at 0 make them one domain.
 
-    Attributes:
-        appearance: textures, shapes, clutter, sleeves: 0 = shared by all kitchens, 1 = each has its own.
-        viewpoint: direction, nearness and slant of the camera, likewise.
-        motion: pace, size and path of the movements, sway of the head, likewise.
-        label_shift: 0 = the same class frequencies in all kitchens, 1 = those of EPIC-Kitchens D1, D2 and D3.
-        seed: of everything random.
-        scale: number of segments relative to EPIC-Kitchens; at least 2 per class and split are made.
-
-    Raises:
-        UserError: a knob outside 0..1, a negative seed, a scale outside (0, 1].
+    Appearance is textures, shapes, clutter, sleeves; viewpoint direction, nearness and slant of the camera; motion
+    pace, size and path of the movements, sway of the head; at `label_shift` 1 the class frequencies are those of
+    EPIC-Kitchens D1, D2 and D3. `scale` is the number of segments relative to EPIC-Kitchens; at least 2 per class and
+    split are made.
     """
 
     appearance: float = 1.0
@@ -99,9 +89,8 @@ class Kitchens:
         if self.seed < 0:
             raise UserError(f"seed = {self.seed!r}; choose 0 or a positive whole number")
         if not 0 < self.scale <= 1:
-            raise UserError(
-                f"scale = {self.scale!r}; choose a number above 0, up to 1 (as many segments as EPIC-Kitchens)"
-            )
+            advice = "choose a number above 0, up to 1 (as many segments as EPIC-Kitchens)"
+            raise UserError(f"scale = {self.scale!r}; {advice}")
 
     @property
     def digest(self) -> str:
@@ -127,11 +116,7 @@ class Planned:
 
 
 def parse_knobs(text: str) -> Kitchens:
-    """Read knobs as a specification has them: ``appearance=0.5,motion=0``, or nothing.
-
-    Raises:
-        UserError: there is no such knob, or its value is no number in range.
-    """
+    """Read knobs as a specification has them: ``appearance=0.5,motion=0``, or nothing."""
     types: dict[str, type[float]] = {f.name: int if f.name == "seed" else float for f in fields(Kitchens)}
     knobs: dict[str, Any] = {}
     for item in filter(None, text.split(",")):
@@ -148,12 +133,9 @@ def parse_knobs(text: str) -> Kitchens:
 def load_kitchens(
     kitchens: Kitchens | str = "", *, cache_dir: Path | None = None, workers: int | None = None
 ) -> MultiDomainData:
-    """Load the kitchens, generating them first unless they are in the cache.
+    """Load the kitchens, generating them first unless they are in the cache; knobs also as text (see `parse_knobs`).
 
-    Args:
-        kitchens: the knobs, also as text (see `parse_knobs`); by default those that were calibrated.
-        cache_dir: in place of the user's cache folder (or of the environment variable MMSADA_CACHE).
-        workers: processes that generate; all processors if None, none but this one if 1. The pixels are the same.
+    `workers` are processes that generate; all processors if None, none but this one if 1. The pixels are the same.
     """
     kitchens = parse_knobs(kitchens) if isinstance(kitchens, str) else kitchens
     plan = plan_segments(kitchens)
@@ -191,16 +173,14 @@ def render(kitchens: Kitchens, planned: Planned) -> tuple[Frames, Frames]:
     """
     rng = _stream(kitchens, planned.domain, planned.split, planned.index)
     frames = _draw_length(rng)
-    look = draw_look(
-        planned.domain, rng, appearance=kitchens.appearance, viewpoint=kitchens.viewpoint, motion=kitchens.motion
-    )
+    knobs = {knob: getattr(kitchens, knob) for knob in ("appearance", "viewpoint", "motion")}
+    look = draw_look(planned.domain, rng, **knobs)
     rgb = render_segment(VERBS[planned.label], look, rng, frames)
     flow = np.stack([optical_flow(rgb[t], rgb[t + DILATION]) for t in _flow_starts(frames)])  # (T', 72, 128, 2)
     return halve(rgb), quantise_flow(halve(flow) * np.float32(0.5), bound=FLOW_BOUND)
 
 
 def _flow_starts(frames: int) -> range:
-    """Where the frames of flow start, counted from 0."""
     return range(STRIDE - 1, frames - DILATION, STRIDE)
 
 
@@ -243,7 +223,6 @@ def _entry(planned: Planned) -> Entry:
 
 
 def _render_all(kitchens: Kitchens, plan: list[Planned], workers: int) -> Iterator[Mapping[str, Frames]]:
-    """Render the plan in its order, in this process or in several."""
     with ExitStack() as stack:
         rendered: Iterator[tuple[Frames, Frames]] = map(partial(render, kitchens), plan)
         if workers > 1:

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from mmsada_lab.datasets.kitchens.looks import Look
 
 Floats = NDArray[np.float64]
-Path = NDArray[np.float64]
-"""Positions `(T, 2)`."""
-
+Path = NDArray[np.float64]  # positions `(T, 2)`
 Generator = np.random.Generator
 
 
@@ -66,6 +64,11 @@ def poses(
     matrices[:, 1, 0], matrices[:, 1, 1] = np.sin(angles) * wide, np.cos(angles) * high
     matrices[:, :2, 2], matrices[:, 2, 2] = place, 1.0
     return matrices
+
+
+def shift(x: float, y: float) -> Floats:
+    """The matrix `(3, 3)` that moves a thing."""
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
 
 
 def pointing(hand: Path, shoulder: tuple[float, float]) -> Floats:

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from mmsada_lab.clips.segments import Frames
 from mmsada_lab.datasets.kitchens import sprites
 from mmsada_lab.datasets.kitchens.canvas import Floats, Generator, Scene, empty_scene, film, paste
 from mmsada_lab.datasets.kitchens.looks import Look
-from mmsada_lab.datasets.kitchens.motion import between, circle, phase, pointing, poses, swing
+from mmsada_lab.datasets.kitchens.motion import between, circle, phase, pointing, poses, shift, swing
 from mmsada_lab.datasets.kitchens.sprites import Sprite
 from mmsada_lab.datasets.kitchens.surfaces import colour, shade, surface
 
@@ -31,7 +29,6 @@ def render_segment(verb: str, look: Look, rng: Generator, frames: int) -> Frames
 
 
 def _take(scene: Scene) -> None:
-    """Reach for an item, then carry it towards the wearer."""
     rng, look, frames = scene.rng, scene.look, scene.frames
     radius = rng.uniform(11, 15)
     item = sprites.item(look.item, rng, radius)
@@ -49,7 +46,6 @@ def _take(scene: Scene) -> None:
 
 
 def _open(scene: Scene) -> None:
-    """Open a hinged door, a drawer or a lid."""
     (_open_door, _open_drawer, _lift_lid)[scene.look.opening](scene)
 
 
@@ -77,10 +73,8 @@ def _open_drawer(scene: Scene) -> None:
     sprites.patch(drawer, (0, 0), (wide, deep), colour(rng, (0.1, 0.4), (0.15, 0.35)))
     for _ in range(5):
         item = sprites.item(look.clutter, rng, rng.uniform(6, 9))
-        spot = np.array([[1, 0, rng.uniform(10, wide - 10)], [0, 1, rng.uniform(8, deep - 8)], [0, 0, 1.0]])
-        _stamp(drawer, item, spot)
-    front = _panel(look, rng, wide, 14)
-    _stamp(drawer, front, np.array([[1, 0, wide / 2], [0, 1, deep + 7], [0, 0, 1.0]]))
+        _stamp(drawer, item, shift(rng.uniform(10, wide - 10), rng.uniform(8, deep - 8)))
+    _stamp(drawer, _panel(look, rng, wide, 14), shift(wide / 2, deep + 7))
     reach, pull = phase(scene.frames, look.reach)
     closed = rng.uniform(-18, -10)
     path = between(np.array([0.0, closed]), np.array([0.0, closed + deep - 4]), pull)
@@ -114,9 +108,8 @@ def _wash(scene: Scene) -> None:
     period, size = rng.uniform(10, 14) * look.period, rng.uniform(5, 7) * look.amplitude
     held = circle(frames, rng, period=2.3 * period, radius=(2.0, 2.0)) + np.array([0.0, 4.0])
     rub = held + circle(frames, rng, period=period, radius=_oval(size, look.rub))
-    scene.move(
-        sprites.item(look.item, rng, rng.uniform(13, 16)), poses(held, swing(frames, rng, period=2 * period) * 0.2)
-    )
+    item = sprites.item(look.item, rng, rng.uniform(13, 16))
+    scene.move(item, poses(held, swing(frames, rng, period=2 * period) * 0.2))
     scene.move(sprites.stream(rng, 30, 7), poses((0.0, -24.0)))
     scene.move(sprites.tap(look.sink, rng), poses((0.0, -24.0)))
     scene.arm(held + np.array([-11.0, 6.0]), side=-1)
@@ -124,7 +117,6 @@ def _wash(scene: Scene) -> None:
 
 
 def _cut(scene: Scene) -> None:
-    """Move a knife up and down along the food, which the other hand holds."""
     rng, look, frames = scene.rng, scene.look, scene.frames
     scene.place(sprites.board(look.board, rng), (0.0, 0.0), rng.uniform(-0.15, 0.15))
     scene.place(sprites.food(look.food, rng), (-6.0, rng.uniform(-4, 4)), rng.uniform(-0.2, 0.2))
@@ -138,7 +130,6 @@ def _cut(scene: Scene) -> None:
 
 
 def _mix(scene: Scene) -> None:
-    """Stir in a bowl, round and round."""
     rng, look, frames = scene.rng, scene.look, scene.frames
     radius = rng.uniform(25, 30)
     scene.place(sprites.bowl(look.bowl, rng, radius), (0.0, -2.0))
@@ -152,7 +143,6 @@ def _mix(scene: Scene) -> None:
 
 
 def _pour(scene: Scene) -> None:
-    """Tilt a vessel over another until it pours, then right it."""
     rng, look, frames = scene.rng, scene.look, scene.frames
     scene.place(sprites.bowl(look.cup, rng, rng.uniform(15, 19)), (-10.0, 18.0), scale=1.0)
     time = np.linspace(0, 1, frames)
@@ -195,20 +185,17 @@ def _panel(look: Look, rng: Generator, wide: float, high: float) -> Sprite:
 
 
 def _interior(scene: Scene, wide: float, high: float, centre: tuple[float, float]) -> None:
-    """The dark inside of a cupboard with things on its shelf."""
     rng = scene.rng
     inside = sprites.blank(round(wide), round(high))
     dark = colour(rng, (0.1, 0.4), (0.12, 0.3))
     sprites.patch(inside, (0, 0), (wide, high), dark)
     sprites.patch(inside, (0, high / 2), (wide, high / 2 + 3), shade(dark, 2.2))
     for x, y in ((0.28, 0.28), (0.72, 0.25), (0.3, 0.76), (0.7, 0.78)):
-        spot = np.array([[1, 0, x * wide], [0, 1, y * high], [0, 0, 1.0]])
-        _stamp(inside, sprites.item(scene.look.clutter, rng, rng.uniform(6, 10)), spot)
+        _stamp(inside, sprites.item(scene.look.clutter, rng, rng.uniform(6, 10)), shift(x * wide, y * high))
     scene.place(inside, centre)
 
 
 def _swirl(rng: Generator, radius: float) -> Sprite:
-    """What is being stirred: streaks that turn with the spoon."""
     swirl = sprites.blank(70, 70)
     tint = colour(rng, (0.3, 0.9), (0.4, 1.0))
     for angle in rng.uniform(0, 6.28, 4):
@@ -225,11 +212,4 @@ def _stamp(under: Sprite, sprite: Sprite, matrix: Floats) -> None:
     under.image[..., :3] = np.where(under.image[..., 3:] > 0, paste_on, 0)
 
 
-ACTIONS: dict[str, Callable[[Scene], None]] = {
-    "take": _take,
-    "open": _open,
-    "wash": _wash,
-    "cut": _cut,
-    "mix": _mix,
-    "pour": _pour,
-}
+ACTIONS = {"take": _take, "open": _open, "wash": _wash, "cut": _cut, "mix": _mix, "pour": _pour}

@@ -16,8 +16,7 @@ from mmsada_lab.datasets.kitchens.surfaces import Colour, colour, shade, skin
 Point = tuple[float, float]
 Generator = np.random.Generator
 
-SCENE_WIDTH, SCENE_HEIGHT = 240, 180
-"""Extent of the background, with the action at its centre."""
+SCENE_WIDTH, SCENE_HEIGHT = 240, 180  # extent of the background, with the action at its centre
 
 
 @dataclass(frozen=True, slots=True)

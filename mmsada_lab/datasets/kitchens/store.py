@@ -78,9 +78,8 @@ class StoredReader:
 
     def _video(self, segment: Segment) -> VideoRows:
         if segment.video not in self._videos:
-            raise UserError(
-                f"no video {segment.video!r} in {self._folder}; segments of one kitchen have readers of their own"
-            )
+            reason = "segments of one kitchen have readers of their own"
+            raise UserError(f"no video {segment.video!r} in {self._folder}; {reason}")
         return self._videos[segment.video]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -88,12 +87,9 @@ class StoredReader:
 
 
 def ensure_folder(folder: Path, entries: Sequence[Entry], render: Callable[[], Iterable[Mapping[str, Frames]]]) -> None:
-    """Write a folder unless it is there, complete. Safe when several processes do so at once.
+    """Write a folder of these entries unless it is there, complete. Safe when several processes do so at once.
 
-    Args:
-        folder: the folder.
-        entries: what it will hold, in order.
-        render: called only if the folder is missing; yields the frames of every entry, by modality.
+    `render` is called only if the folder is missing; it yields the frames of every entry, by modality.
     """
     if is_complete(folder):
         return
