@@ -28,15 +28,22 @@ def stream_agreement(
 ) -> pd.DataFrame:
     """How many segments both streams get right, only one, or neither; and what becomes of them when fused.
 
-    `predictions` are from `load_predictions`, one or several stacked; `streams` those beside ``fused`` if None. Four
-    rows for `ALL_CLASSES` and each class: class, right (``both``, ``only <first>``, ``only <second>``, ``neither``),
-    segments (labelled ones; mean over evaluations and runs), percent (of the class), fused (percent of these segments
-    that fusion gets right); the last two are missing where there is no segment.
+    Args:
+        predictions: from `load_predictions`, or several stacked. Segments without a label are left out.
+        classes: names, by label.
+        streams: the two to compare; those there are beside ``fused`` if None.
+
+    Returns:
+        Four rows for `ALL_CLASSES` and for each class, in order: class, right (``both``, ``only <first>``,
+        ``only <second>``, ``neither``), segments (mean over the averaged evaluations and runs, so not always whole),
+        percent (of the class; missing where it has no segment), fused (percent of these segments that the fused
+        prediction gets right; missing where there are none).
 
     Example:
         >>> streams = {"rgb": [0, 0], "flow": [0, 1], "fused": [0, 0]}
         >>> frames = [pd.DataFrame({"stream": s, "predicted": p, "uid": ["a", "b"]}) for s, p in streams.items()]
-        >>> stream_agreement(pd.concat(frames).assign(label=0, step=9), classes=["cut"]).head(4)["percent"].tolist()
+        >>> agreement = stream_agreement(pd.concat(frames).assign(label=0, step=9), classes=["cut"])
+        >>> agreement.head(4)["percent"].tolist()  # both, only rgb, only flow, neither
         [50.0, 50.0, 0.0, 0.0]
     """
     first, second = streams or _two_streams(predictions)

@@ -224,8 +224,17 @@ def load_batches(
 ) -> BatchLoader[TrainingBatch]:
     """The batches of a stage from some step on, each in as many parts as a process computes one after another.
 
-    `steps` are those that remain and end where the stage does, `process` is (number of this process, processes),
-    `plan` counts the clips of a step over all processes; see `TrainingBatches` for the others.
+    Args:
+        source: labelled domain.
+        target: the domain to adapt to; unused where a step has no target clips.
+        rule: how clips are cut.
+        modalities: streams.
+        plan: clips of a step, over all processes.
+        steps: those that remain; they end where the stage does.
+        seed: integers that name the run and the stage.
+        process: number of this process, and processes.
+        workers: processes that read clips.
+        pin_memory: for a GPU to copy from.
     """
     (number, processes), micros = process, range(plan.accumulation)
     batches = partial(TrainingBatches, source, target if plan.target else None, rule=rule, modalities=modalities)
@@ -272,7 +281,10 @@ def rotate_tail(segments: Sequence[Segment], positives: int, *, by: int) -> list
 
 
 def default_workers(data: MultiDomainData) -> int:
-    """Clips from memory are cut faster than a process could send them; JPEG decoding wants company."""
+    """Clips from memory are cut faster than a process could send them; JPEG decoding wants company.
+
+    Training processes that were started together on this machine share its cores.
+    """
     # training processes that were started together on this machine share its cores
     cores = int(cpu_count()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return 0 if data.in_memory else min(max(cores, 1), 16)

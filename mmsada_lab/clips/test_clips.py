@@ -20,7 +20,12 @@ from mmsada_lab.runtime.read_ahead import BatchLoader
 class TestClips(Dataset[dict[str, Tensor]]):
     """Equidistant windows of segments, centre-cropped; item i is a `(windows, ...)` stack of clips by modality.
 
-    All modalities of a segment see the same `windows` (5 in the paper). Of the rule only window and size matter here.
+    Args:
+        domain: where the segments are read.
+        segments: which ones, in order.
+        rule: how clips are cut; only window and size matter here.
+        modalities: streams.
+        windows: windows per segment (5 in the paper); all modalities see the same ones.
     """
 
     __test__ = False

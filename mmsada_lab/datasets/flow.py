@@ -43,7 +43,11 @@ def optical_flow(first: Image, second: Image, *, algorithm: str = "dis") -> Flow
 
 
 def require_algorithm(algorithm: str) -> None:
-    """Refuse an algorithm that does not exist or is not installed, before any work is done with it."""
+    """Refuse an algorithm that does not exist or is not installed, before any work is done with it.
+
+    Raises:
+        UserError: saying which there are, or what to install.
+    """
     if algorithm not in ALGORITHMS:
         raise unknown("flow algorithm", algorithm, ALGORITHMS)
     if algorithm == "tvl1" and not hasattr(cv2, "optflow"):

@@ -17,10 +17,14 @@ from mmsada_lab.errors import UserError, unknown
 class Format:
     """A dataset format. A new one is a module with an opener, and an entry in `FORMATS`.
 
-    The opener, ``module:function``, is imported on first use; it takes the text after the colon, the options as
-    keywords, and returns a `MultiDomainData`. Options have their values, or a word for them where any text will do.
-    `preset` is that of a run that names none; `all_modalities`, whether it takes all that its domains share unless told
-    otherwise.
+    Attributes:
+        syntax: how a user writes it: ``epic:ROOT``, or a bare name where no path is needed.
+        help: what it holds, in a few words.
+        opener: ``module:function``, imported on first use. The function takes the text after the colon, the options as
+            keywords, and returns a `MultiDomainData`.
+        options: option -> its values, or a word for them where any text will do.
+        preset: the preset of a run that names none.
+        all_modalities: whether a run takes all modalities that its domains share, unless told otherwise.
     """
 
     syntax: str
@@ -68,7 +72,15 @@ _OPTION = re.compile(r",(\w+)=([^,=/\\]*)$")
 
 
 def load_data(specification: str) -> MultiDomainData:
-    """Open a data set, options after commas: ``epic:ROOT,missing=drop``; what cannot be read is a `UserError`."""
+    """Open a data set.
+
+    Args:
+        specification: in the syntax of one of the `FORMATS`, then its options after commas:
+            ``epic:ROOT,missing=drop``.
+
+    Raises:
+        UserError: if there is no such format or option, or the data cannot be read.
+    """
     data_format = find_format(specification)
     text, options = _split_options(specification, data_format)
     opener: Callable[..., MultiDomainData] = resolve_name(data_format.opener)
@@ -94,7 +106,13 @@ def shared_modalities(data: MultiDomainData) -> tuple[str, ...]:
 
 
 def complete_choice(data: str, preset: str | None, *, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Preset and overrides of a run, completed by defaults of the data's format: ``modalities`` where it takes all."""
+    """Preset and overrides of a run, completed by the defaults of the data's format.
+
+    Args:
+        data: the specification.
+        preset: the one chosen, if any.
+        overrides: of single fields; ``modalities`` is added where the format takes all of them by default.
+    """
     data_format, completed = find_format(data), dict(overrides)
     if data_format.all_modalities and "modalities" not in completed:
         completed["modalities"] = shared_modalities(load_data(data))

@@ -85,7 +85,13 @@ def build_split(
 
 
 def write_split(table: pd.DataFrame, path: Path, *, overwrite: bool = False) -> Path:
-    """Write what `build_split` returned as `epic:` reads it, to a name in ``.csv`` or a folder; returns the file."""
+    """Write a split whole, as the format `epic:` reads it; returns the file.
+
+    Args:
+        table: what `build_split` returned.
+        path: a name in ``.csv``, or a folder that shall have it as `segments.csv`.
+        overwrite: whether a file that is there may be replaced.
+    """
     file = path if path.suffix.lower() == ".csv" and not path.is_dir() else path / SEGMENTS_CSV
     if file.exists() and not overwrite:
         hint = "choose another place, or replace it with overwrite=True (--overwrite)"

@@ -51,12 +51,20 @@ def export_kitchens(
     quality: int = 95,
     cache_dir: Path | None = None,
 ) -> Path:
-    """Write the kitchens as JPEG frames and annotations; returns the destination, which ``epic:DESTINATION`` opens.
+    """Write the kitchens as JPEG frames and annotations in the layout of EPIC-Kitchens.
 
     An interrupted export continues when it is called again: finished videos are skipped. RGB is stored without
     chroma subsampling (4:4:4), because the images are small; flow as two grey images, u and v.
 
-    With `tar`, each video and modality is one tar in place of a folder of frames; `quality` is that of the JPEG files.
+    Args:
+        destination: a folder that does not exist, is empty, or holds the same export.
+        kitchens: the knobs; the calibrated defaults if None.
+        tar: one tar per video and modality in place of a folder of frames.
+        quality: of the JPEG files, 1 to 100.
+        cache_dir: as for `load_kitchens`.
+
+    Returns:
+        The destination; ``epic:DESTINATION`` opens it.
 
     Raises:
         UserError: the destination holds something else or cannot be written, or the quality is out of range.

@@ -29,7 +29,14 @@ DEMO_PAIR = DomainPair("D1", "D3")  # where source-only is farthest from supervi
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo left, pages and notebooks by method; prints as a table and the files to look at."""
+    """What the demo left; prints as a table and the files to look at.
+
+    Attributes:
+        runs_dir: where the run folders lie.
+        notebooks: the executed notebooks, one per method.
+        pages: the same as HTML.
+        table: see `results_table`.
+    """
 
     runs_dir: Path
     notebooks: tuple[Path, ...]

@@ -40,15 +40,25 @@ def build_grid(
 ) -> list[ExperimentConfig]:
     """Configurations of every method on every pair of domains with every seed, each once, seed by seed.
 
-    A method that needs no source has one run per target and seed. `pairs` replace every ordered pair of `domains`.
+    A method that needs no source has one run per target and seed.
+
+    Args:
+        domains: names.
+        methods: keys of `METHODS`.
+        seeds: seeds.
+        data: data specification.
+        preset: key of `PRESETS`.
+        pairs: to use instead of every ordered pair of `domains`.
+        overrides: field -> value, see `build_config`.
 
     Raises:
         UserError: unknown method, or what `build_config` refuses.
 
     Example:
-        >>> configs = build_grid(["D1", "D2"], methods=["mmsada"], seeds=[0], data="kitchens", preset="quick")
+        >>> methods = ("mmsada", "supervised_target")
+        >>> configs = build_grid(["D1", "D2"], methods=methods, seeds=[0], data="kitchens", preset="quick")
         >>> [str(config.pair) for config in configs]
-        ['D1→D2', 'D2→D1']
+        ['D1→D2', 'D2→D1', 'D1→D1', 'D2→D2']
     """
     targets = list(domains) if pairs is None else sorted({target for _, target in pairs})
     pairs = list(permutations(domains, 2)) if pairs is None else pairs
@@ -130,9 +140,10 @@ def _split_pair(pair: str, known: Sequence[str]) -> Pair:
 
 
 def load_grid(path: Path) -> Grid:
-    """Read a GRID.yaml: ``methods`` (a list or ``all``), ``seeds`` (a list or how many, from 0), fields of `Grid`.
+    """Read a GRID.yaml: ``methods`` and ``seeds``, and, where the defaults do not serve, the other fields of `Grid`.
 
-    Fields of a stage are written ``adapt.steps: 500`` or nested, ``adapt: {steps: 500}``.
+    ``methods`` may be ``all``; ``seeds`` is a number (so many, from 0) or a list; ``pairs`` is ``all`` or a list
+    such as ``[D2-D1, D1-D3]``; fields of a stage are written ``adapt.steps: 500`` or nested, ``adapt: {steps: 500}``.
 
     Raises:
         UserError: naming the file, for whatever is unknown, missing, doubled or of another type.

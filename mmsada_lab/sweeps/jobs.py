@@ -41,12 +41,17 @@ class Busy(Failure):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a worker must know: a run, its folder and all runs' (absolute), the device, and a notebook as text.
+    """What a worker must know.
 
     Attributes:
+        config: of the run.
+        runs_dir: where run folders lie, absolute.
+        folder: of the run.
+        device: ``auto`` or ``cpu``.
         marker: a folder in the runs folder with a name of its own, there as long as the batch.
-        patience: seconds to wait for the lock of a process that was killed.
-        gpus: each worker takes one by its number; none leaves the choice as it is.
+        patience: seconds to wait for the lock of a process that was killed; another machine's may last a minute.
+        gpus: one of which each worker takes, by its number; none leaves the choice as it is.
+        notebook: the notebook to execute, as text, or None to train without one.
     """
 
     config: ExperimentConfig

@@ -56,10 +56,15 @@ def reference_runs() -> Path:
 
 
 def find_run(runs: pd.DataFrame, config: ExperimentConfig, *, holding: str = "manifest.json") -> Path:
-    """The folder of one configuration's finished run, which must hold a file, e.g. ``features.npz``.
+    """The folder of one configuration's finished run, among runs of which not all kept everything.
+
+    Args:
+        runs: from `load_runs`.
+        config: of the run.
+        holding: a file that its folder must hold, e.g. ``features.npz``.
 
     Raises:
-        UserError: there is no such run, or it was kept without that file; the message says which were.
+        UserError: if there is no such run, or it was kept without that file; the message says which were.
     """
     wanted = f"{config.method} {config.source}-{config.target}, seed {config.seed}"
     folders = runs.drop_duplicates("path")
@@ -84,8 +89,13 @@ def keep_runs(runs_dir: Path, to: Path, *, arrays_of: Iterable[ChosenRun] = ()) 
     """Pack finished runs into a zip file small enough to commit. The same runs give the same bytes.
 
     Manifests stay as they are, but for the folders in absolute paths; histories keep their evaluations, rounded to
-    `DIGITS` significant digits; predictions and features are kept for the runs of `arrays_of`. A zip file that an
-    earlier call wrote is replaced.
+    `DIGITS` significant digits; predictions and features are kept for the chosen pairs and seeds, of every method and
+    setting. The new file takes its place when it is whole.
+
+    Args:
+        runs_dir: folder or zip file of runs, read only.
+        to: zip file to write: a new one, or one that an earlier call wrote, which is replaced.
+        arrays_of: source, target and seed of the runs whose arrays are kept.
 
     Raises:
         UserError: no finished run, a choice that no run answers to, or a file that holds anything else.

@@ -110,7 +110,11 @@ def estimate_seconds(plan: pd.DataFrame, *, jobs: int) -> float:
 
 
 def find_damage(folder: Path) -> str | None:
-    """What is wrong with a run folder, or None: its manifest, a file of a finished run or an unfinished checkpoint."""
+    """What is wrong with a run folder, or None.
+
+    A run is damaged if its manifest is invalid, a file of a finished run is missing or truncated, or the checkpoint of
+    an unfinished run is.
+    """
     if not (folder / "manifest.json").exists():
         return None
     try:

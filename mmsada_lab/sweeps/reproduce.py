@@ -41,8 +41,19 @@ def reproduce(
 ) -> tuple[list[Path], list[Failure]]:
     """Make a table or figure of the paper on any data set; runs that are finished are not made again.
 
-    Recipes share the runs in `runs_dir`; `out` is the folder of the reports, and `overrides` change the preset for
-    every run. Missing runs are made as by `run_grid`; without `train` the report is of those that are there.
+    Args:
+        recipe: from `find_recipe`.
+        data: data specification.
+        preset: key of `PRESETS`.
+        seeds: seeds.
+        runs_dir: where the runs lie, those of other recipes too: they share what they can.
+        out: folder of the reports.
+        jobs: processes at once.
+        device: ``auto`` or ``cpu``.
+        scheduler: address of a Dask scheduler, ``tcp://host:port``; worker processes of this machine if None.
+        notebook: to execute for each run and keep with it, see `run_grid`; None trains without one.
+        overrides: changes of the preset for every run.
+        train: whether to make missing runs; otherwise the report is of what is there.
 
     Returns:
         The files written, and the runs that failed, each with its error.

@@ -48,15 +48,24 @@ def gap_table(
     ``p = (1 + permutations that reach the value) / (1 + permutations)``. Conditional rows are the mean over the classes
     that have `at_least` segments on both sides; another mix of classes moves the other rows, but not these.
 
-    `features` are `(N, F)` of both domains' segments, by modality; `sides` `(N,)` ``"source"`` or ``"target"``;
-    `labels` classes, -1 where unknown, without which there are no conditional rows: a target's true ones are for
-    analysis alone, predicted ones must be so on both sides, or p tests the prediction. Only `a_distance` and
-    `mmd_median` compare across modalities and networks; the other measures grow with the scale of features. At most
-    `at_most` segments of each side are used, drawn without replacement, the same for every modality and measure.
+    Args:
+        features: modality -> `(N, F)` features of both domains' segments.
+        sides: `(N,)` ``"source"`` or ``"target"``.
+        labels: `(N,)` class of each segment, -1 where unknown; None: no conditional rows. A target's true labels are
+            for analysis alone. Labels that were predicted must be so on both sides, or p tests the prediction.
+        measures: keys of `MEASURES`. Only `a_distance` and `mmd_median` compare across modalities and networks; the
+            others grow with the scale of the features.
+        permutations: of the null; 0 leaves `null` and `p` missing.
+        resamples: half-samples behind `low`, `high` and `corrected`; 0 leaves them missing.
+        at_least: segments that a side must have, and a class on each side.
+        at_most: segments used of each side, drawn without replacement where there are more.
+        seed: of all draws; every modality and measure sees the same ones.
 
-    Columns modality, measure, conditional, value, null (mean over permutations), p, corrected (twice the value less the
-    mean over half-samples), low, high (95 %), n_source, n_target (segments used), classes (0 where not conditional),
-    note: why numbers are missing. Without permutations so are null and p, without resamples corrected, low and high.
+    Returns:
+        One row per modality, measure and scope; columns modality, measure, conditional, value, null (mean over the
+        permutations), p, corrected (twice the value less the mean over half-samples), low, high (95 %), n_source,
+        n_target (segments used), classes (0 where not conditional), note. Numbers are missing where no class has
+        enough segments, intervals where Fréchet or CORAL would need more; `note` says why.
 
     Example:
         >>> features, sides = np.arange(40.0).reshape(20, 2), np.repeat(["source", "target"], 10)

@@ -46,10 +46,16 @@ def clip_grid(
     height: int = 108,
     colours: Sequence[str] = (style.SOURCE, style.TARGET),
 ) -> Frames:
-    """Arrange clips in a grid `(T, H, W, 3)`, each below its caption: by title of the row, then title of the clip.
+    """Arrange clips in a grid, each below its caption.
 
-    A short clip stays on its last frame; small frames grow by whole factors up to the height (pixels), large ones
-    shrink to it. Captions take a colour row by row, over again if there are more rows.
+    Args:
+        rows: title of a row -> title of a clip -> the clip, in order. Clips may differ in length and size: a short one
+            stays on its last frame, all are brought to one height.
+        height: of every clip, pixels; small frames grow by whole factors up to it, large ones shrink to it.
+        colours: of the captions, row by row, over again if there are more rows: the source's, then the target's.
+
+    Returns:
+        `(T, H, W, 3)`, as long as the longest clip.
 
     Example:
         >>> clip = np.zeros((4, 36, 48, 3), dtype=np.uint8)

@@ -29,9 +29,16 @@ _DECIMALS = 3
 def plane_points(
     points: BySide, *, moves: BySide | None = None, labels: Mapping[str, Sequence[int]] | None = None, panel: str = ""
 ) -> pd.DataFrame:
-    """Points `(N, 2)` of both domains on a plane, by side, and the steps `(N, 2)` they are about to take, if any.
+    """Points of both domains on a plane, and the step that each is about to take.
 
-    Columns panel (the title of where they are drawn), side, label (one class if None), x, y, dx, dy (to 3 decimals).
+    Args:
+        points: side (source or target) -> `(N, 2)`.
+        moves: side -> `(N, 2)` steps, in the units of the points; none: they rest.
+        labels: side -> `(N,)` class of each point; none: one class.
+        panel: title of the panel they are drawn in.
+
+    Returns:
+        Columns panel, side, label, x, y, dx, dy (rounded to 3 decimals), a row per point.
 
     Example:
         >>> plane_points({"source": [[0.0, 1.0]]}, moves={"source": [[0.5, 0.0]]})[["x", "y", "dx"]].iloc[0].tolist()
@@ -77,10 +84,19 @@ def plane_border(
 def plane_disagreement(
     first: Classifier, second: Classifier, *, points: pd.DataFrame, cells: int = 40, panel: str = ""
 ) -> pd.DataFrame:
-    """How much two linear classifiers disagree, ``mean_k |p1 - p2|``, in `cells` squared places around `plane_points`.
+    """How much two linear classifiers disagree, ``mean_k |p1 - p2|``, everywhere around some points.
 
-    The discrepancy of MCD (Saito et al. 2018, https://arxiv.org/abs/1712.02560). Columns panel, x, y, value (0 to
-    2 / K), x fastest.
+    The discrepancy of MCD (Saito et al. 2018, https://arxiv.org/abs/1712.02560).
+
+    Args:
+        first: weights `(K, 2)` and biases `(K,)`.
+        second: likewise.
+        points: from `plane_points`; the map covers them.
+        cells: of the map, along each axis.
+        panel: title of the panel it is drawn in.
+
+    Returns:
+        Columns panel, x, y, value (0 to 2 / K), a row per cell, x fastest.
 
     Example:
         >>> classifier = [[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]

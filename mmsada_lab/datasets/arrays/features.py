@@ -39,9 +39,14 @@ from mmsada_lab.files import write_atomic, write_whole
 def load_features(root: Path | str, *, missing: str = "error", evaluate: str = "val") -> MultiDomainData:
     """Load a folder of features; of large files only headers and uids are read.
 
-    Segments that lack a modality are an error, or left out (`missing` = ``drop``). Of the challenge the split
-    `evaluate`, ``val`` or ``test``, is the test part; a table of one's own names it. `UserError`: table or features are
-    missing, damaged, or do not fit each other.
+    Args:
+        root: the folder.
+        missing: what becomes of a segment that lacks a modality: ``error`` or ``drop``.
+        evaluate: which split of the challenge is the test part: its labelled ``val`` or its ``test``. A table of
+            one's own names the test part itself.
+
+    Raises:
+        UserError: table or features are missing, damaged, or do not fit each other.
     """
     root = open_folder(root, content="the features")
     notes: Sequence[str] = ()
@@ -89,12 +94,19 @@ def _find_archive(path: Path, table: SegmentTable) -> FoundModality:
 def write_features(
     root: Path, table: pd.DataFrame, features: Mapping[str, NDArray[Any]], *, classes: Sequence[str] = ()
 ) -> None:
-    """Write features as `load_features` reads them: `segments.csv` and, by modality, `(N, T, F)` or `(N, F)` in `.npz`.
+    """Write features as `load_features` reads them: `segments.csv` and an `.npz` for each modality.
 
-    The table has a row for each of N segments: uid, domain, split, label (empty or missing where unknown), and any
-    others. It is written last and removed first, so that a folder that has one is complete. Classes follow from the
-    labels, unless they are listed in their order. `UserError`: rows and features do not fit, a table could not be read
-    back, or the folder holds other features.
+    The table is written last and removed first, so that a folder that has one is complete.
+
+    Args:
+        root: the folder; made if it is not there.
+        table: a row for each segment; columns uid, domain, split, label (empty or missing where unknown), and any
+            others.
+        features: `(N, T, F)` or `(N, F)` by modality, rows as in the table.
+        classes: class names in their order; written if given, otherwise they follow from the labels.
+
+    Raises:
+        UserError: rows and features do not fit, a table could not be read back, or the folder holds other features.
     """
     text = table.rename(columns=str).apply(lambda cells: ["" if pd.isna(c) else str(c).strip() for c in cells])
     rows = check_rows(text.astype(object), "the table of features")

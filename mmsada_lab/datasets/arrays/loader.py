@@ -35,7 +35,15 @@ _MODALITY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def load_arrays(root: Path | str, *, missing: str = "error") -> MultiDomainData:
-    """Load a folder of arrays, of which only headers are read; what is damaged or does not fit is a `UserError`."""
+    """Load a folder of arrays; only their headers are read.
+
+    Args:
+        root: the folder.
+        missing: what becomes of a segment that lacks a modality: ``error`` or ``drop``.
+
+    Raises:
+        UserError: table or arrays are missing, damaged, or do not fit each other.
+    """
     root = open_folder(root, content="the arrays")
     table = read_array_table(root)
     modalities = find_arrays(root, table)

@@ -109,7 +109,14 @@ class ArrayReader(ABC):
 
 
 class StackedReader(ArrayReader):
-    """Reads segments that are rows of arrays, `(N, ...)` each and opened when first needed; see `loader.stack`."""
+    """Reads segments that are rows of one array or a few, each `(N, ...)` and opened when first needed.
+
+    Args:
+        arrays: the arrays.
+        rows: uid -> (index of its array, row in it).
+        spec: what each row is.
+        nan_rows: whether a segment whose row is nothing but NaN lacks the modality.
+    """
 
     def __init__(
         self,

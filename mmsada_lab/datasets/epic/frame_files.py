@@ -49,10 +49,15 @@ class FrameLocation:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Frames of one track in a folder or tar, in increasing number.
+    """Frames of one track, in increasing number.
 
-    `numbers` are `(N,)`, the first of `width` digits; `names` `(N,)` bytes, or None where they follow from numbers and
-    width; `spans` offsets and sizes inside the tar, `(N, 2)`, None for a folder.
+    Attributes:
+        path: the folder or the tar that holds them.
+        pattern: how its files are called.
+        width: digits of the first number.
+        numbers: frame numbers, `(N,)`.
+        names: file names, `(N,)`, as bytes; None where they follow from numbers and width.
+        spans: offset and size inside the tar, `(N, 2)`; None for a folder.
     """
 
     path: Path

@@ -40,11 +40,17 @@ damaged header, and decoding it could fill the memory with grey."""
 
 @dataclass(slots=True)
 class JpegReader:
-    """A `Reader` over JPEG files: one track as RGB where `channels` is 3, else as many grey ones.
+    """A `Reader` over JPEG files.
 
-    Numbers before the first or after the last frame of the video give that frame: windows of short segments may leave
-    the video. A hole inside it, an undecodable file or a change of size within a clip is a `UserError`. `index` says
-    which file goes with an RGB frame; `absent` has the error of each video without frames.
+    Numbers before the first or after the last frame of the video give that frame: windows of short segments may
+    leave the video. A hole inside it, an undecodable file or a change of size within a clip is a `UserError`.
+
+    Attributes:
+        locations: video name -> where its frames lie.
+        channels: 3 decodes one track as RGB; otherwise there are as many tracks, each decoded as grey.
+        index: which file goes with an RGB frame.
+        mirror_negates: channels that change sign when mirrored.
+        absent: video name -> the error when one that has no frames is read.
     """
 
     locations: Mapping[str, FrameLocation]

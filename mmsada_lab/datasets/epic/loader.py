@@ -36,10 +36,17 @@ def load_epic(
     """Load annotations and find the frames below a root folder; no frame of a large data set is listed or decoded.
 
     A domain may come without any frames of a modality (only two of three kitchens downloaded, or no flow): that is
-    refused when first read. A domain with *some* of its videos missing is settled here, and not hours into a run: an
-    error, or (`missing` = ``drop``) their segments are left out. `flow_index` is a key of `FLOW_INDEX`, by default
-    ``authors`` or, for raw frames, the one that fits their numbers; `evaluate` the test part of EPIC-100's challenge,
-    ``val`` or ``test``. `UserError`: annotations missing or inconsistent, or videos missing.
+    refused when first read. A domain with *some* of its videos missing is settled here, and not hours into a run.
+
+    Args:
+        root: the folder that holds annotations and frames.
+        flow_index: which flow frame goes with an RGB frame, a key of `FLOW_INDEX`; by default ``authors``, and for
+            raw frames the one that fits their numbers.
+        missing: what becomes of a segment whose video lacks a modality: ``error``, or ``drop`` it.
+        evaluate: the test part of EPIC-100's adaptation challenge, ``val`` or ``test``.
+
+    Raises:
+        UserError: annotations missing or inconsistent, or videos missing.
     """
     root = open_folder(root, content="the annotations, rgb/ and flow/")
     annotations = read_annotations(root, evaluate=evaluate)

@@ -33,11 +33,16 @@ Member = tuple[str, int, int, str]  # name, offset and size of a member, and wha
 
 @dataclass(frozen=True, slots=True)
 class TarIndex:
-    """The numbered images of a tar, in order of storage: form, number, digits, `(N, 3)`; offset and size, `(N, 2)`.
+    """The numbered images of a tar, in order of storage.
 
-    A name is its form around its number: ``("./u/frame_", ".jpg")`` and 7, of 10 digits, is
-    ``./u/frame_0000000007.jpg``. There are few forms, so that no process has to look at every name again. `refused` is
-    the first image that is skipped, and why.
+    A member's name is its form around its number: ``("./u/frame_", ".jpg")`` and 7, of 10 digits, is
+    ``./u/frame_0000000007.jpg``. There are few forms, so that no process has to look at every name again.
+
+    Attributes:
+        forms: text before and after the number in the names, each once.
+        numbers: form, number and digits of each member, `(N, 3)`.
+        spans: offset and size of each member's content in bytes, `(N, 2)`.
+        refused: the first image that is skipped, and why; empty if there is none.
     """
 
     forms: tuple[tuple[str, str], ...]

@@ -66,12 +66,18 @@ TEST_SIZES = (875, 1400, 1950)
 
 @dataclass(frozen=True, slots=True)
 class Kitchens:
-    """The knobs of the three kitchens, each 0 (alike) to 1 (nothing shared); all at 0 make them one domain.
+    """The knobs of the three kitchens; all at 0 make them one domain.
 
-    Appearance is textures, shapes, clutter, sleeves; viewpoint direction, nearness and slant of the camera; motion
-    pace, size and path of the movements, sway of the head; at `label_shift` 1 the class frequencies are those of
-    EPIC-Kitchens D1, D2 and D3. `scale` is the number of segments relative to EPIC-Kitchens; at least 2 per class and
-    split are made.
+    Attributes:
+        appearance: textures, shapes, clutter, sleeves: 0 = shared by all kitchens, 1 = each has its own.
+        viewpoint: direction, nearness and slant of the camera, likewise.
+        motion: pace, size and path of the movements, sway of the head, likewise.
+        label_shift: 0 = the same class frequencies in all kitchens, 1 = those of EPIC-Kitchens D1, D2 and D3.
+        seed: of everything random.
+        scale: number of segments relative to EPIC-Kitchens; at least 2 per class and split are made.
+
+    Raises:
+        UserError: a knob outside 0..1, a negative seed, a scale outside (0, 1].
     """
 
     appearance: float = 1.0
@@ -116,7 +122,11 @@ class Planned:
 
 
 def parse_knobs(text: str) -> Kitchens:
-    """Read knobs as a specification has them: ``appearance=0.5,motion=0``, or nothing."""
+    """Read knobs as a specification has them: ``appearance=0.5,motion=0``, or nothing.
+
+    Raises:
+        UserError: there is no such knob, or its value is no number in range.
+    """
     types: dict[str, type[float]] = {f.name: int if f.name == "seed" else float for f in fields(Kitchens)}
     knobs: dict[str, Any] = {}
     for item in filter(None, text.split(",")):
@@ -133,9 +143,12 @@ def parse_knobs(text: str) -> Kitchens:
 def load_kitchens(
     kitchens: Kitchens | str = "", *, cache_dir: Path | None = None, workers: int | None = None
 ) -> MultiDomainData:
-    """Load the kitchens, generating them first unless they are in the cache; knobs also as text (see `parse_knobs`).
+    """Load the kitchens, generating them first unless they are in the cache.
 
-    `workers` are processes that generate; all processors if None, none but this one if 1. The pixels are the same.
+    Args:
+        kitchens: the knobs, also as text (see `parse_knobs`); by default those that were calibrated.
+        cache_dir: in place of the user's cache folder (or of the environment variable MMSADA_CACHE).
+        workers: processes that generate; all processors if None, none but this one if 1. The pixels are the same.
     """
     kitchens = parse_knobs(kitchens) if isinstance(kitchens, str) else kitchens
     plan = plan_segments(kitchens)

@@ -16,6 +16,7 @@ Range = tuple[float, float]
 
 
 def _variant() -> Any:
+    """A choice among three variants, 0, 1 and 2."""
     return field(metadata={"knob": "appearance"})
 
 
@@ -48,28 +49,30 @@ class Look:
     sleeve: int = _variant()
     hand: int = _variant()
     clutter: int = _variant()
-    angle: float = _between("viewpoint", (-6.0, 6.0), (22.0, 34.0), (-50.0, -38.0))  # turn of the view, degrees
-    zoom: float = _between("viewpoint", (0.98, 1.1), (0.82, 0.92), (1.14, 1.28))  # nearness of the camera, 1 = as built
-    squash: float = _between(
-        "viewpoint", (0.95, 1.0), (0.7, 0.8), (0.82, 0.92)
-    )  # height over width of a circle, by the slant
-    period: float = _between("motion", (0.9, 1.0), (1.1, 1.25), (0.85, 0.95))  # of washing, cutting, stirring, relative
-    amplitude: float = _between("motion", (0.95, 1.05), (1.35, 1.5), (0.7, 0.8))  # size of the movements, relative
-    sway: float = _between("motion", (2.2, 3.2), (1.8, 2.5), (1.8, 2.6))  # of the head, pixels of the rendering
-    tempo: float = _between(
-        "motion", (1.2, 1.4), (0.75, 0.85), (0.95, 1.05)
-    )  # duration of a sway of the head, relative
-    bend: float = _between(
-        "motion", (-4.0, 4.0), (16.0, 24.0), (-10.0, -4.0)
-    )  # bulge of a carried thing's path, pixels
-    lift: float = _between("motion", (-0.05, 0.05), (0.4, 0.55), (-0.25, -0.15))  # growth of a thing that nears the eye
-    rub: float = _between(
-        "motion", (0.8, 1.1), (0.2, 0.35), (2.5, 3.5)
-    )  # height over width of rounds of washing, stirring
-    chop: float = _between("motion", (80.0, 100.0), (15.0, 40.0), (130.0, 155.0))  # direction of the knife, degrees
-    reach: float = _between(
-        "motion", (0.1, 0.14), (0.06, 0.1), (0.12, 0.18)
-    )  # share of time until the hand holds the thing
+    angle: float = _between("viewpoint", (-6.0, 6.0), (22.0, 34.0), (-50.0, -38.0))
+    """Turn of the view, degrees."""
+    zoom: float = _between("viewpoint", (0.98, 1.1), (0.82, 0.92), (1.14, 1.28))
+    """Nearness of the camera, 1 = as built."""
+    squash: float = _between("viewpoint", (0.95, 1.0), (0.7, 0.8), (0.82, 0.92))
+    """Slant of the camera: height over width of a circle on the counter."""
+    period: float = _between("motion", (0.9, 1.0), (1.1, 1.25), (0.85, 0.95))
+    """Of washing, cutting and stirring, relative."""
+    amplitude: float = _between("motion", (0.95, 1.05), (1.35, 1.5), (0.7, 0.8))
+    """Size of the movements, relative."""
+    sway: float = _between("motion", (2.2, 3.2), (1.8, 2.5), (1.8, 2.6))
+    """Of the head, pixels of the rendering."""
+    tempo: float = _between("motion", (1.2, 1.4), (0.75, 0.85), (0.95, 1.05))
+    """Duration of one sway of the head, relative."""
+    bend: float = _between("motion", (-4.0, 4.0), (16.0, 24.0), (-10.0, -4.0))
+    """Sideways bulge of a carried thing's path, pixels of the rendering."""
+    lift: float = _between("motion", (-0.05, 0.05), (0.4, 0.55), (-0.25, -0.15))
+    """Growth of a carried thing, as it nears the eye."""
+    rub: float = _between("motion", (0.8, 1.1), (0.2, 0.35), (2.5, 3.5))
+    """Height over width of the rounds of washing and stirring."""
+    chop: float = _between("motion", (80.0, 100.0), (15.0, 40.0), (130.0, 155.0))
+    """Direction of the strokes of the knife, degrees."""
+    reach: float = _between("motion", (0.1, 0.14), (0.06, 0.1), (0.12, 0.18))
+    """Share of the time before the hand holds the thing."""
 
 
 def draw_look(kitchen: int, rng: np.random.Generator, *, appearance: float, viewpoint: float, motion: float) -> Look:

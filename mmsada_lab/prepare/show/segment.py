@@ -33,9 +33,14 @@ _NEAR = 5
 def show_segment(
     specification: str, uid: str, destination: Path, *, windows: int = 5, rule: WindowRule | None = None
 ) -> Path:
-    """Write what shows one segment: ``.html``, a page that needs no network, or ``.gif``, of video; returns its path.
+    """Write a page or a GIF that shows one segment; returns its path.
 
-    The page has so many test `windows`, those of the paper if there is no `rule`.
+    Args:
+        specification: of the data, as for `load_data`.
+        uid: of the segment.
+        destination: a name ending in ``.html`` (a page that needs no network) or ``.gif`` (video modalities only).
+        windows: number of test windows on the page.
+        rule: of the windows; the paper's if None.
 
     Raises:
         UserError: no such segment, another suffix, a GIF of data without video, or frames that cannot be read.

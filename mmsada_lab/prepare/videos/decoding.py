@@ -70,10 +70,15 @@ def inspect_video(path: Path) -> VideoInfo:
 
 
 def sample_video(path: Path, rate: Fraction, *, height: int) -> Iterator[Image]:
-    """Decode a whole video at a constant rate, in images per second.
+    """Decode a whole video at a constant rate.
+
+    Args:
+        path: any file FFmpeg can read.
+        rate: images per second.
+        height: of the images; their width follows the aspect ratio. Smaller videos are enlarged.
 
     Yields:
-        `(height, W, 3)` RGB, 8 bits: the image at 0, 1 / rate, 2 / rate, ... seconds; smaller videos are enlarged.
+        `(height, W, 3)` RGB, 8 bits: the image at 0, 1 / rate, 2 / rate, ... seconds.
 
     Raises:
         UnreadableVideoError: a frame cannot be decoded.

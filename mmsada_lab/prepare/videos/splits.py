@@ -13,11 +13,16 @@ from mmsada_lab.prepare.videos.listing import VideoSegment
 
 
 def draw_splits(segments: Sequence[VideoSegment], *, test_fraction: float, seed: int) -> list[VideoSegment]:
-    """Draw the split of every segment that has none, domain by domain, none depending on the others.
+    """Draw the split of every segment that has none, domain by domain.
 
     Of each class about `test_fraction` of the segments become test segments, but a class of two or more has at least
     one in each split. Labelled segments of a video without a split of their own stay together, even if the fraction
     suffers. Unlabelled segments are for training. Splits that are given stay, and count.
+
+    Args:
+        segments: segments of all domains.
+        test_fraction: from 0 (no test segments) up to 1, exclusive.
+        seed: of the draw; a domain's draw does not depend on other domains.
     """
     tested = set[str]()
     for domain in sorted({segment.domain for segment in segments}):
