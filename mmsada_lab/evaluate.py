@@ -221,12 +221,7 @@ def extract_features(
 
 
 def top1(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Top-1 accuracy in percent, over all segments.
-
-    Args:
-        probabilities: `(N, K)`; spare outputs compete (and lose when they win).
-        labels: `(N,)`.
-    """
+    """Top-1 accuracy in percent of probabilities `(N, K)` with labels `(N,)`; a spare output that wins is wrong."""
     return 100 * float(np.mean(probabilities.argmax(axis=1) == labels))
 
 

@@ -285,6 +285,5 @@ def default_workers(data: MultiDomainData) -> int:
 
     Training processes that were started together on this machine share its cores.
     """
-    # training processes that were started together on this machine share its cores
     cores = int(cpu_count()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return 0 if data.in_memory else min(max(cores, 1), 16)

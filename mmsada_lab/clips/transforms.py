@@ -97,10 +97,7 @@ def negate_mirrored(clip: Frames, crop: Crop, channels: tuple[int, ...]) -> None
 
 def _place_plane(cut: Frames, plane: Frames, *, mirror: bool) -> None:
     """Resize one channel `(h, w)` into a plane `(S, S)`."""
-    if cut.shape != plane.shape:
-        cv2.resize(cut, plane.shape[::-1], dst=plane)
-    else:
-        plane[:] = cut
+    cv2.resize(cut, plane.shape[::-1], dst=plane)  # copies where the size is right
     if mirror:
         cv2.flip(plane, 1, dst=plane)
 

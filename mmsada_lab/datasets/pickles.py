@@ -84,9 +84,8 @@ def _explain_refusal(path: Path, content: str, *, advice: str) -> Iterator[None]
         yield
     except Exception as error:  # a damaged or crafted stream can fail in any way
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        raise UserError(
-            f"{path} is not a plain pickled {content} and was not read: {reason}; if you trust it, {advice}"
-        ) from error
+        refused = f"{path} is not a plain pickled {content} and was not read: {reason}"
+        raise UserError(f"{refused}; if you trust it, {advice}") from error
 
 
 class Call:

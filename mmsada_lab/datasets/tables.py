@@ -58,10 +58,8 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV table as text, see `read_rows`; blank cells are missing.
-
-    All text: participant "01" must not become 1, and a video may well be called "NA".
-    """
+    """Read a CSV table as text, see `read_rows`; blank cells are missing."""
+    # All text: participant "01" must not become 1, and a video may well be called "NA".
     header, rows = read_rows(path)
     cells = [[cell if cell.strip() else None for cell in row] for _, row in rows]
     return pd.DataFrame(cells, columns=header, dtype=object)

@@ -202,6 +202,5 @@ def _import_library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except (ImportError, RuntimeError) as error:  # torchvision for another torch fails in either way
-        raise UserError(
-            f"this backbone needs {package}, which cannot be imported ({error}); `pip install {package}`"
-        ) from error
+        reason = f"this backbone needs {package}, which cannot be imported ({error})"
+        raise UserError(f"{reason}; `pip install {package}`") from error

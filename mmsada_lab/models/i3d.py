@@ -97,8 +97,7 @@ class I3D(nn.Module):
         for name, layer in self.named_children():
             values = self._layer(values, name, layer, groups)
         kernel = [min(*sizes) for sizes in zip((2, 7, 7), values.shape[2:], strict=True)]
-        pooled = F.avg_pool3d(values, kernel, stride=1).flatten(2)  # (B, F, positions)
-        return pooled.mean(dim=2)
+        return F.avg_pool3d(values, kernel, stride=1).flatten(2).mean(dim=2)  # (B, F), the mean over positions
 
     def _layer(self, values: Tensor, name: str, layer: nn.Module, groups: int) -> Tensor:
         def compute(values: Tensor) -> Tensor:
@@ -172,10 +171,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def max_pool(values: Tensor, kernel: _Sizes, stride: _Sizes) -> Tensor:
-    """Max-pooling with "SAME" padding of values `(B, C, T, H, W)`.
-
-    TensorFlow pads with minus infinity, as here (an odd one after the end is what `ceil_mode` adds); the common port
-    pads with zeros. After a ReLU nothing is below zero, so both are the same.
-    """
+    """Max-pooling with "SAME" padding of values `(B, C, T, H, W)`; an odd one after the end is what `ceil_mode` adds."""
+    # TensorFlow pads with minus infinity, as here, the common port with zeros: the same after a ReLU.
     sizes = zip(values.shape[2:], kernel, stride, strict=True)
     return F.max_pool3d(values, kernel, stride, [same_padding(*size)[0] for size in sizes], ceil_mode=True)

@@ -149,12 +149,7 @@ class LateFusionNetwork(nn.Module):
 
 
 def build_classifiers(widths: Mapping[str, int], num_outputs: int) -> nn.ModuleDict:
-    """Build a fresh G^m, `(B, F)` to `(B, K)`, for every modality.
-
-    Args:
-        widths: F of each modality.
-        num_outputs: K.
-    """
+    """Build a fresh G^m, `(B, F)` to `(B, K)`, for every modality of width F; K is the number of outputs."""
     return nn.ModuleDict({m: _build_classifier(width, num_outputs) for m, width in widths.items()})
 
 

@@ -195,6 +195,5 @@ def timestamp(frame: int) -> str:
 
     Multiplied by 60 and rounded down, it gives the frame again, which is how EPIC-Kitchens numbers frames.
     """
-    hundredths = -(-frame * 100 // FRAME_RATE)
-    minutes, rest = divmod(hundredths, 6000)
+    minutes, rest = divmod(-(-frame * 100 // FRAME_RATE), 6000)  # in hundredths of a second, rounded up
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 100:02d}.{rest % 100:02d}"

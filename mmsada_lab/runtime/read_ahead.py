@@ -14,7 +14,7 @@ import mmap
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -150,11 +150,9 @@ def explain_lost_workers() -> Iterator[None]:
 def _drain_worker_errors() -> None:
     """PyTorch raises the error once per loader, also during shutdown: raise all of them here, and ignore them."""
     while True:
-        try:
+        with suppress(RuntimeError):
             torch._C._error_if_any_worker_fails()
-        except RuntimeError:
-            continue
-        return
+            return
 
 
 def allocate(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

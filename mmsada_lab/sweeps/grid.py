@@ -133,9 +133,7 @@ def _split_pair(pair: str, known: Sequence[str]) -> Pair:
     """``D2-D1`` as source and target; names may have dashes of their own."""
     matches = [chosen for chosen in product(known, known) if "-".join(chosen) == pair]
     if len(matches) != 1:
-        raise UserError(
-            f"pair {pair!r} is not source-target, two of the domains {', '.join(known)} with a dash between"
-        )
+        raise UserError(f"pair {pair!r} is not source-target, two of the domains {', '.join(known)}")
     return matches[0]
 
 

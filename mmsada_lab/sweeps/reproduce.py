@@ -117,13 +117,12 @@ def _selection(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _line(row: RecipeRow, digests: frozenset[str]) -> ReportLine:
-    from mmsada_lab.analysis.report import ReportLine
-    from mmsada_lab.analysis.tables import MEAN
+    from mmsada_lab.analysis import report, tables
 
     if row.paper is None:
-        return ReportLine(row.title, digests, row.stream)
+        return report.ReportLine(row.title, digests, row.stream)
     printed = {str(cell.pair): cell.top1 for cell in row.paper.cells}
-    return ReportLine(row.title, digests, row.stream, {**printed, MEAN: row.paper.printed_mean})
+    return report.ReportLine(row.title, digests, row.stream, {**printed, tables.MEAN: row.paper.printed_mean})
 
 
 def _no_figure(runs: pd.DataFrame, rows: _Rows) -> list[go.Figure]:

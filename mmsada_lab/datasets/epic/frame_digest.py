@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,6 @@ def sample_sizes(location: FrameLocation, numbers: Sequence[int]) -> Iterator[st
 def _size(folder: Path, stem: str, number: int, width: int, suffix: str) -> str:
     """Size of a frame's file, its number with leading zeros or without."""
     for digits in dict.fromkeys((f"{number:0{width}d}", str(number))):
-        try:
+        with suppress(OSError):
             return str((folder / f"{stem}{digits}{suffix}").stat().st_size)
-        except OSError:
-            continue
     return "-"

@@ -151,10 +151,7 @@ def _kind(member: tarfile.TarInfo) -> str:
 
 
 def _check_end(descriptor: int, offset: int) -> None:
-    """A tar ends in blocks of zeros, unless a copy was interrupted.
-
-    Zeros that something follows are a hole, as a download in several pieces leaves it.
-    """
+    """A whole tar ends in blocks of zeros; what follows zeros shows a hole of a download in several pieces."""
     tail = os.pread(descriptor, _LONGEST_END + 1, offset)
     if not _BLOCK <= len(tail) <= _LONGEST_END or any(tail):
         raise tarfile.ReadError(f"damaged or cut off at byte {offset}")

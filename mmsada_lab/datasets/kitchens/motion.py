@@ -45,8 +45,7 @@ def head_motion(frames: int, rng: Generator, look: Look) -> Floats:
     nod = _wave(frames, rng, 30 * look.tempo)[:, 0] * look.sway * 0.008
     mirrored = rng.choice([-1.0, 1.0])
     turn = poses(drift, np.deg2rad(look.angle * mirrored) + nod, scale=(look.zoom, look.zoom))
-    slant = np.diag([mirrored, look.squash, 1.0])
-    return turn @ slant
+    return turn @ np.diag([mirrored, look.squash, 1.0])
 
 
 def poses(

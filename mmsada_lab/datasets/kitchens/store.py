@@ -7,6 +7,7 @@ A folder holds one .npy per domain, split and modality (all videos end to end), 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -123,12 +124,11 @@ def open_readers(folder: Path, entries: Sequence[Entry]) -> dict[str, Reader]:
 
 
 def _locate_videos(entries: Sequence[Entry], modality: str) -> dict[str, VideoRows]:
-    ends: dict[str, int] = {}
-    videos = {}
+    ends, videos = Counter[str](), {}
     for entry in entries:
         file, count = f"{entry.domain}_{entry.split}_{modality}.npy", int(getattr(entry, modality))
-        videos[entry.uid] = VideoRows(file, ends.get(file, 0), count)
-        ends[file] = ends.get(file, 0) + count
+        videos[entry.uid] = VideoRows(file, ends[file], count)
+        ends[file] += count
     return videos
 
 

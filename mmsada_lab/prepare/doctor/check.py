@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -64,10 +65,9 @@ def _without_incomplete(specification: str) -> MultiDomainData | None:
     """The data without segments that lack a modality, if its format can leave them out and it opens then."""
     if "missing=" in specification or ":" not in specification:
         return None
-    try:
+    with suppress(UserError):
         return load_data(f"{specification},missing=drop")
-    except UserError:
-        return None
+    return None
 
 
 def _signals(data: MultiDomainData, *, fast: bool) -> Iterator[Signal]:

@@ -94,9 +94,8 @@ class ImportedVideo:
 
     def matches(self, job: ImportJob) -> bool:
         """Whether the frames are there, and come from the file as it is now, for the same domain and settings."""
-        if self.domain != job.domain or self.settings != asdict(job.settings):
-            return False
-        if not job.path.is_file() or not all(folder.is_dir() for folder in job.folders):
+        there = job.path.is_file() and all(folder.is_dir() for folder in job.folders)
+        if not there or self.domain != job.domain or self.settings != asdict(job.settings):
             return False
         status = job.path.stat()
         return (self.size, self.modified) == (status.st_size, status.st_mtime_ns)
