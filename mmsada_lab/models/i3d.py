@@ -171,7 +171,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def max_pool(values: Tensor, kernel: _Sizes, stride: _Sizes) -> Tensor:
-    """Max-pooling with "SAME" padding of values `(B, C, T, H, W)`; an odd one after the end is what `ceil_mode` adds."""
+    """Max-pooling with "SAME" padding of values `(B, C, T, H, W)`; `ceil_mode` adds an odd one after the end."""
     # TensorFlow pads with minus infinity, as here, the common port with zeros: the same after a ReLU.
     sizes = zip(values.shape[2:], kernel, stride, strict=True)
     return F.max_pool3d(values, kernel, stride, [same_padding(*size)[0] for size in sizes], ceil_mode=True)
