@@ -14,7 +14,7 @@ from mmsada_lab.facts import METHODS
 
 
 def stream_accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy (percent) of every stream over the labelled segments, from `load_predictions` of a run or several stacked.
+    """Accuracy (percent) of every stream over labelled segments, from `load_predictions` of a run or several stacked.
 
     Columns stream, measure, mean, sd and spread, which says what sd is over: the runs or, for one run, its averaged
     evaluations (which share most of their weights: a smaller spread than seeds would give). Where no segment has a
