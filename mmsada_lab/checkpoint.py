@@ -39,6 +39,7 @@ class Progress:
         history: records so far.
         kept: evaluations whose mean will be reported.
         seconds: training time so far, over all sittings.
+        reused: whether the first stage was taken from another run.
     """
 
     stage: int = 0
@@ -46,6 +47,7 @@ class Progress:
     history: list[Record] = field(default_factory=list)
     kept: list[KeptEvaluation] = field(default_factory=list)
     seconds: float = 0.0
+    reused: bool = False
 
 
 def save_checkpoint(path: Path, progress: Progress, *, method: nn.Module, optimiser: Optimizer) -> None:
@@ -63,6 +65,7 @@ def save_checkpoint(path: Path, progress: Progress, *, method: nn.Module, optimi
         "history": json.dumps(progress.history),
         "kept": kept,
         "seconds": progress.seconds,
+        "reused": progress.reused,
     }
     write_atomic(path, lambda file: torch.save(state, file))
 
@@ -77,7 +80,8 @@ def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> t
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         method.load_state_dict(state["method"])
         kept = [(step, {name: p.cpu().numpy() for name, p in streams.items()}) for step, streams in state["kept"]]
-        progress = Progress(state["stage"], state["step"], json.loads(state["history"]), kept, state["seconds"])
+        history, so_far = json.loads(state["history"]), (state["seconds"], state.get("reused", False))
+        progress = Progress(state["stage"], state["step"], history, kept, *so_far)
     except Exception as error:  # damaged files fail in many ways
         reason = str(error).partition("\n")[0][:200]
         raise UserError(f"the checkpoint {path} is damaged ({reason}); remove it to start that run afresh") from error

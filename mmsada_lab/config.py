@@ -333,8 +333,12 @@ class ExperimentConfig:
             name: value
             for name, value in self.to_dict().items()
             if OPTIONS[name].in_digest(value, default=getattr(ExperimentConfig, name, None))
-            and not (first_stage and OPTIONS[name].second_stage)
+            and not (first_stage and self._acts_in_second_stage_alone(OPTIONS[name]))
         }
+
+    def _acts_in_second_stage_alone(self, declared: Option) -> bool:
+        # A term of the second stage that a user gives a weight in the first one brings its options along.
+        return declared.second_stage and not any(self.pretrain.weights.get(term) for term in declared.acts_on)
 
     @property
     def digest(self) -> str:

@@ -98,7 +98,7 @@ def run_experiment(
     data = load_data(config.data)
     check_fit(config, data)
     if show_progress and is_main_process():
-        for note in data.notes:
+        for note in (*data.notes, *starting_notes(config)):
             tqdm.write(f"note: {note}", file=sys.stderr)
     folder = RunFolder(Path(runs_dir), config, data_name=data.name)
     # Before any device is opened: a sweep that resumes looks at hundreds of finished runs.
@@ -120,6 +120,16 @@ def run_experiment(
                 experiment.run(show_progress=show_progress)
             accelerator.wait_for_everyone()  # the folder is whole when any process returns
     return folder.path
+
+
+def starting_notes(config: ExperimentConfig) -> list[str]:
+    """What to know of the weights that a run starts from, before it takes hours."""
+    files = {entry.partition(":")[0] for entry in config.pretrained.split(",")}
+    untrained = [m for m in config.modalities if config.backbone_of(m) == "i3d" and m not in files]
+    if not untrained:
+        return []
+    names, advice = " and ".join(untrained), "-o pretrained=rgb:FILE,flow:FILE (docs/training.md)"
+    return [f"I3D starts from random weights for {names}; the authors start from Kinetics weights: {advice}"]
 
 
 def _saved_step(folder: RunFolder) -> int:
@@ -178,7 +188,6 @@ class Experiment:
         self.evaluation = Evaluation(predictor, self.source, self.target, accelerator=accelerator)
         self.progress = Progress()
         self.first_stage: Path | None = None  # where it is shared with other runs
-        self.reused = False
 
     def _build_network(self) -> tuple[LateFusionNetwork, Predictor]:
         config, accelerator = self.config, self.accelerator
@@ -233,10 +242,10 @@ class Experiment:
         """Take the first stage if another run has trained it; else train it, and give it to all."""
         with first_stage_locked(shared):
             if not self._steps_done() and shared.exists():
-                self.reused = self._load_first_stage(shared)
+                self.progress.reused = self._load_first_stage(shared)
                 bar.update(self._steps_done())
             self._run_stage(0, resumed=resumed, bar=bar)
-            if not self.reused:
+            if not self.progress.reused:
                 publish_first_stage(self.folder.checkpoint_path, shared)
 
     def _load_first_stage(self, shared: Path) -> bool:
@@ -364,7 +373,7 @@ class Experiment:
             "device": _device_name(self.accelerator.device),
             "threads": torch.get_num_threads(),
             "processes": self.accelerator.num_processes,
-            "first_stage_reused": self.reused,
+            "first_stage_reused": self.progress.reused,
             "started": earlier.get("started", now()),
             **more,
         }
@@ -377,8 +386,10 @@ class Experiment:
         write_arrays(folder.path / "features.npz", evaluation.feature_arrays(source, target))
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         write_atomic(folder.path / "model.safetensors", lambda file: file.write(safetensors_bytes(weights)))
+        every, steps = self.config.evaluate_every, [step for step, _ in kept]
+        apart = f"{'' if set(np.diff(steps)) <= {every} else 'at most '}{every} steps apart"
         result = {
-            "selection": f"mean of the last {len(kept)} evaluations, {self.config.evaluate_every} steps apart",
+            "selection": f"mean of the last {len(kept)} evaluations, {apart}",
             "evaluations": len(kept),
             "target": evaluation.mean_accuracies(kept),
             "source_last": evaluation.source_accuracies(source),

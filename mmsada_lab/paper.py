@@ -201,7 +201,7 @@ PAPER_DIFFERENCES = (
     PaperDifference(2, "learning rate of the second stage", "2e-4, in units of Ly: 0.001 of 0.2 Ly",
                     "0.01 of 0.2 Ly: the scripts' 0.001 never reaches the optimiser",
                     "adapt.learning_rate", 0.001, 0.01, 0.001),
-    PaperDifference(3, "units of the loss", "Ly + lambda_d Ld + lambda_c Lc",
+    PaperDifference(3, "units of the loss", "Ly + lambda_d Ld + lambda_c Lc (all of it: TEXT_UNITS)",
                     "0.2 Ly + Ld + Lc: D learns five times faster",
                     "adapt.weights.classification", 1.0, 0.2, 0.2),
     PaperDifference(4, "lambda_d over time", "constant", "ramp from 0 within the second stage",
@@ -230,3 +230,12 @@ PAPER_DIFFERENCES = (
     PaperDifference(20, "negatives of Sync (Table 4)", "out of synchrony", "of other segments, as those of Seg. Corr."),
 )  # fmt: skip
 """Those with an option first."""
+
+TEXT_UNITS = {
+    "adapt.weights.classification": 1.0,
+    "adapt.weights.correspondence": 5.0,
+    "reversal_coefficient": 1.0,
+    "adapt.learning_rate": 2e-4,
+}
+"""The second stage in the units of the text, lambda_d = 1 and lambda_c = 5: classification's weight alone would change
+both lambdas."""

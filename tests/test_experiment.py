@@ -35,8 +35,9 @@ from mmsada_lab import methods, pretexts
 from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.experiment import Experiment, run_experiment
+from mmsada_lab.experiment import Experiment, run_experiment, starting_notes
 from mmsada_lab.models.network import build_network
+from mmsada_lab.presets import build_config
 from mmsada_lab.runs import RunFolder, load_history, load_predictions, read_arrays, read_manifest
 
 pytestmark = pytest.mark.usefixtures("toy_format")
@@ -162,6 +163,7 @@ class TestWhatARunLeaves:
         evaluated = history[(history["kind"] == "evaluation") & (history["stage"] == "adapt")]
         result = read_manifest(path / "manifest.json")["result"]
         assert result["evaluations"] == 3
+        assert result["selection"] == "mean of the last 3 evaluations, at most 2 steps apart"
         assert read_arrays(path / "predictions.npz")["steps"].tolist() == [4, 6, 7]
         for stream, measures in result["target"].items():
             for measure, value in measures.items():
@@ -193,6 +195,23 @@ class TestWhatARunLeaves:
         config = toy_config("supervised_target", width=4, pretrain__steps=40, adapt__steps=1, evaluate_every=40)
         result = read_manifest(run(config, tmp_path) / "manifest.json")["result"]
         assert result["target"]["fused"]["top1"] > 80
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, "rgb and flow"),
+        ({"pretrained": "rgb:a.safetensors"}, "flow"),
+        ({"backbone": "rgb:i3d,flow:small3d"}, "rgb"),
+        ({"pretrained": "rgb:a.safetensors,flow:b.safetensors"}, None),
+        ({"backbone": "auto"}, None),
+    ],
+    ids=str,
+)
+def test_i3d_without_weights_is_said_before_it_trains(changes: dict[str, str], named: str | None) -> None:
+    notes = starting_notes(build_config("paper", source="D2", target="D1", overrides=changes))
+    assert len(notes) == (named is not None)
+    assert all(f"random weights for {named};" in note and "pretrained=" in note for note in notes)
 
 
 class TestOnlyTheConfigurationDecides:

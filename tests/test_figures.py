@@ -237,6 +237,28 @@ def test_one_evaluation_has_no_spread_and_no_error_bar() -> None:
     assert "no spread" in figure.layout.xaxis.title.text
 
 
+def test_segments_without_a_label_are_neither_right_nor_wrong() -> None:
+    labelled = predictions({10: [0, 1, 0], 12: [0, 1, 1]}, [0, 1, 1])
+    others = predictions({10: [2, 0], 12: [1, 1]}, [-1, -1])
+    expected, with_others = (figures.stream_accuracies(p) for p in (labelled, pd.concat([labelled, others])))
+    pd.testing.assert_frame_equal(with_others, expected)
+    counts, among_others = (
+        figures.confusion_counts(p, classes=CLASSES) for p in (labelled, pd.concat([labelled, others]))
+    )
+    pd.testing.assert_frame_equal(among_others, counts)
+
+
+def test_without_any_label_there_is_no_accuracy_and_the_figures_say_so() -> None:
+    unlabelled = predictions({10: [0, 2], 12: [1, 1]}, [-1, -1])
+    figure = figures.draw_stream_accuracies(figures.stream_accuracies(unlabelled))
+    assert figure.layout.xaxis.title.text == "measure (bars: no segment has a label)"
+    assert figure.data[0].y == (None, None)
+    assert figure.data[0].text == ("", "")
+    counts = figures.confusion_counts(unlabelled, classes=CLASSES)
+    assert (counts["count"] == 0).all()
+    assert set(figures.draw_confusion(counts).data[1].x) == {0}
+
+
 @pytest.mark.parametrize("streams", STREAMS.values(), ids=STREAMS)
 def test_a_bar_per_stream(streams: tuple[str, ...]) -> None:
     table = figures.stream_accuracies(predictions({10: [0, 1], 12: [1, 1]}, [0, 1], streams=streams))

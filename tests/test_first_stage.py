@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from test_experiment import assert_same
+from test_experiment import Writes, assert_same, stopped
 from toy import run_toy, toy_config
 
 from mmsada_lab.checkpoint import FIRST_STAGES, first_stage_path
@@ -46,6 +46,26 @@ def test_a_sweep_of_the_reversal_trains_one_first_stage(tmp_path: Path) -> None:
     paths = [run(toy_config(reversal_coefficient=value), tmp_path) for value in (0.0, 0.1, 0.2)]
     assert [reused(path) for path in paths] == [False, True, True]
     assert len(kept(tmp_path)) == 1
+
+
+def test_the_reversal_matters_to_a_first_stage_that_is_adversarial_itself(tmp_path: Path) -> None:
+    weighted = {"pretrain__weights__adversarial": 1.0}
+    paths = [run(toy_config(**weighted, reversal_coefficient=value), tmp_path) for value in (0.0, 0.2)]
+    assert [reused(path) for path in paths] == [False, False]
+    idle = [toy_config(pretrain__weights__adversarial=0.0, reversal_coefficient=value) for value in (0.0, 0.2)]
+    assert len({first_stage_path(tmp_path, config, data_digest="") for config in idle}) == 1
+
+
+def test_an_interrupted_run_still_knows_that_its_first_stage_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(toy_config(), tmp_path)
+    config = toy_config(adapt__learning_rate=0.02)
+    path = stopped(config, tmp_path, Writes(monkeypatch), after=3)  # manifest, checkpoint, history
+    assert read_manifest(path / "manifest.json")["status"] == "running"
+    assert (path / "checkpoint.pt").exists()
+    assert run(config, tmp_path) == path
+    assert reused(path)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from mmsada_lab.paper import (
     PAPER_DIFFERENCES,
     PAPER_NOTES,
     PAPER_ROWS,
+    TEXT_UNITS,
     TRAINING_SEGMENTS,
     VARIANTS,
     VERBS,
@@ -165,6 +166,11 @@ class TestDifferences:
         for value in filter(None, (difference.paper_value, difference.code_value)):
             found = config("paper", {difference.option: value})
             assert value_of(found, difference.option) == value
+
+    def test_the_units_of_the_text_take_more_than_one_option(self) -> None:
+        text, alone = config("paper", TEXT_UNITS), config("paper", {"adapt.weights.classification": 1.0})
+        assert (text.lambda_d, text.lambda_c) == (config("paper").lambda_d, config("paper").lambda_c) == (1.0, 5.0)
+        assert (alone.lambda_d, alone.lambda_c) == (0.2, 1.0)
 
     def test_without_an_option_there_are_no_values(self) -> None:
         for difference in PAPER_DIFFERENCES:

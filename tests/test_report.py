@@ -103,7 +103,12 @@ class TestRecipes:
             "quick": set(),
             "sensors": set(),
             "paper": {"MM-SADA", "half-and-half correspondence batch"},
-            "released": {"MM-SADA", "half-and-half correspondence batch", "16 outputs for 8 classes"},
+            "released": {
+                "MM-SADA",
+                "half-and-half correspondence batch",
+                "16 outputs for 8 classes",
+                "learning rate 0.01 in both stages",
+            },
         }
         assert same == allowed[preset]
 

@@ -14,10 +14,11 @@ from mmsada_lab.facts import METHODS
 
 
 def stream_accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy (percent) of every stream, from `load_predictions` of a run or several stacked.
+    """Accuracy (percent) of every stream over labelled segments, from `load_predictions` of a run or several stacked.
 
     Columns stream, measure, mean, sd and spread, which says what sd is over: the runs or, for one run, its averaged
-    evaluations (which share most of their weights: a smaller spread than seeds would give).
+    evaluations (which share most of their weights: a smaller spread than seeds would give). Where no segment has a
+    label, means are missing.
 
     Example:
         >>> predictions = pd.DataFrame({"stream": "rgb", "step": 9, "label": [0, 0, 1], "predicted": [0, 1, 1]})
@@ -30,14 +31,17 @@ def stream_accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
     if runs > 1:
         tidy = tidy.groupby(["run", "stream", "measure"], sort=False)["accuracy"].mean().reset_index()
     table = tidy.groupby(["stream", "measure"], sort=False)["accuracy"].agg(mean="mean", sd="std").reset_index()
-    return table.assign(spread=_spread(runs, predictions["step"].nunique()))
+    labelled = table["mean"].notna().any()
+    return table.assign(spread=_spread(runs, predictions["step"].nunique()) if labelled else "no segment has a label")
 
 
 def _accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
     """Both accuracies of every stream at every evaluation of every run."""
     keys = ["run", "step", "stream"]
     correct = 100.0 * (predictions["predicted"] == predictions["label"])
-    by_segment = predictions.assign(run=predictions.get("run", ""), correct=correct)
+    # A segment without a label (-1) is neither right nor wrong, and of no class.
+    known = predictions["label"] >= 0
+    by_segment = predictions.assign(run=predictions.get("run", ""), correct=correct.where(known))
     classes = by_segment.groupby([*keys, "label"], sort=False)["correct"].mean()
     measured = {
         "top1": by_segment.groupby(keys, sort=False)["correct"].mean(),
@@ -103,7 +107,7 @@ def _add_bars(figure: go.Figure, bars: pd.DataFrame) -> None:
     for stream, of_stream in bars.groupby("stream", sort=False):
         error = {**style.error_bars(of_stream["sd"].round(2)), "color": style.GREY}
         look = {"name": stream, "marker": {"color": colours[str(stream)]}, "error_y": error}
-        text = [f"{value:.1f}" for value in of_stream["mean"]]
+        text = ["" if np.isnan(value) else f"{value:.1f}" for value in of_stream["mean"]]
         figure.add_bar(**xy(of_stream, "group", "mean", 2), text=text, **look)
 
 

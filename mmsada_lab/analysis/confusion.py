@@ -22,9 +22,10 @@ SPARE_OUTPUT = "(no class)"  # column of the predictions of outputs beyond the c
 def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], stream: str = "fused") -> pd.DataFrame:
     """How often each class was taken for each other, from `load_predictions` of one run or several stacked.
 
-    Counts are means over the averaged evaluations (and runs), those behind the reported accuracy: the diagonal's share
-    of all counts *is* that top-1. A row per pair of classes: true, predicted, count, segments (of the true class) and
-    percent (of these; missing where there are none). Outputs beyond the classes count as `SPARE_OUTPUT`.
+    Segments without a label are left out. Counts are means over the averaged evaluations (and runs), those behind the
+    reported accuracy: the diagonal's share of all counts *is* that top-1. A row per pair of classes: true, predicted,
+    count, segments (of the true class) and percent (of these; missing where there are none). Outputs beyond the classes
+    count as `SPARE_OUTPUT`.
 
     Example:
         >>> predictions = pd.DataFrame({"stream": "fused", "step": 9, "label": [0, 0, 1], "predicted": [0, 1, 1]})
@@ -45,7 +46,8 @@ def _counts(predictions: pd.DataFrame, size: int) -> NDArray[np.float64]:
     passes = len(predictions.assign(run=predictions.get("run", ""))[["run", "step"]].drop_duplicates())
     predicted = predictions["predicted"].clip(upper=size).to_numpy()
     counts = np.zeros((size, size + (size in predicted)))
-    np.add.at(counts, (predictions["label"].to_numpy(), predicted), 1 / passes)
+    known = predictions["label"].to_numpy() >= 0
+    np.add.at(counts, (predictions["label"].to_numpy()[known], predicted[known]), 1 / passes)
     return counts
 
 

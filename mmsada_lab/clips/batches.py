@@ -98,7 +98,7 @@ def draw_indices(count: int, batch_size: int, *, steps: int, rng: np.random.Gene
     """Segment indices of every step, `(steps, batch_size)`: epochs without replacement.
 
     An epoch's leftover fills the next batch together with a top-up from the rest, which then does not come again
-    in the new epoch (the released code's rule); no batch holds a segment twice.
+    in the new epoch; no batch holds a segment twice. (The released code leaves the leftover out of it, too.)
     """
     if batch_size > count:
         domain = f"a domain that has {count} for training"

@@ -9,7 +9,7 @@ from typing import Any
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import unknown
 from mmsada_lab.facts import METHODS
-from mmsada_lab.paper import PAPER_ROWS, VARIANTS, PaperRow
+from mmsada_lab.paper import PAPER_ROWS, TEXT_UNITS, VARIANTS, PaperRow
 from mmsada_lab.sweeps.grid import build_grid
 
 LAMBDA_D = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
@@ -22,6 +22,9 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "MM-SADA": ("mmsada", {}),
     "16 outputs for 8 classes": ("mmsada", {"outputs_per_class": 2}),
     "target's batch statistics at test": ("mmsada", {"test_statistics": "target"}),
+    "learning rate 0.01 in both stages": ("mmsada", {"pretrain.learning_rate": 0.01, "adapt.learning_rate": 0.01}),
+    "Adam": ("mmsada", {"optimiser": "adam"}),
+    "second stage in the text's units": ("mmsada", TEXT_UNITS),
     "reversal constant, no ramp": ("mmsada", {"reversal_schedule": "constant"}),
     "13 crop offsets of TSN": ("mmsada", {"crops": "tsn"}),
     "dropout before every head": ("mmsada", {"dropout_on": "features"}),
