@@ -126,10 +126,8 @@ def starting_notes(config: ExperimentConfig) -> list[str]:
     """What to know of the weights that a run starts from, before it takes hours."""
     files = {entry.partition(":")[0] for entry in config.pretrained.split(",")}
     untrained = [m for m in config.modalities if config.backbone_of(m) == "i3d" and m not in files]
-    if not untrained:
-        return []
-    names, advice = " and ".join(untrained), "-o pretrained=rgb:FILE,flow:FILE (docs/training.md)"
-    return [f"I3D starts from random weights for {names}; the authors start from Kinetics weights: {advice}"]
+    advice = "the authors start from Kinetics weights: -o pretrained=rgb:FILE,flow:FILE (docs/training.md)"
+    return [f"I3D starts from random weights for {' and '.join(untrained)}; {advice}"] if untrained else []
 
 
 def _saved_step(folder: RunFolder) -> int:

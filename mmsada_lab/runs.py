@@ -203,8 +203,7 @@ def _result_rows(path: Path) -> list[Record]:
 def load_history(path: Path) -> pd.DataFrame:
     """History of one run as a tidy frame: kind, stage, step, name, value (loss terms; ``stream/measure``)."""
     rows = []
-    for line in read_file(Path(path) / "history.jsonl").splitlines():
-        record = json.loads(line)
+    for record in map(json.loads, read_file(Path(path) / "history.jsonl").splitlines()):
         shared = {name: record[name] for name in ("kind", "stage", "step", "total_step")}
         rows += [{**shared, "name": name, "value": value} for name, value in record["values"].items()]
     return pd.DataFrame(rows)
