@@ -48,7 +48,7 @@ format: $(STAMP)  ## let ruff repair what it can
 	$(BIN)/ruff format .
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab, on this machine only
-	$(BIN)/jupyter lab notebooks --ip 127.0.0.1
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/jupyter lab notebooks --ip 127.0.0.1
 
 gallery: $(STAMP)  ## execute every notebook and make pages of them, with an index (runs/gallery/index.html)
 	$(BIN)/mmsada gallery

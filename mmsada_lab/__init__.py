@@ -11,6 +11,7 @@ Example:
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import load_runs
     from mmsada_lab.trained import load_trained
+
+# Threads that wait for one another sleep. Spinning, they take the time of the thread they wait for: beside two busy
+# programs a run takes ten times as long (benchmarks/busy.py). OpenMP reads this once, when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["METHODS", "__version__", "build_config", "load_data", "load_runs", "load_trained", "run_experiment"]

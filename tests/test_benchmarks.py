@@ -19,6 +19,7 @@ EXPECTED = {
     "paper": ("settings", "tables"),
     "embedding": ("results", "tables"),
     "explorer": ("ratios", "tables"),
+    "busy": ("ratios", "tables"),
 }
 """Script -> what its report holds beside the machine's facts."""
 

@@ -9,6 +9,8 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -519,3 +521,13 @@ class TestOptions:
 def _of_mmsada(key: str) -> bool:
     """Whether a run of MM-SADA can have an option; terms that only other stages have are left out."""
     return has_effect(key, "mmsada") and key != "pretrain.weights.adversarial"
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")], ids=str)
+def test_waiting_threads_sleep_unless_told_otherwise(given: dict[str, str], expected: str) -> None:
+    """Asked for before torch is loaded, since OpenMP reads it then."""
+    before = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    code = "import os, sys; import mmsada_lab.cli.main; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=before | given, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [expected, "False"]
