@@ -80,7 +80,7 @@ def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> t
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         method.load_state_dict(state["method"])
         kept = [(step, {name: p.cpu().numpy() for name, p in streams.items()}) for step, streams in state["kept"]]
-        history, so_far = json.loads(state["history"]), (state["seconds"], state.get("reused", False))
+        history, so_far = json.loads(state["history"]), (state["seconds"], state["reused"])
         progress = Progress(state["stage"], state["step"], history, kept, *so_far)
     except Exception as error:  # damaged files fail in many ways
         reason = str(error).partition("\n")[0][:200]

@@ -290,9 +290,7 @@ class ExperimentConfig:
 
     def backbone_of(self, modality: str) -> str:
         """Name of a modality's backbone, or ``auto``."""
-        if ":" not in self.backbone:
-            return self.backbone
-        return dict(choice.split(":", 1) for choice in self.backbone.split(",")).get(modality, "auto")
+        return by_modality(self.backbone).get(modality, "auto") if ":" in self.backbone else self.backbone
 
     def mismatches(self, stage: Stage) -> bool:
         """Whether half of each domain's clips mix modalities of different segments, for the self-supervised task."""
@@ -381,6 +379,11 @@ def _validate_stage(name: str, stage: Stage, facts: MethodFacts, *, pretext: str
         (_POSITIVE if term == "classification" else _NOT_NEGATIVE).check(f"{name}.weights.{term}", weight)
     if "classification" not in stage.weights:
         raise UserError(f"{name}.weights has no classification term; every stage classifies the source")
+
+
+def by_modality(value: str) -> dict[str, str]:
+    """What an option such as ``rgb:small3d,inertial:mlp`` says, by modality."""
+    return dict(entry.split(":", 1) for entry in value.split(",") if entry)
 
 
 def _validate_by_modality(config: ExperimentConfig, name: str, *, like: str) -> None:

@@ -33,7 +33,7 @@ from mmsada_lab.clips.batches import TrainingBatch, default_workers, load_batche
 from mmsada_lab.clips.clips import clip_rule, inputs_of
 from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.clips.test_clips import TestClipLoader
-from mmsada_lab.config import ExperimentConfig, Stage
+from mmsada_lab.config import ExperimentConfig, Stage, by_modality
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.evaluate import (
@@ -98,7 +98,7 @@ def run_experiment(
     data = load_data(config.data)
     check_fit(config, data)
     if show_progress and is_main_process():
-        for note in (*data.notes, *starting_notes(config)):
+        for note in data.notes:
             tqdm.write(f"note: {note}", file=sys.stderr)
     folder = RunFolder(Path(runs_dir), config, data_name=data.name)
     # Before any device is opened: a sweep that resumes looks at hundreds of finished runs.
@@ -124,7 +124,7 @@ def run_experiment(
 
 def starting_notes(config: ExperimentConfig) -> list[str]:
     """What to know of the weights that a run starts from, before it takes hours."""
-    files = {entry.partition(":")[0] for entry in config.pretrained.split(",")}
+    files = by_modality(config.pretrained)
     untrained = [m for m in config.modalities if config.backbone_of(m) == "i3d" and m not in files]
     advice = "the authors start from Kinetics weights: -o pretrained=rgb:FILE,flow:FILE (docs/training.md)"
     return [f"I3D starts from random weights for {' and '.join(untrained)}; {advice}"] if untrained else []
@@ -210,8 +210,9 @@ class Experiment:
             write_json(self.folder.manifest_path, self._manifest("running"))
         shown = show_progress and self.accelerator.is_main_process
         title = f"{config.method} {config.pair} seed {config.seed}"
-        for report in self.pretrained.values() if shown else ():
-            tqdm.write(str(report), file=sys.stderr)
+        notes = [f"note: {note}" for note in starting_notes(config)]
+        for line in (*notes, *map(str, self.pretrained.values())) if shown else ():
+            tqdm.write(line, file=sys.stderr)
         done = self._steps_done()
         with tqdm(total=config.total_steps, initial=done, desc=title, unit="step", disable=not shown) as bar:
             for number in range(self.progress.stage, len(config.stages)):

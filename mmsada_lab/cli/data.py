@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
@@ -98,8 +98,15 @@ def split(
     """
     from mmsada_lab.prepare.epic_split import build_split, parse_domains, parse_verbs, write_split
 
-    draw: dict[str, Any] = {"test": test, "test_fraction": test_fraction, "seed": seed, "verb_classes": verb_classes}
-    table = build_split(annotations, domains=parse_domains(domain), verbs=parse_verbs(verbs), **draw)
+    table = build_split(
+        annotations,
+        domains=parse_domains(domain),
+        verbs=parse_verbs(verbs),
+        test=test,
+        test_fraction=test_fraction,
+        seed=seed,
+        verb_classes=verb_classes,
+    )
     file = write_split(table, to, overwrite=overwrite)
     for name, splits in table.groupby("domain")["split"]:
         typer.echo(f"{name}: {sum(splits == 'train')} training and {sum(splits == 'test')} test segments")

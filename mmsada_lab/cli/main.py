@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -65,8 +65,9 @@ def train(
     from mmsada_lab.runtime.device import is_main_process
 
     preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
-    chosen: dict[str, Any] = {"data": data, "seed": seed, "overrides": overrides}
-    config = build_config(preset, source=source, target=target, method=method, **chosen)
+    config = build_config(
+        preset, source=source, target=target, method=method, data=data, seed=seed, overrides=overrides
+    )
     path = run_experiment(config, runs, device=device, workers=workers)
     if is_main_process():
         _print_result(path, target)
@@ -122,8 +123,9 @@ def predict(
     from mmsada_lab.files import write_atomic
     from mmsada_lab.trained import predict_table
 
-    where: dict[str, Any] = {"device": device, "workers": workers, "show_progress": True}
-    table = predict_table(run, data=data, domain=domain, split=split, **where)
+    table = predict_table(
+        run, data=data, domain=domain, split=split, device=device, workers=workers, show_progress=True
+    )
     write_atomic(to, lambda file: file.write(table.to_csv(index=False).encode()))
     _print_predictions(table)
     typer.echo(f"{len(table)} segments: {to}")

@@ -76,7 +76,7 @@ def compare(
 
 @sweeps_app.command()
 def batch(
-    grid: Annotated[Path, Argument(metavar="GRID.yaml", help="What to run; see the README.")],
+    grid: Annotated[Path, Argument(metavar="GRID.yaml", help="What to run; see docs/training.md.")],
     jobs: options.Jobs = 1,
     runs: options.RunsPath = Path("runs"),
     device: options.Device = "auto",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -237,12 +237,22 @@ def load_batches(
         pin_memory: for a GPU to copy from.
     """
     (number, processes), micros = process, range(plan.accumulation)
-    batches = partial(TrainingBatches, source, target if plan.target else None, rule=rule, modalities=modalities)
-    sizes: dict[str, Any] = {"source_batch": plan.source, "target_batch": plan.target, "steps": steps.stop}
-    shards = [(number * plan.accumulation + micro, plan.accumulation * processes) for micro in micros]
+    shards = [
+        TrainingBatches(
+            source,
+            target if plan.target else None,
+            rule=rule,
+            modalities=modalities,
+            source_batch=plan.source,
+            target_batch=plan.target,
+            steps=steps.stop,
+            seed=seed,
+            shard=(number * plan.accumulation + micro, plan.accumulation * processes),
+        )
+        for micro in micros
+    ]
     order = [micro * steps.stop + step for step in steps for micro in micros]
-    data: Dataset[TrainingBatch] = ConcatDataset([batches(**sizes, seed=seed, shard=shard) for shard in shards])
-    return BatchLoader(data, order, workers=workers, pin_memory=pin_memory)
+    return BatchLoader(ConcatDataset(shards), order, workers=workers, pin_memory=pin_memory)
 
 
 def random_batch(inputs: Mapping[str, tuple[Kind, int]], *, rule: ClipRule, clips: int, classes: int) -> TrainingBatch:
