@@ -248,6 +248,11 @@ def test_segments_without_a_label_are_neither_right_nor_wrong() -> None:
     pd.testing.assert_frame_equal(among_others, counts)
 
 
+def test_a_spare_output_needs_a_labelled_segment_for_its_column() -> None:
+    spare = predictions({10: [0, 4]}, [0, -1], outputs=6)
+    assert SPARE_OUTPUT not in set(figures.confusion_counts(spare, classes=CLASSES)["predicted"])
+
+
 def test_without_any_label_there_is_no_accuracy_and_the_figures_say_so() -> None:
     unlabelled = predictions({10: [0, 2], 12: [1, 1]}, [-1, -1])
     figure = figures.draw_stream_accuracies(figures.stream_accuracies(unlabelled))

@@ -44,10 +44,10 @@ def confusion_counts(predictions: pd.DataFrame, *, classes: Sequence[str], strea
 def _counts(predictions: pd.DataFrame, size: int) -> NDArray[np.float64]:
     """Mean counts over evaluations and runs, (true, predicted); a last column where there are outputs beyond."""
     passes = len(predictions.assign(run=predictions.get("run", ""))[["run", "step"]].drop_duplicates())
-    predicted = predictions["predicted"].clip(upper=size).to_numpy()
+    labelled = predictions[predictions["label"] >= 0]
+    predicted = labelled["predicted"].clip(upper=size).to_numpy()
     counts = np.zeros((size, size + (size in predicted)))
-    known = predictions["label"].to_numpy() >= 0
-    np.add.at(counts, (predictions["label"].to_numpy()[known], predicted[known]), 1 / passes)
+    np.add.at(counts, (labelled["label"].to_numpy(), predicted), 1 / passes)
     return counts
 
 
