@@ -214,6 +214,14 @@ class ExperimentConfig:
         acts_on=_REVERSED,
         second_stage=True,
     )
+    discriminator_rate: float = option(
+        "adversary",
+        "learning rate of D, relative to the stage's (paper: 1)",
+        1.0,
+        above=0,
+        acts_on=("adversarial",),
+        added_later=True,
+    )
     discriminator_outputs: int = choice(
         "adversary",
         "softmax (code) or sigmoid (Eqs. 2 and 3)",
@@ -248,6 +256,13 @@ class ExperimentConfig:
     )
 
     evaluate_every: int = option("evaluation", "steps between evaluations, within a stage", 50, above=0)
+    evaluate_before: int = option(
+        "evaluation",
+        "steps between evaluations before those that are averaged; 0: as evaluate_every",
+        0,
+        least=0,
+        added_later=True,
+    )
     averaged_evaluations: int = option(
         "evaluation", "last evaluations whose mean is reported (paper: 9)", 9, above=0, second_stage=True
     )
@@ -308,6 +323,14 @@ class ExperimentConfig:
         source = self.batch_size if full else self.batch_size // 2
         mismatched = any(self.mismatches(stage) for _, stage in self.stages)
         return BatchPlan(source, target, mismatched, self.norm_group, self.accumulation)
+
+    def is_evaluated(self, number: int, step: int) -> bool:
+        """Whether the network is evaluated after a step of a stage: more often where evaluations are averaged."""
+        last = number == len(self.stages) - 1
+        stage = self.stages[number][1]
+        averaged = last and stage.steps - step < self.evaluate_every * self.averaged_evaluations
+        every = self.evaluate_every if averaged or not self.evaluate_before else self.evaluate_before
+        return step == stage.steps or step % every == 0
 
     @property
     def lambda_d(self) -> float:

@@ -269,26 +269,26 @@ class Evaluation:
         self.target_clips = predictor.clips(target, self.target_segments, shard=shard)
         self.source_clips = predictor.clips(source, self.source_segments, shard=shard)
         self.target_training = predictor.single_windows(target, target.unlabelled().train)
+        self.source_training = predictor.single_windows(source, source.unlabelled().train)
 
     def predict_target(self) -> Predictions:
         """Predictions of all target segments, of which every process computes a shard."""
-        return self._predict(self.target_clips)
+        return self._predict(self.target_clips, self.target_training)
 
     def predict_source(self) -> Predictions:
-        """Predictions of all source segments."""
-        return self._predict(self.source_clips)
+        """Predictions of all source segments, under the source's own batch statistics where the target has its own."""
+        return self._predict(self.source_clips, self.source_training)
 
-    def _predict(self, clips: TestClipLoader) -> Predictions:
-        shard = self.predictor.predict(clips, self.target_training)
+    def _predict(self, clips: TestClipLoader, training: TestClipLoader) -> Predictions:
+        shard = self.predictor.predict(clips, training)
         return concatenate_predictions(gather_objects(shard))
 
     def source_accuracies(self, source: Predictions) -> dict[str, dict[str, float]]:
         """Accuracies on the source's test segments; empty where it has none."""
         return accuracies(source, labels_of(self.source_segments)) if self.source_is_test else {}
 
-    def label_free_scores(self, target: Predictions) -> dict[str, float]:
+    def label_free_scores(self, source: Predictions, target: Predictions) -> dict[str, float]:
         """Scores of this checkpoint that need no target label, see `score_target`."""
-        source = self.predict_source()
         # Some need the source as well, none the target's labels.
         scores = score_target(target.probabilities[FUSED])
         scores["domain_closeness"] = domain_closeness(source.features, target.features)

@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from safetensors.torch import save as safetensors_bytes
 from torch import nn
 from torch.optim import Optimizer
@@ -276,10 +277,11 @@ class Experiment:
         )
         for step, last in steps:
             terms[step] = last
-            if step % config.evaluate_every == 0 or step == stage.steps:
+            if config.is_evaluated(number, step):
                 for end, means in mean_terms(terms, every=config.log_every, accelerator=accelerator):
                     self.progress.step = end
-                    self._record("train", name, means)
+                    self._record("train", name, {term: means[term] for term in stage.weights})
+                    self._record("game", name, {what: v for what, v in means.items() if what not in stage.weights})
                 terms = {}
                 average_statistics(self.network, accelerator)  # before anything is evaluated or saved
                 values = self.evaluate(final_stage=number == len(config.stages) - 1, step=step)
@@ -296,7 +298,7 @@ class Experiment:
         self.method.select_terms(stage.weights)
         unprepared = build_optimiser(
             config.optimiser,
-            self.method.parameters(),
+            self.method.parameter_groups(learning_rate=stage.learning_rate),
             learning_rate=stage.learning_rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
@@ -345,11 +347,16 @@ class Experiment:
             return values
         kept = [*self.progress.kept, (step, dict(predictions.probabilities))]
         self.progress.kept = kept[-self.config.averaged_evaluations :]
-        scores = self.evaluation.label_free_scores(predictions)
-        features = {m: torch.from_numpy(f).to(self.accelerator.device) for m, f in predictions.features.items()}
+        source = self.evaluation.predict_source()
+        scores = self.evaluation.label_free_scores(source, predictions)
+        source_features, features = (self._on_device(side.features) for side in (source, predictions))
         if (score := self.method.pretext_score(features)) is not None:
             scores[self.config.pretext] = score
-        return {**values, **{f"validator/{name}": value for name, value in scores.items()}}
+        game = {f"game/{name}": value for name, value in self.method.game(source_features, features).items()}
+        return {**values, **{f"validator/{name}": value for name, value in scores.items()}, **game}
+
+    def _on_device(self, features: Mapping[str, NDArray[np.float32]]) -> dict[str, torch.Tensor]:
+        return {m: torch.from_numpy(f).to(self.accelerator.device) for m, f in features.items()}
 
     def _save_checkpoint(self, optimiser: Optimizer) -> None:
         if self.accelerator.is_main_process:

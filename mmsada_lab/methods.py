@@ -8,7 +8,8 @@ and terms, is its entry in `facts.METHODS`. Legend: `B` clips, `F` feature width
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,8 @@ class Method(nn.Module):
         self.config = config
         self.num_classes = num_classes
         self.terms: frozenset[str] = frozenset({"classification"})  # of the current stage
+        self.observed: dict[str, Tensor] = {}  # of the last batch, beside the loss terms
+        self._features: list[Features] = []
 
     def select_terms(self, terms: Iterable[str]) -> None:
         """Choose the loss terms of the coming stage; heads that no term needs keep their initial weights."""
@@ -74,10 +77,55 @@ class Method(nn.Module):
         """How well the self-supervised task is solved on `(N, F)` features of a domain; None where none is trained."""
         return None
 
+    def game(self, source: Features, target: Features) -> dict[str, float]:
+        """How the method's opponents do on `(N, F)` features of both domains' segments; nothing if there are none."""
+        return {}
+
+    def parameter_groups(self, *, learning_rate: float) -> list[dict[str, Any]]:
+        """The parameters in groups for an optimiser, those with a learning rate of their own apart."""
+        return [{"params": list(self.parameters())}]
+
+    def features(self, clips: Mapping[str, Tensor]) -> Features:
+        """Features of clips of one domain, at which `observe` looks."""
+        features = self.network.features(clips)
+        self._features.append(features)
+        return features
+
+    def observe(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
+        """What a step is made of, beside its loss terms; to be called between `forward` and its backward pass.
+
+        Args:
+            terms: of `forward`.
+            weights: of the stage.
+
+        Returns:
+            Scalars: what the method has noted (for instance D's accuracy), and ``gradient/TERM/MODALITY``: the norm of
+            the weighted term's gradient with respect to that modality's features, over the clips of the batch. It is
+            what arrives at F, reversal included.
+        """
+        domains, self._features = self._features, []
+        noted, self.observed = self.observed, {}
+        for name, term in terms.items():
+            if not term.requires_grad or not domains:
+                continue
+            inputs = [(m, f) for features in domains for m, f in features.items() if f.requires_grad]
+            gradients = torch.autograd.grad(
+                weights[name] * term, [f for _, f in inputs], retain_graph=True, allow_unused=True
+            )
+            for modality in domains[0]:
+                squares = [
+                    g.square().sum()
+                    for (m, _), g in zip(inputs, gradients, strict=True)
+                    if m == modality and g is not None
+                ]
+                if squares:
+                    noted[f"gradient/{name}/{modality}"] = torch.stack(squares).sum().sqrt()
+        return noted
+
     def both_domains(self, batch: TrainingBatch) -> tuple[Features, Features]:
         """Features of source and target. The domains pass apart, so that batch statistics never mix them."""
         target = batch.require_target()
-        return self.network.features(batch.source.clips), self.network.features(target.clips)
+        return self.features(batch.source.clips), self.features(target.clips)
 
     def reversal(self, progress: float) -> float:
         """The configured coefficient of the reversed gradient at a stage's progress."""
@@ -101,7 +149,7 @@ class SourceOnly(Method):
 
     def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
         """The classification term."""
-        source = self.network.features(batch.source.clips)
+        source = self.features(batch.source.clips)
         if batch.target is not None:  # AdaBN as released: only the running statistics see the target
             with torch.no_grad():
                 self.network.features(batch.target.clips)
@@ -144,24 +192,53 @@ class MMSADA(Method):
             terms["adversarial"] = self.adversarial(source, target, progress)
         if self.config.pretext in self.terms:
             terms[self.config.pretext] = self.pretext.loss((source, batch.source), (target, batch.require_target()))
+            self.observed |= self.pretext.observed
         return terms
 
     def adversarial(self, source: Features, target: Features, progress: float) -> Tensor:
         """``sum_m Ld_m`` behind a gradient reversal (Eq. 2): one discriminator per modality."""
         coefficient = self.reversal(progress)
-        # D gets its full gradient; only what goes on into F is reversed and scaled.
-        losses = [
-            domain_adversarial_loss(
-                discriminator(reverse_gradient(source[m], coefficient)),
-                discriminator(reverse_gradient(target[m], coefficient)),
-            )
-            for m, discriminator in self.discriminators.items()
-        ]
+        self.observed["reversal"] = torch.tensor(coefficient, device=next(iter(source.values())).device)
+        losses = []
+        for m, discriminator in self.discriminators.items():
+            # D gets its full gradient; only what goes on into F is reversed and scaled.
+            scores = [discriminator(reverse_gradient(features[m], coefficient)) for features in (source, target)]
+            losses.append(domain_adversarial_loss(*scores))
+            self.observed |= _domain_game(m, *scores)
         return torch.stack(losses).sum()
+
+    @torch.no_grad()
+    def game(self, source: Features, target: Features) -> dict[str, float]:
+        """Balanced accuracy (percent) and loss of each modality's D on `(N, F)` features of both domains."""
+        if "adversarial" not in self.terms:
+            return {}
+        scores = {m: (d(source[m]), d(target[m])) for m, d in self.discriminators.items()}
+        return {name: float(v) for m, pair in scores.items() for name, v in _domain_game(m, *pair).items()}
+
+    def parameter_groups(self, *, learning_rate: float) -> list[dict[str, Any]]:
+        """The parameters in groups for an optimiser, those with a learning rate of their own apart."""
+        if self.config.discriminator_rate == 1:
+            return super().parameter_groups(learning_rate=learning_rate)
+        opponents = list(self.discriminators.parameters())
+        others = [p for p in self.parameters() if not any(p is opponent for opponent in opponents)]
+        return [{"params": others}, {"params": opponents, "lr": learning_rate * self.config.discriminator_rate}]
 
     def pretext_score(self, features: Features) -> float | None:
         """How well the self-supervised task is solved on `(N, F)` features of a domain; None where none is trained."""
         return self.pretext.score(features) if self.config.pretext in self.terms else None
+
+
+@torch.no_grad()
+def _domain_game(modality: str, source_scores: Tensor, target_scores: Tensor) -> dict[str, Tensor]:
+    """Balanced accuracy in percent, and loss, of a discriminator's scores of source and target clips."""
+    right = []
+    for scores, is_target in ((source_scores, False), (target_scores, True)):
+        says_target = scores > 0 if scores.ndim == 1 else scores[:, 1] > scores[:, 0]
+        right.append((says_target == is_target).float().mean())
+    # A mean over domains, so that always giving the same answer is 50 % whatever their sizes.
+    accuracy = 50 * (right[0] + right[1])
+    loss = domain_adversarial_loss(source_scores, target_scores)
+    return {f"domain_accuracy/{modality}": accuracy, f"domain_loss/{modality}": loss}
 
 
 class MMD(Method):

@@ -34,7 +34,7 @@ def train_steps(
     seed: tuple[int, ...],
     accumulation: int = 1,
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """Train step by step; yields the number of steps done and the loss terms of the last.
+    """Train step by step; yields the number of steps done, with the loss terms and `Method.observe` of the last.
 
     Nothing here waits for the device: the terms stay on it until somebody reads them.
 
@@ -60,8 +60,9 @@ def train_steps(
             with nullcontext() if micro == accumulation - 1 else accelerator.no_sync(method):
                 terms = method(batch.to(accelerator.device), step / stage.steps)
                 loss = total_loss(terms, stage.weights)  # Eq. 4
+                observed = accelerator.unwrap_model(method).observe(terms, stage.weights)
                 accelerator.backward(loss / accumulation)
-            logged.append({name: term.detach() for name, term in terms.items()})
+            logged.append({name: term.detach() for name, term in terms.items()} | observed)
         optimiser.step()
         optimiser.zero_grad()
         yield step + 1, {name: torch.stack([terms[name] for terms in logged]).mean() for name in logged[0]}
@@ -90,8 +91,9 @@ def mean_terms(
     # The earliest step with a value that is not finite, and the first such term in it.
     for column in torch.nonzero(~values.isfinite().all(dim=0))[:1, 0].tolist():
         row = int(torch.nonzero(~values[:, column].isfinite())[0])
+        what = names[row] if "/" in names[row] else f"{names[row]} loss"
         raise UserError(
-            f"the {names[row]} loss became {float(values[row, column])} at step {steps[column]}; training stopped and "
+            f"the {what} became {float(values[row, column])} at step {steps[column]}; training stopped and "
             "the last checkpoint is kept. Lower the learning rate or the weight of this term, or use precision=no"
         )
     start = 0

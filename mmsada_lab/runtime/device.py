@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -111,15 +112,16 @@ def prepare_backbones(network: LateFusionNetwork, *, channels_last: bool, compil
 
 def build_optimiser(
     name: str,
-    parameters: Iterable[nn.Parameter],
+    groups: Iterable[Mapping[str, Any]],
     *,
     learning_rate: float,
     momentum: float,
     weight_decay: float,
     device: torch.device,
 ) -> Optimizer:
-    """Build ``sgd`` or ``adam`` for the parameters that are trained."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    """Build ``sgd`` or ``adam`` for the parameters that are trained, in groups that may have a rate of their own."""
+    trained = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in groups]
+    trained = [group for group in trained if group["params"]]
     fused = True if device.type == "cuda" else None  # one kernel updates all of them
     if name == "adam":
         return Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused)
