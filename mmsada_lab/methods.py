@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmsada_lab.clips.batches import SourceBatch, TrainingBatch, random_batch
+from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch, random_batch
 from mmsada_lab.clips.clips import clip_rule
 from mmsada_lab.clips.segments import Kind
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import METHODS, load_class
 from mmsada_lab.losses import classification_loss, classifier_discrepancy, domain_adversarial_loss, mmd_loss
-from mmsada_lab.models.heads import DomainDiscriminator, reverse_gradient
+from mmsada_lab.models.heads import DomainDiscriminator, balanced_accuracy, reverse_gradient
 from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network, fuse
 from mmsada_lab.pretexts import Features, build_pretext
 from mmsada_lab.runtime.processes import all_gather
@@ -57,8 +57,8 @@ class Method(nn.Module):
         self.config = config
         self.num_classes = num_classes
         self.terms: frozenset[str] = frozenset({"classification"})  # of the current stage
-        self.observed: dict[str, Tensor] = {}  # of the last batch, beside the loss terms
-        self._features: list[Features] = []
+        self.observed: dict[str, Tensor] = {}  # scalars of the last batch, beside its loss terms
+        self._features: tuple[Features, ...] = ()  # of its domains
 
     def select_terms(self, terms: Iterable[str]) -> None:
         """Choose the loss terms of the coming stage; heads that no term needs keep their initial weights."""
@@ -78,59 +78,78 @@ class Method(nn.Module):
         return None
 
     def game(self, source: Features, target: Features) -> dict[str, float]:
-        """How the method's opponents do on `(N, F)` features of both domains' segments; nothing if there are none."""
+        """How the method's opponents do on `(N, F)` features of both domains' segments; nothing if it has none."""
         return {}
 
     def parameter_groups(self, *, learning_rate: float) -> list[dict[str, Any]]:
-        """The parameters in groups for an optimiser, those with a learning rate of their own apart."""
+        """The parameters in an optimiser's groups; one that does not learn at the stage's rate has an ``lr``."""
         return [{"params": list(self.parameters())}]
 
-    def features(self, clips: Mapping[str, Tensor]) -> Features:
-        """Features of clips of one domain, at which `observe` looks."""
-        features = self.network.features(clips)
-        self._features.append(features)
-        return features
+    def features(self, *domains: TargetBatch) -> tuple[Features, ...]:
+        """`(B, F)` features of each domain's clips, by modality; `observe` looks at their gradients."""
+        # The domains pass apart, so that batch statistics never mix them.
+        self._features = tuple(self.network.features(domain.clips) for domain in domains)
+        return self._features
 
-    def observe(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
-        """What a step is made of, beside its loss terms; to be called between `forward` and its backward pass.
+    def both_domains(self, batch: TrainingBatch) -> tuple[Features, Features]:
+        """Features of source and target."""
+        source, target = self.features(batch.source, batch.require_target())
+        return source, target
+
+    def observe(
+        self, terms: Mapping[str, Tensor], weights: Mapping[str, float], *, shards: int = 1
+    ) -> dict[str, Tensor]:
+        """What a step is made of beside its loss terms; it changes nothing, and waits for nothing.
+
+        To be called once, after `forward` and before the backward pass, which needs the same graph.
 
         Args:
             terms: of `forward`.
             weights: of the stage.
+            shards: into how many the batch is divided, of which this is one; the mean over them is the batch's, but for
+                the spread of their gradients.
 
         Returns:
-            Scalars: what the method has noted (for instance D's accuracy), and ``gradient/TERM/MODALITY``: the norm of
-            the weighted term's gradient with respect to that modality's features, over the clips of the batch. It is
-            what arrives at F, reversal included.
-        """
-        domains, self._features = self._features, []
-        noted, self.observed = self.observed, {}
-        for name, term in terms.items():
-            if not term.requires_grad or not domains:
-                continue
-            inputs = [(m, f) for features in domains for m, f in features.items() if f.requires_grad]
-            gradients = torch.autograd.grad(
-                weights[name] * term, [f for _, f in inputs], retain_graph=True, allow_unused=True
-            )
-            for modality in domains[0]:
-                squares = [
-                    g.square().sum()
-                    for (m, _), g in zip(inputs, gradients, strict=True)
-                    if m == modality and g is not None
-                ]
-                if squares:
-                    noted[f"gradient/{name}/{modality}"] = torch.stack(squares).sum().sqrt()
-        return noted
+            Scalars on the device: what the method notes in `observed`, for instance D's accuracy, and
+            ``gradient/TERM/MODALITY``, the norm of the weighted term's gradient with respect to that modality's
+            `(B, F)` features of all domains: what arrives at F, reversal included. There is none for an F that is not
+            trained, and none for a term that does not look at the modality.
 
-    def both_domains(self, batch: TrainingBatch) -> tuple[Features, Features]:
-        """Features of source and target. The domains pass apart, so that batch statistics never mix them."""
-        target = batch.require_target()
-        return self.features(batch.source.clips), self.features(target.clips)
+        Example:
+            >>> from mmsada_lab import build_config
+            >>> config = build_config("quick", source="D2", target="D1", method="mmd")
+            >>> method, batch = method_on_noise(config)
+            >>> sorted(method.observe(method(batch, 0.5), config.adapt.weights))[:2]
+            ['gradient/classification/flow', 'gradient/classification/rgb']
+        """
+        observed, self.observed = self.observed, {}
+        domains, self._features = self._features, ()
+        inputs = [(m, f) for features in domains for m, f in features.items() if f.requires_grad]
+        for name, term in terms.items():
+            if not (inputs and term.requires_grad):
+                continue
+            gradients = torch.autograd.grad(term, [f for _, f in inputs], retain_graph=True, allow_unused=True)
+            arrived: dict[str, list[Tensor]] = {}
+            for (modality, _), gradient in zip(inputs, gradients, strict=True):
+                if gradient is not None:
+                    arrived.setdefault(modality, []).append(gradient)
+            # A shard's loss is a mean over fewer clips: each of them has `shards` times the gradient.
+            factor = weights[name] / math.sqrt(shards)
+            for modality, of_domains in arrived.items():
+                norm = torch.linalg.vector_norm(torch.cat(of_domains))  # of (sum of B, F)
+                observed[f"gradient/{name}/{modality}"] = factor * norm
+        return observed
 
     def reversal(self, progress: float) -> float:
         """The configured coefficient of the reversed gradient at a stage's progress."""
         config = self.config
         return reversal_coefficient(progress, maximum=config.reversal_coefficient, schedule=config.reversal_schedule)
+
+    def reverse(self, features: Features, coefficient: float) -> Features:
+        """`(B, F)` features behind a gradient reversal, whose coefficient is noted."""
+        # Filled where it is needed: a number copied to the device would wait for it.
+        self.observed["reversal"] = next(iter(features.values())).new_full((), coefficient)
+        return {m: reverse_gradient(feature, coefficient) for m, feature in features.items()}
 
 
 class SourceOnly(Method):
@@ -149,7 +168,7 @@ class SourceOnly(Method):
 
     def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
         """The classification term."""
-        source = self.features(batch.source.clips)
+        (source,) = self.features(batch.source)
         if batch.target is not None:  # AdaBN as released: only the running statistics see the target
             with torch.no_grad():
                 self.network.features(batch.target.clips)
@@ -197,48 +216,53 @@ class MMSADA(Method):
 
     def adversarial(self, source: Features, target: Features, progress: float) -> Tensor:
         """``sum_m Ld_m`` behind a gradient reversal (Eq. 2): one discriminator per modality."""
-        coefficient = self.reversal(progress)
-        self.observed["reversal"] = torch.tensor(coefficient, device=next(iter(source.values())).device)
+        # D gets its full gradient; only what goes on into F is reversed and scaled.
+        source, target = (self.reverse(features, self.reversal(progress)) for features in (source, target))
         losses = []
         for m, discriminator in self.discriminators.items():
-            # D gets its full gradient; only what goes on into F is reversed and scaled.
-            scores = [discriminator(reverse_gradient(features[m], coefficient)) for features in (source, target)]
+            scores = discriminator(source[m]), discriminator(target[m])  # (B, 2) or (B,) each
             losses.append(domain_adversarial_loss(*scores))
-            self.observed |= _domain_game(m, *scores)
+            self.observed[f"domain_accuracy/{m}"] = _domain_accuracy(*scores)
+            self.observed[f"domain_loss/{m}"] = losses[-1].detach()
         return torch.stack(losses).sum()
 
     @torch.no_grad()
     def game(self, source: Features, target: Features) -> dict[str, float]:
-        """Balanced accuracy (percent) and loss of each modality's D on `(N, F)` features of both domains."""
-        if "adversarial" not in self.terms:
-            return {}
-        scores = {m: (d(source[m]), d(target[m])) for m, d in self.discriminators.items()}
-        return {name: float(v) for m, pair in scores.items() for name, v in _domain_game(m, *pair).items()}
+        """Balanced accuracy (percent) and loss of each modality's D, in which both domains count the same.
+
+        Args:
+            source: `(N, F)` features of segments, by modality.
+            target: `(N', F)`.
+        """
+        played: dict[str, float] = {}
+        for m, discriminator in self.discriminators.items() if "adversarial" in self.terms else ():
+            scores = discriminator(source[m]), discriminator(target[m])  # (N, 2) or (N,), (N', 2) or (N',)
+            of_source = domain_adversarial_loss(scores[0], scores[1][:0])
+            of_target = domain_adversarial_loss(scores[0][:0], scores[1])
+            played[f"domain_accuracy/{m}"] = float(_domain_accuracy(*scores))
+            played[f"domain_loss/{m}"] = float(of_source + of_target) / 2
+        return played
 
     def parameter_groups(self, *, learning_rate: float) -> list[dict[str, Any]]:
-        """The parameters in groups for an optimiser, those with a learning rate of their own apart."""
+        """The parameters in an optimiser's groups; one that does not learn at the stage's rate has an ``lr``."""
         if self.config.discriminator_rate == 1:
             return super().parameter_groups(learning_rate=learning_rate)
         opponents = list(self.discriminators.parameters())
-        others = [p for p in self.parameters() if not any(p is opponent for opponent in opponents)]
-        return [{"params": others}, {"params": opponents, "lr": learning_rate * self.config.discriminator_rate}]
+        others = set(self.parameters()) - set(opponents)  # parameters are told apart by identity
+        return [
+            {"params": [p for p in self.parameters() if p in others]},
+            {"params": opponents, "lr": learning_rate * self.config.discriminator_rate},
+        ]
 
     def pretext_score(self, features: Features) -> float | None:
         """How well the self-supervised task is solved on `(N, F)` features of a domain; None where none is trained."""
         return self.pretext.score(features) if self.config.pretext in self.terms else None
 
 
-@torch.no_grad()
-def _domain_game(modality: str, source_scores: Tensor, target_scores: Tensor) -> dict[str, Tensor]:
-    """Balanced accuracy in percent, and loss, of a discriminator's scores of source and target clips."""
-    right = []
-    for scores, is_target in ((source_scores, False), (target_scores, True)):
-        says_target = scores > 0 if scores.ndim == 1 else scores[:, 1] > scores[:, 0]
-        right.append((says_target == is_target).float().mean())
-    # A mean over domains, so that always giving the same answer is 50 % whatever their sizes.
-    accuracy = 50 * (right[0] + right[1])
-    loss = domain_adversarial_loss(source_scores, target_scores)
-    return {f"domain_accuracy/{modality}": accuracy, f"domain_loss/{modality}": loss}
+def _domain_accuracy(source_scores: Tensor, target_scores: Tensor) -> Tensor:
+    """Balanced accuracy (percent) of D's scores, `(B, 2)` or `(B,)` of each domain."""
+    scores = torch.cat([source_scores, target_scores])
+    return balanced_accuracy(scores, torch.arange(len(scores), device=scores.device) >= len(source_scores))
 
 
 class MMD(Method):
@@ -294,10 +318,8 @@ class MCD(Method):
         ]
         terms = dict(zip(("classification", "auxiliary"), losses, strict=True))
         if "discrepancy" in self.terms:
-            coefficient = self.reversal(progress)
             # Both classifiers descend on -discrepancy: they disagree more; F, reversed, makes them agree.
-            reversed_features = {m: reverse_gradient(feature, coefficient) for m, feature in target.items()}
-            main, auxiliary = self._fused_twice(reversed_features)
+            main, auxiliary = self._fused_twice(self.reverse(target, self.reversal(progress)))
             terms["discrepancy"] = -classifier_discrepancy(main, auxiliary, num_classes=self.num_classes)
         return terms
 
