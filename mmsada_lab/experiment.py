@@ -397,6 +397,7 @@ class Experiment:
         result = {
             "selection": f"mean of the last {len(kept)} evaluations, {apart}",
             "evaluations": len(kept),
+            "test_segments": int((evaluation.labels >= 0).sum()),
             "target": evaluation.mean_accuracies(kept),
             "source_last": evaluation.source_accuracies(source),
         }

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import platform
 import re
 import subprocess
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -173,9 +175,10 @@ def load_runs(runs_dir: Path) -> pd.DataFrame:
     """Tidy results of all finished runs: one row per run and stream.
 
     Returns:
-        Columns data, method, source, target, seed, preset, digest, setting (the digest but for the seed), stream, top1,
-        mean_class (percent), evaluations (how many the accuracies are the mean of), selection, training_seconds,
-        device, version (of this package), path.
+        Columns data (without the seed of its world), world, method, source, target, seed, preset, digest, setting (the
+        digest but for seed and world), stream, top1, mean_class (percent), test_segments (how many labelled ones the
+        accuracies are of; missing where it is not known), evaluations (how many the accuracies are the mean of),
+        selection, training_seconds, device, version (of this package), path.
     """
     rows = [row for path in find_runs(runs_dir) for row in _result_rows(path)]
     if not rows:
@@ -188,16 +191,57 @@ def _result_rows(path: Path) -> list[Record]:
     if manifest["status"] != "finished":
         return []
     config, result = manifest["config"], manifest["result"]
+    data, world = split_world(config["data"])
     shared = {
-        **{name: config[name] for name in ("data", "method", "source", "target", "seed", "preset")},
+        "data": data,
+        "world": world,
+        **{name: config[name] for name in ("method", "source", "target", "seed", "preset")},
         "digest": manifest["digest"],
-        "setting": replace(ExperimentConfig(**config), seed=0).digest,
+        "setting": replace(ExperimentConfig(**config), seed=0, data=data).digest,
+        "test_segments": result.get("test_segments") or count_test_segments(path),
         **{name: result[name] for name in ("evaluations", "selection")},
         **{name: manifest[name] for name in ("training_seconds", "device")},
         "version": manifest.get("versions", {}).get("mmsada_lab", "unknown"),
         "path": str(path),
     }
     return [{**shared, "stream": stream, **values} for stream, values in result["target"].items()]
+
+
+def split_world(specification: str) -> tuple[str, int]:
+    """A data specification without the seed that its data are drawn with, and that seed: its *world*.
+
+    Only the embedded kitchens are drawn: each of their seeds is another world, 0 where none is named. Recorded data
+    are one world, 0.
+
+    Example:
+        >>> split_world("kitchens:appearance=0.5,seed=3"), split_world("kitchens"), split_world("epic:ROOT")
+        (('kitchens:appearance=0.5', 3), ('kitchens', 0), ('epic:ROOT', 0))
+    """
+    name, _, knobs = specification.partition(":")
+    if name != "kitchens":
+        return specification, 0
+    world, others = 0, []
+    for knob in filter(None, knobs.split(",")):
+        if seed := _SEED.fullmatch(knob):
+            world = int(seed[1])
+        else:
+            others.append(knob)
+    return ":".join(filter(None, [name, ",".join(others)])), world
+
+
+_SEED = re.compile(r"seed=(\d+)")
+
+
+def count_test_segments(path: Path) -> float:
+    """How many labelled target test segments a run's predictions are of; missing if they were not kept."""
+    predictions = Path(path) / "predictions.npz"
+    if not locate(predictions).is_file():
+        return math.nan
+    try:
+        with np.load(io.BytesIO(read_file(predictions)), allow_pickle=False) as arrays:
+            return int((arrays["label"] >= 0).sum())
+    except (UserError, OSError, ValueError, KeyError, zipfile.BadZipFile):  # accuracies are read without it
+        return math.nan
 
 
 def load_history(path: Path) -> pd.DataFrame:

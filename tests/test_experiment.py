@@ -566,9 +566,9 @@ class TestUnlabelledTarget:
         path = run(toy_config("source_only"), tmp_path)
         last = load_predictions(path).query("stream == 'fused' and label >= 0")
         means = [100 * (part.predicted == part.label).mean() for _, part in last.groupby("step")]
-        assert read_manifest(path / "manifest.json")["result"]["target"]["fused"]["top1"] == pytest.approx(
-            np.mean(means)
-        )
+        result = read_manifest(path / "manifest.json")["result"]
+        assert result["target"]["fused"]["top1"] == pytest.approx(np.mean(means))
+        assert result["test_segments"] == last["uid"].nunique() < load_predictions(path)["uid"].nunique()
 
     def test_no_test_segments(self, open_as_toy, tmp_path: Path) -> None:
         """Training segments are predicted; the labels they have here stay unseen."""
