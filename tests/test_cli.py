@@ -135,12 +135,13 @@ class TestResults:
     def test_markdown(self, mmsada: Mmsada, compared: Path, matrix: bool) -> None:
         said = mmsada("results", compared, "--format", "md", *["--matrix"] * matrix)
         rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in said.out.splitlines()]
-        assert {len(row) for row in rows} == {4 if matrix else 11}
+        assert {len(row) for row in rows} == {5 if matrix else 14}
         assert set(rows[1]) == {"---"}
         if matrix:
-            assert rows[0] == ["method", "B→A", "A→B", "mean"]
+            assert rows[0] == ["method", "B→A", "A→B", "mean", "± over"]
             assert [row[0] for row in rows[2:]] == ["Source-only", "AdaBN"]
-            assert all("±" in cell for row in rows[2:] for cell in row[1:])
+            assert all("±" in cell for row in rows[2:] for cell in row[1:-1])
+            assert {row[-1] for row in rows[2:]} == {"2 seeds"}
 
     def test_text(self, mmsada: Mmsada, compared: Path) -> None:
         said = mmsada("results", compared, "--matrix", "--stream", "rgb")
@@ -150,7 +151,8 @@ class TestResults:
     def test_difference(self, mmsada: Mmsada, compared: Path) -> None:
         said = mmsada("results", compared, "--difference", "adabn,source_only")
         assert said.out.startswith("adabn - source_only, fused: ")
-        assert "(2 pairs x 2 seeds)" in said.out
+        assert "95 % over worlds: none (1 world; four are needed); over seeds, worlds fixed [" in said.out
+        assert said.out.endswith("] (2 pairs, 2 seeds)\n")
 
 
 class TestCompare:
@@ -257,7 +259,7 @@ class TestReproduce:
         said = mmsada("reproduce", "table1", *options, "--report-only")
         assert said.code == 0, said.err
         assert [Path(line).name for line in said.out.splitlines()] == ["table1.csv", "table1.md", "table1.html"]
-        assert "| Source-only | 2 |" in (tmp_path / "table1.md").read_text()
+        assert "| Source-only | 1 | 2 |" in (tmp_path / "table1.md").read_text()
 
     @pytest.mark.parametrize(("words", "notebook"), [([], None), (["--notebooks"], "05_mmsada.ipynb")])
     @pytest.mark.parametrize("verb", ["compare", "reproduce"])

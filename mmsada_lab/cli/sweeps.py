@@ -33,7 +33,7 @@ _DRY_RUN = "Show the jobs, what is finished, and an estimate of the time."
 _MATRIX = "A row per method, a column per pair, as in the paper."
 _STREAM = "Of --matrix, --difference and --selection: fused, rgb, flow, ..."
 _REPORT_ONLY = "Train nothing; report on the runs that are finished."
-_DIFFERENCE = "Print A - B in points with a 95 % interval, paired over pairs and seeds."
+_DIFFERENCE = "Print A - B in points, paired, with its 95 % intervals over worlds and over seeds."
 _SELECTION = "Print what each label-free rule of choosing a checkpoint would have cost, per method."
 _ARRAYS = "Keep predictions and features of these runs too. Repeatable."
 
@@ -135,9 +135,13 @@ def results(
     Example: mmsada results runs --format md
 
     Example: mmsada results runs --difference mmsada,source_only
+
+    Spreads are over worlds (data drawn with another seed, kitchens:seed=1) where there are several, else over seeds;
+    sd_over and "± over" say which. Four worlds give an interval over worlds, two seeds one over seeds.
     """
+    from mmsada_lab.analysis.differences import paired_difference
     from mmsada_lab.analysis.selection import selection_summary, selection_table
-    from mmsada_lab.analysis.tables import pair_matrix, paired_difference, results_table
+    from mmsada_lab.analysis.tables import pair_matrix, results_table
     from mmsada_lab.runs import load_runs
 
     frame = load_runs(runs)

@@ -152,7 +152,7 @@ def _spaces(runs: pd.DataFrame, rows: _Rows) -> list[go.Figure]:
     from mmsada_lab.analysis.embedding import draw_embedding, joint_embedding
 
     figures = []
-    ordered = runs.sort_values(["seed", "target", "source"])
+    ordered = runs.sort_values(["world", "seed", "target", "source"])
     for row, digests in rows:
         for run in ordered[ordered["digest"].isin(digests)].head(1).to_dict("records"):
             features = read_arrays(Path(run["path"]) / "features.npz")
