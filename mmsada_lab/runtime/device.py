@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import AutocastKwargs
-from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
 from mmsada_lab.config import BatchPlan, ExperimentConfig

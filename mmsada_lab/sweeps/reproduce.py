@@ -13,7 +13,7 @@ from mmsada_lab.facts import METHODS
 from mmsada_lab.files import write_whole
 from mmsada_lab.runs import load_runs, read_arrays
 from mmsada_lab.sweeps.batch import run_grid
-from mmsada_lab.sweeps.grid import unique_configs
+from mmsada_lab.sweeps.grid import split_pair, unique_configs
 from mmsada_lab.sweeps.jobs import Failure
 from mmsada_lab.sweeps.recipes import Recipe, RecipeRow, row_configs
 
@@ -36,6 +36,8 @@ def reproduce(
     device: str = "auto",
     scheduler: str | None = None,
     notebook: str | Path | None = None,
+    worlds: Sequence[int] | None = None,
+    pairs: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
     train: bool = True,
 ) -> tuple[list[Path], list[Failure]]:
@@ -52,6 +54,8 @@ def reproduce(
         device: ``auto`` or ``cpu``.
         scheduler: address of a Dask scheduler, ``tcp://host:port``; worker processes of this machine if None.
         notebook: to execute for each run and keep with it, see `run_grid`; None trains without one.
+        worlds: data seeds of the embedded kitchens, each of them a world; the one that `data` names if None.
+        pairs: ``D2-D1`` each, to use instead of every pair of domains.
         overrides: changes of the preset for every run.
         train: whether to make missing runs; otherwise the report is of what is there.
 
@@ -62,11 +66,12 @@ def reproduce(
 
     opened = load_data(data)
     grid: dict[str, Any] = {"data": data, "preset": preset, "domains": list(opened.domains), "overrides": overrides}
+    grid |= {"worlds": worlds, "pairs": [split_pair(pair, list(opened.domains)) for pair in pairs] if pairs else None}
     rows = [(row, row_configs(row, seeds=seeds, **grid)) for row in recipe.rows]
     wanted = unique_configs(config for _, configs in rows for config in configs)
     failures: list[Failure] = []
     if train and wanted:
-        wanted.sort(key=lambda config: config.seed)
+        wanted.sort(key=lambda config: (config.seed, config.data))
         failures = run_grid(wanted, runs_dir, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
     digests = [(row, frozenset(config.digest for config in configs)) for row, configs in rows]
     return _write(recipe, digests, opened, runs_dir=runs_dir, out=out), failures
@@ -86,11 +91,38 @@ def _write(recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path
     runs = runs[runs["digest"].isin(frozenset().union(*(digests for _, digests in rows)))]
     if runs.empty:
         raise UserError(f"none of the runs of {recipe.name} in {runs_dir} is finished")
+    if recipe.name == "kinds":
+        return _write_kinds(recipe, rows, runs, out=out)
     table = report_table(runs, [_line(row, digests) for row, digests in rows], baseline=recipe.baseline)
     tables, notes = {"": format_report(table, baseline=recipe.baseline)}, describe_runs(runs)
     if recipe.selection:
         tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
     figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, rows)
+    texts = {
+        "csv": table.to_csv(index=False, float_format="%.4f"),
+        "md": render_markdown(recipe.title, tables, notes),
+        "html": render_html(recipe.title, tables, figures, notes),
+    }
+    return _save(out, recipe, texts)
+
+
+def _write_kinds(recipe: Recipe, rows: _Rows, runs: pd.DataFrame, *, out: Path) -> list[Path]:
+    """A table per kind of gap, its own source-only as the baseline, and their differences as heat maps."""
+    from mmsada_lab.analysis.kinds import draw_kinds, kinds_table
+    from mmsada_lab.analysis.report import describe_runs, format_report, render_html, render_markdown, report_table
+
+    tables, reports = {}, []
+    for kind in dict.fromkeys(row.kind for row, _ in rows):
+        lines = [_line(row, digests) for row, digests in rows if row.kind == kind]
+        of_kind = runs[runs["digest"].isin(frozenset().union(*(line.digests for line in lines)))]
+        if of_kind.empty:
+            continue
+        baseline = lines[0].title
+        report = report_table(of_kind, lines, baseline=baseline)
+        reports.append(report.assign(kind=kind))
+        tables[kind] = format_report(report, baseline=baseline)
+    table, notes = pd.concat(reports, ignore_index=True), describe_runs(runs)
+    figures = [draw_kinds(kinds_table(table))]
     texts = {
         "csv": table.to_csv(index=False, float_format="%.4f"),
         "md": render_markdown(recipe.title, tables, notes),
