@@ -204,7 +204,21 @@ class ExperimentConfig:
     )
 
     reversal_coefficient: float = option(
-        "adversary", "largest factor of the reversed gradient", 0.2, least=0, acts_on=_REVERSED, second_stage=True
+        "adversary",
+        "largest factor of D's reversed gradient",
+        0.2,
+        least=0,
+        acts_on=("adversarial",),
+        second_stage=True,
+    )
+    discrepancy_reversal: float = option(
+        "adversary",
+        "largest factor of MCD's reversed gradient (released code: 1, no script)",
+        0.2,
+        least=0,
+        acts_on=("discrepancy",),
+        second_stage=True,
+        added_later=True,
     )
     reversal_schedule: str = choice(
         "adversary",

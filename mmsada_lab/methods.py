@@ -128,7 +128,7 @@ class Method(nn.Module):
         return self.features(batch.source.clips), self.features(target.clips)
 
     def reversal(self, progress: float) -> float:
-        """The configured coefficient of the reversed gradient at a stage's progress."""
+        """The configured factor of the discriminators' reversed gradient at a stage's progress."""
         config = self.config
         return reversal_coefficient(progress, maximum=config.reversal_coefficient, schedule=config.reversal_schedule)
 
@@ -294,12 +294,17 @@ class MCD(Method):
         ]
         terms = dict(zip(("classification", "auxiliary"), losses, strict=True))
         if "discrepancy" in self.terms:
-            coefficient = self.reversal(progress)
+            coefficient = self.discrepancy_reversal(progress)
             # Both classifiers descend on -discrepancy: they disagree more; F, reversed, makes them agree.
             reversed_features = {m: reverse_gradient(feature, coefficient) for m, feature in target.items()}
             main, auxiliary = self._fused_twice(reversed_features)
             terms["discrepancy"] = -classifier_discrepancy(main, auxiliary, num_classes=self.num_classes)
         return terms
+
+    def discrepancy_reversal(self, progress: float) -> float:
+        """The configured factor of the discrepancy's reversed gradient at a stage's progress."""
+        config = self.config
+        return reversal_coefficient(progress, maximum=config.discrepancy_reversal, schedule=config.reversal_schedule)
 
     def _fused_twice(self, features: Features) -> tuple[Tensor, Tensor]:
         """Fused logits of both classifiers, `(B, K)` each, on one draw of dropout."""

@@ -45,8 +45,11 @@ OTHER: dict[str, Any] = {
     "momentum": 0.5,
     "weight_decay": 0.1,
     "reversal_coefficient": 0.7,
+    "discrepancy_reversal": 0.6,
+    "discriminator_rate": 10.0,
     "reversal_schedule": "constant",
     "evaluate_every": 7,
+    "evaluate_before": 6,
     "averaged_evaluations": 3,
     "test_windows": 2,
     "log_every": 4,
@@ -111,8 +114,9 @@ class TestPresets:
         paper, released = config_of("paper"), config_of("released")
         assert (paper.adapt.learning_rate, released.adapt.learning_rate) == (0.001, 0.01)
         assert (paper.outputs_per_class, released.outputs_per_class) == (1, 2)
+        assert (paper.discrepancy_reversal, released.discrepancy_reversal) == (0.2, 1.0)
         differing = {f.name for f in fields(paper) if getattr(paper, f.name) != getattr(released, f.name)}
-        assert differing == {"preset", "adapt", "outputs_per_class"}
+        assert differing == {"preset", "adapt", "outputs_per_class", "discrepancy_reversal"}
 
     @pytest.mark.parametrize("preset", PRESETS)
     def test_lambdas_are_the_papers(self, preset: str) -> None:

@@ -207,7 +207,9 @@ class TestDiscrepancy:
         return (p1 - p2).abs().sum() / (B * NUM_CLASSES)
 
     def test_sign_and_size_of_every_gradient(self) -> None:
-        config = toy_config("mcd", dropout=0.0, reversal_schedule="constant", reversal_coefficient=0.3)
+        """MCD's own factor: that of the discriminators, 0.7 here, is none of its business."""
+        factors = {"discrepancy_reversal": 0.3, "reversal_coefficient": 0.7}
+        config = toy_config("mcd", dropout=0.0, reversal_schedule="constant", **factors)
         method, batch = method_of(config), batch_of(config)
         plain = self.by_hand(method, batch)
         found = method(batch, 0.5)["discrepancy"]
@@ -218,6 +220,17 @@ class TestDiscrepancy:
             gradients = torch.autograd.grad(found, parameters, retain_graph=True)
             for gradient, one in zip(gradients, expected, strict=True):
                 assert_close(gradient, factor * one)
+
+    def test_the_reversal_ramps_to_its_own_maximum(self) -> None:
+        config = toy_config("mcd", dropout=0.0, discrepancy_reversal=1.0)
+        method, batch = method_of(config), batch_of(config)
+        norms = []
+        for progress in (0.0, 0.1, 1.0):
+            term = method(batch, progress)["discrepancy"]
+            gradients = torch.autograd.grad(term, parts_of(method)["backbones"])
+            norms.append(torch.stack([g.norm() for g in gradients]).norm().item())
+        assert norms[0] == 0
+        assert norms[1] / norms[2] == pytest.approx(0.4621, rel=1e-3)
 
     def test_both_classifiers_see_the_same_dropout(self) -> None:
         """Equal weights, equal logits: there is nothing to disagree about, dropped out or not."""
