@@ -184,6 +184,9 @@ class ExperimentConfig:
     width: int = option("network", "channels of a small backbone's first layer; features are 4 x width", 16, above=0)
     dropout: float = option("network", "probability (paper: 0.5)", 0.5, least=0, below=1)
     dropout_on: str = choice("network", "heads that see it: G alone (code) or all (text)", "classifier", "features")
+    fusion: str = choice(
+        "network", "of the streams' logits: their sum (Eq. 1) or mean (Fig. 3)", "sum", "mean", added_later=True
+    )
     outputs_per_class: int = choice("network", "2: spare outputs compete at test, as in the code", 1, 2)
     norm_momentum: float = option("network", "weight of the newest batch in running statistics", 0.1, above=0)
     norm_group: int = option("network", "clips that share batch statistics; 0: a domain's in the step", 0, least=0)
@@ -267,6 +270,14 @@ class ExperimentConfig:
     )
     correspondence_terms: str = choice(
         "self-supervision", "of Eq. 3: both (code), or -c log C alone", "both", "printed", acts_on=_CORRESPOND
+    )
+    correspondence_layers: int = choice(
+        "self-supervision",
+        "hidden layers of C, of 100 units: one (code), or two (section 4.1 to the letter)",
+        1,
+        2,
+        acts_on=_CORRESPOND,
+        added_later=True,
     )
 
     evaluate_every: int = option("evaluation", "steps between evaluations, within a stage", 50, above=0)

@@ -23,7 +23,7 @@ from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import FUSED
 from mmsada_lab.models.batchnorm import adapted_batchnorm
-from mmsada_lab.models.network import LateFusionNetwork, fuse
+from mmsada_lab.models.network import LateFusionNetwork
 from mmsada_lab.runtime.processes import gather_objects
 from mmsada_lab.validators import domain_closeness, score_target
 
@@ -163,7 +163,7 @@ def predict(
         flat = {m: clip.flatten(0, 1) for m, clip in batch.items()}  # (N windows, C, ...)
         window_features = network.features(flat)
         streams = network.stream_logits(window_features)
-        for name, logits in {FUSED: fuse(streams), **streams}.items():
+        for name, logits in {FUSED: network.fused(streams), **streams}.items():
             probabilities.setdefault(name, []).append(_window_probabilities(logits, windows, average))
         for modality, feature in window_features.items():
             features.setdefault(modality, []).append(_window_mean(feature, windows))

@@ -21,7 +21,7 @@ from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import METHODS, load_class
 from mmsada_lab.losses import classification_loss, classifier_discrepancy, domain_adversarial_loss, mmd_loss
 from mmsada_lab.models.heads import DomainDiscriminator, reverse_gradient
-from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network, fuse
+from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network
 from mmsada_lab.pretexts import Features, build_pretext
 from mmsada_lab.runtime.processes import all_gather
 
@@ -70,7 +70,7 @@ class Method(nn.Module):
 
     def classification(self, source: Features, batch: SourceBatch) -> Tensor:
         """Ly of source features (Eq. 1): only corresponding clips are classified."""
-        fused = fuse(self.network.stream_logits(source))
+        fused = self.network.fused(self.network.stream_logits(source))
         return classification_loss(fused, batch.labels, corresponds=batch.corresponds, num_classes=self.num_classes)
 
     def pretext_score(self, features: Features) -> float | None:
@@ -311,7 +311,7 @@ class MCD(Method):
         dropped = self.network.dropped(features)  # one draw for both: they must not differ by dropout alone
         main = {m: classifier(dropped[m]) for m, classifier in self.network.classifiers.items()}
         auxiliary = {m: classifier(dropped[m]) for m, classifier in self.auxiliary.items()}
-        return fuse(main), fuse(auxiliary)
+        return self.network.fused(main), self.network.fused(auxiliary)
 
 
 def build_method(network: LateFusionNetwork, config: ExperimentConfig, *, num_classes: int) -> Method:

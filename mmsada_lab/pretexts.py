@@ -59,7 +59,7 @@ class Correspondence(Pretext):
         super().__init__(widths, config)
         pairwise = config.correspondence_over == "pairs" and len(widths) > 2
         head = PairwiseCorrespondence if pairwise else CorrespondenceHead
-        self.head = head(widths, outputs=config.discriminator_outputs)
+        self.head = head(widths, hidden_layers=config.correspondence_layers, outputs=config.discriminator_outputs)
 
     def loss(self, *domains: tuple[Features, TargetBatch]) -> Tensor:
         """Lc over both domains (Eq. 3); of more than two modalities, the mean over every pair of them."""

@@ -26,6 +26,8 @@ OTHER: dict[str, Any] = {
     "crops": "tsn",
     "correspondence_over": "all",
     "correspondence_terms": "printed",
+    "correspondence_layers": 2,
+    "fusion": "mean",
     "window_average": "logits",
     "backbone": "other",
     "pretrained": "flow:weights.safetensors",

@@ -43,9 +43,10 @@ class Looked(nn.Module):
         return self.table(((clips[:, 0, 0, 0, 0] + 1) * 128).round().long())
 
 
-def lookup(tables: Mapping[str, list[list[float]]]) -> LateFusionNetwork:
+def lookup(tables: Mapping[str, list[list[float]]], *, fusion: str = "sum") -> LateFusionNetwork:
     """A network whose logits are its features."""
-    network = LateFusionNetwork({m: Looked(table) for m, table in tables.items()}, len(next(iter(tables.values()))[0]))
+    outputs = len(next(iter(tables.values()))[0])
+    network = LateFusionNetwork({m: Looked(table) for m, table in tables.items()}, outputs, fusion=fusion)
     for classifier in network.classifiers.values():
         nn.init.eye_(classifier.weight)
     return network
@@ -105,6 +106,13 @@ class TestPredict:
         np.testing.assert_allclose(found["fused"], [softmax([9, 7, 0])], rtol=1e-4)
         np.testing.assert_allclose(found["rgb"], [softmax([9, 0, 0])], rtol=1e-4)
         np.testing.assert_allclose(found["flow"], [softmax([0, 7, 0])], rtol=1e-4)
+
+    def test_streams_are_fused_by_the_mean_where_that_is_asked_for(self) -> None:
+        tables = {"rgb": [[9.0, 0.0, 0.0]], "flow": [[0.0, 7.0, 0.0]]}
+        network = lookup(tables, fusion="mean")
+        found = predict(network, windows_of([0], modalities=("rgb", "flow")), device=CPU).probabilities
+        np.testing.assert_allclose(found["fused"], [softmax([4.5, 3.5, 0])], rtol=1e-4)
+        np.testing.assert_allclose(found["rgb"], [softmax([9, 0, 0])], rtol=1e-4)
 
     @pytest.mark.parametrize("batch_size", [1, 2, 5])
     def test_segments_stay_apart_and_in_order_whatever_the_batch(self, batch_size: int) -> None:

@@ -41,6 +41,7 @@ def method_of(config: ExperimentConfig, *, stage: str = "adapt") -> Method:
         NUM_CLASSES * config.outputs_per_class,
         dropout=config.dropout,
         dropout_on=config.dropout_on,
+        fusion=config.fusion,
         norm_group=config.norm_group,
     )
     method = build_method(network, config, num_classes=NUM_CLASSES)
@@ -134,6 +135,8 @@ class TestContract:
             {"outputs_per_class": 2},
             {"correspondence_batch": "half"},
             {"correspondence_terms": "printed"},
+            {"correspondence_layers": 2},
+            {"fusion": "mean"},
             {"norm_group": 2},
             {"reversal_schedule": "constant"},
         ],
@@ -232,6 +235,19 @@ class TestDiscrepancy:
         assert norms[0] == 0
         assert norms[1] / norms[2] == pytest.approx(0.4621, rel=1e-3)
 
+    def test_both_classifiers_are_fused_alike(self) -> None:
+        config = toy_config("mcd", dropout=0.0, fusion="mean")
+        method, batch = method_of(config), batch_of(config)
+        terms, features = method(batch, 0.5), method.network.features
+        for heads, name in ((method.network.classifiers, "classification"), (method.auxiliary, "auxiliary")):
+            fused = sum(heads[m](f) for m, f in features(batch.source.clips).items()) / 2
+            assert_close(terms[name], nn.functional.cross_entropy(fused[:3], batch.source.labels[:3]))
+        p1, p2 = (
+            (sum(heads[m](f) for m, f in features(batch.target.clips).items()) / 2).softmax(dim=1)
+            for heads in (method.network.classifiers, method.auxiliary)
+        )
+        assert_close(terms["discrepancy"], -(p1 - p2).abs().mean())
+
     def test_both_classifiers_see_the_same_dropout(self) -> None:
         """Equal weights, equal logits: there is nothing to disagree about, dropped out or not."""
         config = toy_config("mcd")
@@ -318,6 +334,20 @@ class TestClassification:
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         by_hand = -np.log(probabilities[np.arange(3), batch.source.labels[:3].numpy()]).mean()
         assert found.item() == pytest.approx(by_hand, rel=1e-4)
+
+    @EVERY_METHOD
+    @COUNTS
+    def test_the_mean_of_the_streams_is_classified_where_that_is_asked_for(
+        self, name: str, modalities: list[str]
+    ) -> None:
+        """Every method, against the cross-entropy of the mean of the logits."""
+        config = toy_config(name, modalities=modalities, dropout=0.0, fusion="mean")
+        method, batch = method_of(config), batch_of(config)
+        found = method(batch, 0.5)["classification"]
+        streams = method.network.stream_logits(method.network.features(batch.source.clips))
+        mean = torch.stack([*streams.values()]).mean(dim=0)
+        assert_close(found, nn.functional.cross_entropy(mean[:3], batch.source.labels[:3]))
+        assert (len(modalities) == 1) == torch.equal(mean, sum(streams.values()))
 
     @EVERY_METHOD
     def test_labels_of_the_others_do_not_matter(self, name: str) -> None:
