@@ -223,6 +223,15 @@ class ExperimentConfig:
         second_stage=True,
         added_later=True,
     )
+    discrepancy_steps: str = choice(
+        "adversary",
+        "of MCD: one for all (code), or the three of Saito et al. in turn, one an optimiser step",
+        "joint",
+        "alternating",
+        acts_on=("discrepancy",),
+        second_stage=True,
+        added_later=True,
+    )
     reversal_schedule: str = choice(
         "adversary",
         "times 2/(1+exp(-10p))-1 (code), or as it is (text)",

@@ -105,7 +105,10 @@ def run_experiment(
     # Before any device is opened: a sweep that resumes looks at hundreds of finished runs.
     if not is_distributed() and _is_finished(folder, data):
         return folder.path
-    together = open_accelerator(device, precision=config.precision, compiled=config.compile, batch=config.batch)
+    in_turn = config.discrepancy_steps == "alternating"
+    together = open_accelerator(
+        device, precision=config.precision, compiled=config.compile, batch=config.batch, in_turn=in_turn
+    )
     with together as accelerator, explain_lost_process(accelerator, continues_at=lambda: _saved_step(folder)):
         check_agreement({"the configuration's digest": config.digest, "the data's digest": data.digest})
         with _held(folder, accelerator):

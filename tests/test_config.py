@@ -48,6 +48,7 @@ OTHER: dict[str, Any] = {
     "weight_decay": 0.1,
     "reversal_coefficient": 0.7,
     "discrepancy_reversal": 0.6,
+    "discrepancy_steps": "alternating",
     "discriminator_rate": 10.0,
     "reversal_schedule": "constant",
     "evaluate_every": 7,

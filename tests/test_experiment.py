@@ -324,6 +324,17 @@ class TestInterruption:
         assert folder.checkpoint_path.exists() != early
         assert_same(finished(config), run(config, tmp_path))
 
+    def test_what_alternates_goes_on_where_it_was(
+        self, writes: Writes, finished: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        """Stopped after step 4, so that the next one is the second of three."""
+        config = toy_config("mcd", discrepancy_steps="alternating", evaluate_every=2)
+        path = stopped(config, tmp_path, writes, after=11)
+        assert json.loads((path / "history.jsonl").read_text().splitlines()[-1])["step"] == 4
+        assert_same(finished(config), run(config, tmp_path))
+        joint = finished(toy_config("mcd", evaluate_every=2))
+        assert (joint / "history.jsonl").read_bytes() != (path / "history.jsonl").read_bytes()
+
     def test_at_whatever_file_the_power_fails(
         self, writes: Writes, finished: Callable[..., Path], tmp_path: Path
     ) -> None:
@@ -586,13 +597,16 @@ class TestUnlabelledTarget:
         assert read_manifest(path / "manifest.json")["result"]["source_last"] == {}
 
 
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config", [toy_config(), toy_config("mcd", discrepancy_steps="alternating")], ids=["all at once", "in turn"]
+)
+def test_two_processes_train_one_model(config: ExperimentConfig, tmp_path: Path) -> None:
     """Data parallelism: each process sees half of every batch, and both end with the same weights and statistics."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    children = [start(toy_config(), tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2)]
+    children = [start(config, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2)]
     try:
         outputs = [child.communicate(timeout=100) for child in children]
     finally:
@@ -602,7 +616,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     digests = {out.split()[-1] for out, _ in outputs}
     assert len(digests) == 1
     assert len(digests.pop()) == 64
-    path = RunFolder(tmp_path, toy_config(), data_name="toy").path
+    path = RunFolder(tmp_path, config, data_name="toy").path
     manifest = read_manifest(path / "manifest.json")
     assert (manifest["status"], manifest["processes"]) == ("finished", 2)
     assert load_history(path)["total_step"].max() == 12

@@ -267,6 +267,126 @@ class TestDiscrepancy:
         assert all(torch.equal(term, before[name]) for name, term in method(batch, 0.5).items())
 
 
+class TestAlternatingDiscrepancy:
+    """The three steps of Saito et al. (2018), section 3.3, each against its own loss written by hand.
+
+    A: F, C1 and C2 minimise the source's loss. B: C1 and C2 minimise it less the target's discrepancy, F is fixed.
+    C: F minimises the discrepancy, C1 and C2 are fixed.
+    """
+
+    CLASSIFIERS = ("classifiers", "auxiliary")
+    TRAINED = (("backbones", *CLASSIFIERS), CLASSIFIERS, ("backbones",))
+
+    def config(self, **changes: Any) -> ExperimentConfig:
+        plain = {"dropout": 0.0, "reversal_schedule": "constant", "discrepancy_reversal": 1.0}
+        return toy_config("mcd", discrepancy_steps="alternating", **plain | changes)
+
+    def losses_by_hand(self, method: MCD, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """Both classifiers' cross-entropy on the source, and mean |p1 - p2| on the target; nothing is reversed."""
+        heads = (method.network.classifiers, method.auxiliary)
+        source, target = (method.network.features(side.clips) for side in (batch.source, batch.target))
+        of_source, of_target = (
+            [sum(head[m](feature) for m, feature in features.items()) for head in heads]
+            for features in (source, target)
+        )
+        known = batch.source.corresponds
+        supervised = sum(nn.functional.cross_entropy(x[known], batch.source.labels[known]) for x in of_source)
+        p1, p2 = (logits.softmax(dim=1) for logits in of_target)
+        return supervised, (p1 - p2).abs().mean()
+
+    @pytest.mark.parametrize("step", range(7))
+    def test_gradients_of_every_step(self, step: int) -> None:
+        config = self.config()
+        method, batch = method_of(config), batch_of(config)
+        supervised, discrepancy = self.losses_by_hand(method, batch)
+        weight = config.adapt.weights["classification"]
+        assert weight == config.adapt.weights["auxiliary"] == config.adapt.weights["discrepancy"]
+        loss = (supervised, supervised - discrepancy, discrepancy)[step % 3]
+        parts = parts_of(method)
+        expected = {p: torch.autograd.grad(loss, parts[p], retain_graph=True, allow_unused=True) for p in parts}
+        method.step = step
+        total_loss(method(batch, 0.5), config.adapt.weights).backward()
+        for name, parameters in parts.items():
+            if name not in self.TRAINED[step % 3]:
+                assert all(p.grad is None for p in parameters), f"{name} is fixed in step {step}"
+                continue
+            for parameter, gradient in zip(parameters, expected[name], strict=True):
+                assert_close(parameter.grad, weight * gradient)
+
+    def test_terms_are_those_of_the_joint_step(self) -> None:
+        config, joint = self.config(), toy_config("mcd", dropout=0.0)
+        expected = method_of(joint)(batch_of(joint), 0.5)
+        for step in range(3):
+            method = method_of(config)
+            method.step = step
+            terms = method(batch_of(config), 0.5)
+            assert terms.keys() == expected.keys()
+            for name, term in terms.items():
+                assert_close(term, expected[name])
+
+    def test_the_factor_into_f_is_the_configured_one(self) -> None:
+        found = []
+        for factor in (1.0, 0.3):
+            config = self.config(discrepancy_reversal=factor)
+            method, batch = method_of(config), batch_of(config)
+            method.step = 2
+            total_loss(method(batch, 0.5), config.adapt.weights).backward()
+            found.append([p.grad for p in parts_of(method)["backbones"]])
+        for whole, part in zip(*found, strict=True):
+            assert_close(part, 0.3 * whole)
+
+    def test_what_is_fixed_is_not_moved_by_momentum_or_weight_decay(self) -> None:
+        config = self.config()
+        method, batch = method_of(config), batch_of(config)
+        optimiser = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+        for step in range(6):
+            before = {name: [p.clone() for p in parameters] for name, parameters in parts_of(method).items()}
+            method.step = step
+            total_loss(method(batch, 0.5), config.adapt.weights).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            for name, parameters in parts_of(method).items():
+                moved = {not torch.equal(p, old) for p, old in zip(parameters, before[name], strict=True)}
+                assert moved == {name in self.TRAINED[step % 3]}, (step, name)
+
+    def test_each_step_does_what_it_is_for(self) -> None:
+        """A step of the classifiers raises the discrepancy, one of the features lowers it."""
+        config = self.config()
+        batch = batch_of(config)
+        changes = {}
+        for step in (1, 2):
+            method = method_of(config)
+            before = self.losses_by_hand(method, batch)[1]
+            method.step = step
+            total_loss(method(batch, 0.5), config.adapt.weights).backward()
+            torch.optim.SGD([p for p in method.parameters() if p.grad is not None], lr=0.05).step()
+            changes[step] = (self.losses_by_hand(method, batch)[1] - before).item()
+        assert changes[2] < 0 < changes[1]
+
+    def test_without_the_discrepancy_there_is_nothing_to_alternate(self) -> None:
+        config = self.config()
+        method = method_of(config, stage="pretrain")
+        for step in range(3):
+            method.step = step
+            assert method.turn == "joint"
+            total_loss(method(batch_of(config), 0.5), config.pretrain.weights).backward()
+            assert all(p.grad is not None for p in method.parameters())
+            method.zero_grad()
+
+    def test_records_have_the_same_names_at_every_step(self) -> None:
+        """And say that nothing arrives at F where nothing does."""
+        config = self.config()
+        weights, observed = config.adapt.weights, []
+        for step in range(3):
+            method = method_of(config)
+            method.step = step
+            observed.append(method.observe(method(batch_of(config), 0.5), weights))
+        assert observed[0].keys() == observed[1].keys() == observed[2].keys()
+        arrives = [{name for name, value in one.items() if value > 0} for one in observed]
+        of = {term: {f"gradient/{term}/{m}" for m in config.modalities} for term in weights}
+        assert arrives == [of["classification"] | of["auxiliary"], set(), of["discrepancy"]]
+
+
 class TestGradientReversal:
     """F climbs where D descends: measured against the same loss written without a reversal."""
 
