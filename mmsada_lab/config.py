@@ -267,6 +267,14 @@ class ExperimentConfig:
     positives: str = choice(
         "self-supervision", "windows of a clip: drawn independently or the same", "segment", "synchronous"
     )
+    negatives: str = choice(
+        "self-supervision",
+        "clips that do not correspond show another segment (code), or another moment of the same (true synchrony)",
+        "other",
+        "moment",
+        acts_on=_CORRESPOND,
+        added_later=True,
+    )
     correspondence_batch: str = choice(
         "self-supervision",
         "half of the clips mismatched, or both from each clip",
@@ -418,6 +426,7 @@ def _validate(config: ExperimentConfig) -> None:
     if config.pretrained:
         _validate_by_modality(config, "pretrained", like="a file for each modality, rgb:FILE,flow:FILE")
     _validate_pair(config)
+    _validate_moments(config)
     _validate_batch(config)
     _validate_memory(config)
 
@@ -463,6 +472,28 @@ def _validate_pair(config: ExperimentConfig) -> None:
     if config.facts.needs_source and config.source == config.target:
         alone = " or ".join(name for name, facts in METHODS.items() if not facts.needs_source)
         raise UserError(f"source and target are both {config.source!r}; choose two domains, or the method {alone}")
+
+
+def _validate_moments(config: ExperimentConfig) -> None:
+    """Check that other moments of a segment are told from the same one, and that there are any."""
+    if config.negatives != "moment":
+        return
+    if config.positives != "synchronous":
+        raise UserError(
+            f"negatives=moment asks whether modalities show one moment, but with positives={config.positives} those of "
+            "a positive show two moments as well, so that nothing could tell the two apart; give positives=synchronous"
+        )
+    if config.correspondence_batch != "half":
+        raise UserError(
+            "negatives=moment reads a clip's modalities at different moments, but "
+            f"correspondence_batch={config.correspondence_batch} makes negatives of features that are there already, "
+            "pairing segments; give correspondence_batch=half"
+        )
+    if config.window_span == "segment":
+        raise UserError(
+            "negatives=moment shows another moment of a segment, but with window_span=segment a window spans all of "
+            "it; give window_span=stride, with a window_length and window_stride shorter than the segments"
+        )
 
 
 def _validate_batch(config: ExperimentConfig) -> None:

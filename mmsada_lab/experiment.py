@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +32,9 @@ from mmsada_lab.checkpoint import (
 )
 from mmsada_lab.clips.batches import TrainingBatch, default_workers, load_batches
 from mmsada_lab.clips.clips import clip_rule, inputs_of
-from mmsada_lab.clips.segments import MultiDomainData
+from mmsada_lab.clips.segments import Domain, MultiDomainData
 from mmsada_lab.clips.test_clips import TestClipLoader
+from mmsada_lab.clips.windows import centre_bounds
 from mmsada_lab.config import ExperimentConfig, Stage, by_modality
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError, unknown
@@ -134,6 +135,24 @@ def starting_notes(config: ExperimentConfig) -> list[str]:
     return [f"I3D starts from random weights for {' and '.join(untrained)}; {advice}"] if untrained else []
 
 
+def moment_notes(config: ExperimentConfig, domains: Iterable[Domain]) -> list[str]:
+    """What to know of segments too short for ``negatives=moment``, by domain."""
+    if config.negatives != "moment":
+        return []
+    rule, others = clip_rule(config).window, len(config.modalities) - 1
+    notes = []
+    for domain in domains:
+        room = [high - low for low, high in (centre_bounds(segment, rule) for segment in domain.train)]
+        short, none = sum(r < rule.half * others for r in room), sum(r < others for r in room)
+        if short:
+            alike = f", {none} of them show one moment as if it were two" if none else ""
+            notes.append(
+                f"{short} of {len(room)} training segments of {domain.name} are too short for moments half a window "
+                f"({rule.half} frames) apart: their negatives are as far apart as the segment allows{alike}"
+            )
+    return notes
+
+
 def _saved_step(folder: RunFolder) -> int:
     """Where an interrupted run continues: the step of its last checkpoint."""
     if not folder.checkpoint_path.exists():
@@ -214,7 +233,9 @@ class Experiment:
             write_json(self.folder.manifest_path, self._manifest("running"))
         shown = show_progress and self.accelerator.is_main_process
         title = f"{config.method} {config.pair} seed {config.seed}"
-        notes = [f"note: {note}" for note in starting_notes(config)]
+        notes = [
+            f"note: {note}" for note in (*starting_notes(config), *moment_notes(config, (self.source, self.target)))
+        ]
         for line in (*notes, *map(str, self.pretrained.values())) if shown else ():
             tqdm.write(line, file=sys.stderr)
         done = self._steps_done()
@@ -453,6 +474,12 @@ def _check_inputs(config: ExperimentConfig, data: MultiDomainData) -> None:
         if source[modality] != target[modality]:
             shown = [f"{kind} of {channels} channels" for kind, channels in (source[modality], target[modality])]
             raise UserError(f"{modality} is {shown[0]} in {config.source} and {shown[1]} in {config.target}")
+    vectors = [modality for modality, (kind, _) in source.items() if kind == "vector"]
+    if vectors and config.negatives == "moment":
+        raise UserError(
+            f"negatives=moment shows other moments of a segment, but {' and '.join(vectors)} is one vector a segment; "
+            "leave it out (-o modalities=A,B) or give negatives=other"
+        )
     # Refuses a backbone that does not take its modality, before anything is written.
     build_network(config, source, num_classes=len(data.classes))
 

@@ -44,7 +44,7 @@ class Pretext(nn.Module):
 
 
 class Correspondence(Pretext):
-    """Do the modalities of a clip come from the same action segment?
+    """Do the modalities of a clip come from the same action segment, or (``negatives=moment``) show one moment of it?
 
     Source: [Munro and Damen 2020](https://arxiv.org/abs/2001.09691), section 3.4.
 

@@ -43,6 +43,7 @@ OTHER: dict[str, Any] = {
     "source_only_batch": "half",
     "correspondence_batch": "half",
     "positives": "synchronous",
+    "negatives": "moment",
     "optimiser": "adam",
     "momentum": 0.5,
     "weight_decay": 0.1,
@@ -74,7 +75,10 @@ OTHER: dict[str, Any] = {
 }
 """A value of every override that no preset has; those of a stage by the part after its name."""
 
-GOES_WITH: dict[str, dict[str, Any]] = {"accumulation": {"norm_group": 16}}
+GOES_WITH: dict[str, dict[str, Any]] = {
+    "accumulation": {"norm_group": 16},
+    "negatives": {"positives": "synchronous", "correspondence_batch": "half"},
+}
 """Overrides that another one needs."""
 
 
@@ -330,6 +334,22 @@ class TestBadInput:
     def test_half_a_step_is_refused(self, key: str) -> None:
         with pytest.raises(UserError, match=key.replace(".", r"\.")):
             config_of(**{key: 2.5})
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"positives": "segment"}, r"positives=segment .* two moments as well.*; give positives=synchronous"),
+            ({"correspondence_batch": "repair"}, r"repair makes negatives of .*; give correspondence_batch=half"),
+            ({"window_span": "segment"}, r"a window spans all of it; give window_span=stride"),
+        ],
+        ids=str,
+    )
+    def test_negatives_of_another_moment_need_positives_of_one(self, changes: dict[str, str], message: str) -> None:
+        """And clips that are read for it, and moments."""
+        sensible = {"positives": "synchronous", "correspondence_batch": "half", "window_span": "stride"}
+        assert config_of("paper", negatives="moment", **sensible).negatives == "moment"
+        with pytest.raises(UserError, match=f"negatives=moment .*{message}"):
+            config_of("paper", negatives="moment", **sensible | changes)
 
     def test_a_term_the_method_does_not_have(self) -> None:
         with pytest.raises(

@@ -35,7 +35,7 @@ from mmsada_lab import methods, pretexts
 from mmsada_lab.clips.segments import MultiDomainData
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.experiment import Experiment, run_experiment, starting_notes
+from mmsada_lab.experiment import Experiment, check_fit, moment_notes, run_experiment, starting_notes
 from mmsada_lab.models.network import build_network
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import RunFolder, load_history, load_predictions, read_arrays, read_manifest
@@ -212,6 +212,36 @@ def test_i3d_without_weights_is_said_before_it_trains(changes: dict[str, str], n
     notes = starting_notes(build_config("paper", source="D2", target="D1", overrides=changes))
     assert len(notes) == (named is not None)
     assert all(f"random weights for {named};" in note and "pretrained=" in note for note in notes)
+
+
+MOMENTS = {"positives": "synchronous", "negatives": "moment", "correspondence_batch": "half"}
+
+
+class TestMoments:
+    def test_a_run_of_true_synchrony(self, finished: Callable[..., Path], tmp_path: Path) -> None:
+        """It trains, is the same twice, and is another run than one whose negatives are other segments."""
+        config = toy_config("self_supervised_only", **MOMENTS)
+        assert_same(finished(config), run(config, tmp_path))
+        other = finished(toy_config("self_supervised_only", **MOMENTS | {"negatives": "other"}))
+        assert (other / "history.jsonl").read_bytes() != (finished(config) / "history.jsonl").read_bytes()
+
+    def test_segments_too_short_for_it_are_counted_before_it_trains(self) -> None:
+        """The toy's windows of 4 frames at a stride of 2: half of one is 4 frames."""
+        domain = toy_data().domain("A")
+        lengths = (20, 12, 11, 8, 1)  # centres: 13, 5, 4, 8 (of a segment as short as its window), 1
+        train = tuple(toy.Segment(str(n), "v", 101, 100 + n) for n in lengths)
+        (note,) = moment_notes(toy_config(**MOMENTS), [replace(domain, train=train), domain])
+        assert note.startswith("2 of 5 training segments of A are too short for moments half a window (4 frames) apart")
+        assert note.endswith("1 of them show one moment as if it were two")
+        assert moment_notes(toy_config(), [replace(domain, train=train)]) == []
+
+    def test_one_vector_a_segment_has_no_other_moment(self) -> None:
+        data = toy_data()
+        reader = data.domain("A").readers["rgb"]
+        vector = type("Vectors", (), {"kind": "vector", "channels": 3, "mirror_negates": (), "read": reader.read})()
+        domains = {n: replace(d, readers={**d.readers, "rgb": vector}) for n, d in data.domains.items()}
+        with pytest.raises(UserError, match=r"negatives=moment .* rgb is one vector a segment; .* negatives=other"):
+            check_fit(toy_config(**MOMENTS, backbone="auto"), replace(data, domains=domains))
 
 
 class TestOnlyTheConfigurationDecides:
