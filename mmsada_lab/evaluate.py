@@ -21,6 +21,7 @@ from mmsada_lab.clips.clips import ClipRule, clip_rule, labels_of
 from mmsada_lab.clips.segments import Domain, Segment
 from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.errors import UserError
 from mmsada_lab.facts import FUSED
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork
@@ -61,7 +62,7 @@ class Predictor:
         average: what is averaged over windows, see `predict`.
         target_statistics: whether batch statistics are re-estimated on a domain's training clips (AdaBN).
         compiled: whether backbones are compiled.
-        batch_size: segments at once. Batch statistics, of one window each, always take 16.
+        batch_size: segments at once. Batch statistics, of one window each, always take up to 16.
         device: where to compute.
         workers: processes that read clips.
         show_progress: draw a bar while clips are read for more than two seconds.
@@ -80,19 +81,28 @@ class Predictor:
 
     def clips(self, domain: Domain, segments: Sequence[Segment], *, shard: tuple[int, int] = (0, 1)) -> TestClipLoader:
         """All windows of some segments."""
-        return self._loader(domain, segments, self.windows, self.batch_size, shard)
+        return self._loader(domain, segments, windows=self.windows, batch_size=self.batch_size, shard=shard)
 
     def single_windows(self, domain: Domain, segments: Sequence[Segment]) -> TestClipLoader:
-        """One window of each segment: what batch statistics and standardisation are estimated on."""
-        return self._loader(domain, segments, 1, _BATCH, (0, 1))
+        """One window of each segment: what standardisation is estimated on."""
+        return self._loader(domain, segments, windows=1, batch_size=_BATCH)
+
+    def shuffled_windows(self, domain: Domain, segments: Sequence[Segment]) -> TestClipLoader:
+        """One window of each segment, in an order that is always the same: what batch statistics are estimated on.
+
+        Neighbours in a table are often of one video, by whose statistics alone they would be normalised on their way.
+        Batches are as equal as can be, so that none is of a single clip.
+        """
+        order = np.random.default_rng(_ORDER).permutation(len(segments))
+        return self._loader(domain, [segments[k] for k in order], windows=1, batch_size=_BATCH, equal=True)
 
     def _loader(
-        self, domain: Domain, segments: Sequence[Segment], windows: int, batch_size: int, shard: tuple[int, int]
+        self, domain: Domain, segments: Sequence[Segment], *, windows: int, batch_size: int, **division: Any
     ) -> TestClipLoader:
         modalities = tuple(self.network.backbones)
         clips = TestClips(domain, segments, rule=self.rule, modalities=modalities, windows=windows)
         title = f"{len(segments)} segments of {domain.name}" if self.show_progress else ""
-        return TestClipLoader(clips, batch_size=batch_size, workers=self.workers, shard=shard, title=title)
+        return TestClipLoader(clips, batch_size=batch_size, workers=self.workers, title=title, **division)
 
     @contextmanager
     def statistics_of(self, training: TestClipLoader) -> Iterator[None]:
@@ -112,6 +122,7 @@ class Predictor:
 
 
 _BATCH = 16
+_ORDER = 0  # seed of the order in which clips pass for batch statistics
 
 
 def build_predictor(
@@ -193,7 +204,15 @@ def estimated_statistics(network: LateFusionNetwork, clips: TestClipLoader, *, d
         network: its weights stay as they are.
         clips: training clips of the target; they carry no label.
         device: where to compute.
+
+    Raises:
+        UserError: if there are fewer than two clips.
     """
+    if (count := len(clips.clips)) < 2:
+        raise UserError(
+            f"batch statistics of a domain (AdaBN) need two training clips or more, found {count}; give more training "
+            "segments, or test_statistics=running"
+        )
 
     def forward_target() -> None:
         for batch in clips.on(device):
@@ -268,8 +287,8 @@ class Evaluation:
         shard = (accelerator.process_index, accelerator.num_processes)
         self.target_clips = predictor.clips(target, self.target_segments, shard=shard)
         self.source_clips = predictor.clips(source, self.source_segments, shard=shard)
-        self.target_training = predictor.single_windows(target, target.unlabelled().train)
-        self.source_training = predictor.single_windows(source, source.unlabelled().train)
+        self.target_training = predictor.shuffled_windows(target, target.unlabelled().train)
+        self.source_training = predictor.shuffled_windows(source, source.unlabelled().train)
 
     def predict_target(self) -> Predictions:
         """Predictions of all target segments, of which every process computes a shard."""

@@ -494,5 +494,10 @@ def _check_sizes(config: ExperimentConfig, data: MultiDomainData) -> None:
                 f"a batch takes {batch} segments of domain {domain.name}, which has {available} for training; "
                 f"lower batch_size (now {config.batch_size})"
             )
+    if config.test_statistics == "target" and len(target.train) < 2:
+        raise UserError(
+            f"test_statistics=target estimates batch statistics on training clips, of which domain {target.name} has "
+            f"{len(target.train)}; give two or more, or test_statistics=running"
+        )
     if not (target.test or target.train):
         raise UserError(f"domain {target.name} has no segments; there is nothing to adapt to")

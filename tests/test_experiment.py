@@ -31,10 +31,12 @@ from safetensors.numpy import load_file
 from toy import CLASSES, ToyReader, class_of, relabelled, toy_config, toy_data
 
 import mmsada_lab
-from mmsada_lab import methods, pretexts
+from mmsada_lab import evaluate, methods, pretexts
 from mmsada_lab.clips.segments import MultiDomainData
+from mmsada_lab.clips.test_clips import TestClipLoader
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
+from mmsada_lab.evaluate import estimated_statistics
 from mmsada_lab.experiment import Experiment, check_fit, moment_notes, run_experiment, starting_notes
 from mmsada_lab.models.network import build_network
 from mmsada_lab.presets import build_config
@@ -620,6 +622,30 @@ class TestUnlabelledTarget:
         assert set(found["uid"]) == {s.uid for s in data.domain("B").train}
         assert (found["label"] == -1).all()
         assert read_manifest(path / "manifest.json")["result"]["target"] == {}
+
+    @pytest.mark.parametrize("count", [0, 1])
+    def test_a_target_too_small_for_statistics_is_refused_before_it_trains(
+        self, count: int, open_as_toy, tmp_path: Path
+    ) -> None:
+        train = toy_data().domain("B").train[:count]
+        open_as_toy(TestDataThatDoNotFit().changed("B", train=train))
+        with pytest.raises(UserError, match=f"which domain B has {count}; .* test_statistics=running"):
+            run(toy_config("adabn"), tmp_path)
+        assert status(run(toy_config("source_only"), tmp_path)) == "finished"
+
+    def test_statistics_are_estimated_once_an_evaluation_and_domain(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Three evaluations of each stage, the first of which looks at the target alone, and one at the end."""
+        passes: list[str] = []
+
+        def counted(network: Any, clips: TestClipLoader, *, device: torch.device) -> Any:
+            passes.append(clips.clips.segments[0].video[0])
+            return estimated_statistics(network, clips, device=device)
+
+        monkeypatch.setattr(evaluate, "estimated_statistics", counted)
+        run(toy_config("adabn", pretrain__steps=3, adapt__steps=6), tmp_path)
+        assert passes == ["B", "B", "A", "B", "A", "A", "B"]
 
     def test_a_source_without_test_segments(self, open_as_toy, tmp_path: Path) -> None:
         open_as_toy(TestDataThatDoNotFit().changed("A", test=()))
