@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from mmsada_lab import __version__
 from mmsada_lab.checkpoint import (
     Progress,
+    Resumed,
     first_stage_locked,
     first_stage_path,
     load_checkpoint,
@@ -228,6 +229,7 @@ class Experiment:
         if path.exists():
             # Not to the device: one of several processes may call it cpu:0, which torch.load does not know.
             self.progress, resumed = load_checkpoint(path, method=self.method, device=torch.device("cpu"))
+            self._restore_scale(resumed)
         check_agreement(self._initial_state())
         if self.accelerator.is_main_process:
             write_json(self.folder.manifest_path, self._manifest("running"))
@@ -248,6 +250,9 @@ class Experiment:
                 else:
                     self._run_stage(number, resumed=resumed, bar=bar)
                 resumed = None
+        if shown and self.progress.skipped:
+            counted = f"{self.progress.skipped} of {config.total_steps} steps changed nothing"
+            tqdm.write(f"note: {counted}: gradients overflowed in {config.precision}", file=sys.stderr)
         source, target = self.evaluation.predict_source(), self.evaluation.predict_target()
         if self.accelerator.is_main_process:
             self._finish(source, target)
@@ -262,7 +267,12 @@ class Experiment:
         stages = self.config.stages[: self.progress.stage]
         return sum(stage.steps for _, stage in stages) + self.progress.step
 
-    def _run_shared_stage(self, shared: Path, *, resumed: dict[str, Any] | None, bar: tqdm[Any]) -> None:
+    def _restore_scale(self, resumed: Resumed) -> None:
+        """Let the scale of fp16 gradients go on where it was; a stage does not start it afresh."""
+        if self.accelerator.scaler is not None and resumed.scaler:
+            self.accelerator.scaler.load_state_dict(resumed.scaler)
+
+    def _run_shared_stage(self, shared: Path, *, resumed: Resumed | None, bar: tqdm[Any]) -> None:
         """Take the first stage if another run has trained it; else train it, and give it to all."""
         with first_stage_locked(shared):
             if not self._steps_done() and shared.exists():
@@ -275,13 +285,14 @@ class Experiment:
     def _load_first_stage(self, shared: Path) -> bool:
         initial = {name: tensor.clone() for name, tensor in self.method.state_dict().items()}
         try:
-            self.progress, _ = load_checkpoint(shared, method=self.method, device=self.accelerator.device)
+            self.progress, ended = load_checkpoint(shared, method=self.method, device=self.accelerator.device)
         except UserError:  # damaged: the stage is trained again, and replaces it
             self.method.load_state_dict(initial)
             return False
+        self._restore_scale(ended)
         return True
 
-    def _run_stage(self, number: int, *, resumed: dict[str, Any] | None, bar: tqdm[Any]) -> None:
+    def _run_stage(self, number: int, *, resumed: Resumed | None, bar: tqdm[Any]) -> None:
         config, accelerator = self.config, self.accelerator
         name, stage = config.stages[number]
         if self.progress.step >= stage.steps:
@@ -301,11 +312,16 @@ class Experiment:
         )
         for step, last in steps:
             terms[step] = last
+            # Counted as steps all the same, since batches and schedules go by their number; but told.
+            self.progress.skipped += bool(getattr(optimiser, "step_was_skipped", False))
             if config.is_evaluated(number, step):
                 for end, means in mean_terms(terms, every=config.log_every, accelerator=accelerator):
                     self.progress.step = end
                     self._record("train", name, {term: means[term] for term in stage.weights})
                     self._record("game", name, {what: v for what, v in means.items() if what not in stage.weights})
+                if accelerator.scaler is not None:
+                    scale = accelerator.scaler.get_scale()
+                    self._record("scale", name, {"scale": scale, "skipped_steps": self.progress.skipped})
                 terms = {}
                 average_statistics(self.network, accelerator)  # before anything is evaluated or saved
                 values = self.evaluate(final_stage=number == len(config.stages) - 1, step=step)
@@ -316,8 +332,8 @@ class Experiment:
                 bar.set_postfix_str(f"{name}, {_shown_accuracy(values)}")
             bar.update()
 
-    def prepare_stage(self, stage: Stage, *, resumed: dict[str, Any] | None = None) -> tuple[nn.Module, Optimizer]:
-        """Method and optimiser for the loss terms of a stage, on the device; `resumed` is an optimiser's state."""
+    def prepare_stage(self, stage: Stage, *, resumed: Resumed | None = None) -> tuple[nn.Module, Optimizer]:
+        """Method and optimiser for the loss terms of a stage, on the device."""
         config = self.config
         self.method.select_terms(stage.weights)
         unprepared = build_optimiser(
@@ -331,7 +347,7 @@ class Experiment:
         method, optimiser = self.accelerator.prepare(self.method, unprepared)
         # A checkpoint at a stage's end carries the last stage's optimiser; the next one starts with its own.
         if resumed is not None and self.progress.step:
-            optimiser.load_state_dict(resumed)
+            optimiser.load_state_dict(resumed.optimiser)
         return method, optimiser
 
     def load_batches(self, stage: Stage, *, seed: tuple[int, ...]) -> BatchLoader[TrainingBatch]:
@@ -384,7 +400,8 @@ class Experiment:
 
     def _save_checkpoint(self, optimiser: Optimizer) -> None:
         if self.accelerator.is_main_process:
-            save_checkpoint(self.folder.checkpoint_path, self.progress, method=self.method, optimiser=optimiser)
+            states = {"method": self.method, "optimiser": optimiser, "scaler": self.accelerator.scaler}
+            save_checkpoint(self.folder.checkpoint_path, self.progress, **states)
             self.folder.write_history(self.progress.history)
 
     def _manifest(self, status: str, **more: object) -> dict[str, object]:
@@ -404,6 +421,7 @@ class Experiment:
             "threads": torch.get_num_threads(),
             "processes": self.accelerator.num_processes,
             "first_stage_reused": self.progress.reused,
+            "skipped_steps": self.progress.skipped,
             "started": earlier.get("started", now()),
             **more,
         }
