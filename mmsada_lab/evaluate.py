@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import FUSED
-from mmsada_lab.models.batchnorm import adapted_batchnorm
+from mmsada_lab.models.batchnorm import adapted_batchnorm, has_batch_statistics
 from mmsada_lab.models.network import LateFusionNetwork
 from mmsada_lab.runtime.processes import gather_objects
 from mmsada_lab.validators import domain_closeness, score_target
@@ -284,6 +284,7 @@ class Evaluation:
         self.source_segments = source.test or source.train
         self.labels = labels_of(self.target_segments)  # for reporting alone; no training batch can hold them
         self.source_is_test = bool(source.test)
+        self.splits = ["test" if domain.test else "train" for domain in (source, target)]
         shard = (accelerator.process_index, accelerator.num_processes)
         self.target_clips = predictor.clips(target, self.target_segments, shard=shard)
         self.source_clips = predictor.clips(source, self.source_segments, shard=shard)
@@ -292,15 +293,33 @@ class Evaluation:
 
     def predict_target(self) -> Predictions:
         """Predictions of all target segments, of which every process computes a shard."""
-        return self._predict(self.target_clips, self.target_training)
+        return self._predict(self.predictor, self.target_clips, self.target_training)
 
     def predict_source(self) -> Predictions:
         """Predictions of all source segments, under the source's own batch statistics where the target has its own."""
-        return self._predict(self.source_clips, self.source_training)
+        return self._predict(self.predictor, self.source_clips, self.source_training)
 
-    def _predict(self, clips: TestClipLoader, training: TestClipLoader) -> Predictions:
-        shard = self.predictor.predict(clips, training)
-        return concatenate_predictions(gather_objects(shard))
+    def predict_under_own_statistics(self, source: Predictions, target: Predictions) -> Sequence[Predictions]:
+        """Predictions of source and target, each under the batch statistics of its own training clips.
+
+        That is how discriminators see features in training, where domains pass apart. Nothing where a network has no
+        batch statistics, or a domain too few clips.
+
+        Args:
+            source: predictions of evaluation.
+            target: likewise.
+        """
+        if self.predictor.target_statistics:  # evaluation has them, too
+            return source, target
+        loaders = (self.source_clips, self.source_training), (self.target_clips, self.target_training)
+        enough = all(len(training.clips) > 1 for _, training in loaders)
+        if not enough or not has_batch_statistics(self.predictor.network):
+            return ()
+        own = replace(self.predictor, target_statistics=True)
+        return tuple(self._predict(own, *pair) for pair in loaders)
+
+    def _predict(self, predictor: Predictor, clips: TestClipLoader, training: TestClipLoader) -> Predictions:
+        return concatenate_predictions(gather_objects(predictor.predict(clips, training)))
 
     def source_accuracies(self, source: Predictions) -> dict[str, dict[str, float]]:
         """Accuracies on the source's test segments; empty where it has none."""
@@ -329,10 +348,19 @@ class Evaluation:
         uids = np.array([segment.uid for segment in self.target_segments])
         return {"uid": uids, "label": self.labels, "steps": np.array([step for step, _ in kept]), **arrays}
 
-    def feature_arrays(self, source: Predictions, target: Predictions) -> dict[str, NDArray[Any]]:
-        """Features `(N, F)` of every modality, of the source's segments and then the target's."""
-        segments = [*self.source_segments, *self.target_segments]
-        sides = ["source"] * len(self.source_segments) + ["target"] * len(self.target_segments)
-        arrays = {f"f_{m}": np.concatenate([f, target.features[m]]) for m, f in source.features.items()}
+    def feature_arrays(
+        self, source: Predictions, target: Predictions, own: Sequence[Predictions] = ()
+    ) -> dict[str, NDArray[Any]]:
+        """Features `(N, F)` of every modality, of the source's segments and then the target's.
+
+        ``f_...`` are those of evaluation, ``own_...`` those of `predict_under_own_statistics`, if there are any.
+        """
+        segments, counts = [*self.source_segments, *self.target_segments], [len(self.source_segments), len(self.labels)]
+        facts = {"side": np.repeat(["source", "target"], counts), "split": np.repeat(self.splits, counts)}
+        arrays = {
+            f"{prefix}_{m}": np.concatenate([side.features[m] for side in sides])
+            for prefix, sides in (("f", (source, target)), ("own", own))
+            for m in (source.features if sides else ())
+        }
         uids = np.array([segment.uid for segment in segments])
-        return {"uid": uids, "label": labels_of(segments), "side": np.array(sides), **arrays}
+        return {"uid": uids, "label": labels_of(segments), **facts, **arrays}

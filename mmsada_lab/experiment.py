@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -254,8 +254,9 @@ class Experiment:
             counted = f"{self.progress.skipped} of {config.total_steps} steps changed nothing"
             tqdm.write(f"note: {counted}: gradients overflowed in {config.precision}", file=sys.stderr)
         source, target = self.evaluation.predict_source(), self.evaluation.predict_target()
+        own = self.evaluation.predict_under_own_statistics(source, target)
         if self.accelerator.is_main_process:
-            self._finish(source, target)
+            self._finish(source, target, own)
 
     def _initial_state(self) -> dict[str, object]:
         """What every process must start from."""
@@ -426,12 +427,12 @@ class Experiment:
             **more,
         }
 
-    def _finish(self, source: Predictions, target: Predictions) -> None:
+    def _finish(self, source: Predictions, target: Predictions, own: Sequence[Predictions]) -> None:
         """Save what the run leaves; the manifest last, so that a finished run is a whole one."""
         evaluation, kept, folder = self.evaluation, self.progress.kept, self.folder
         folder.write_history(self.progress.history)
         write_arrays(folder.path / "predictions.npz", evaluation.prediction_arrays(kept))
-        write_arrays(folder.path / "features.npz", evaluation.feature_arrays(source, target))
+        write_arrays(folder.path / "features.npz", evaluation.feature_arrays(source, target, own))
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         write_atomic(folder.path / "model.safetensors", lambda file: file.write(safetensors_bytes(weights)))
         every, steps = self.config.evaluate_every, [step for step, _ in kept]

@@ -5,7 +5,8 @@
 - ``manifest.json``: configuration, digest, versions, git state, device, data digest, start, end, status, result;
 - ``history.jsonl``: one JSON record a line, ``kind`` ``train`` (loss terms) or ``evaluation`` (accuracies);
 - ``predictions.npz``: window-averaged probabilities per stream of every averaged evaluation;
-- ``features.npz``: features per modality of the source's and the target's test segments;
+- ``features.npz``: features per modality of the source's and the target's test segments (``f_...``, and ``own_...``
+  under the batch statistics of each domain's own training clips);
 - ``model.safetensors``: the final weights; ``checkpoint.pt`` while the run is unfinished.
 
 ``RUNS`` may also be a zip file of such folders, as `mmsada keep` writes them: it is read in place, never unpacked.

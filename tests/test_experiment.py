@@ -41,6 +41,7 @@ from mmsada_lab.experiment import Experiment, check_fit, moment_notes, run_exper
 from mmsada_lab.models.network import build_network
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import RunFolder, load_history, load_predictions, read_arrays, read_manifest
+from mmsada_lab.trained import load_trained
 
 pytestmark = pytest.mark.usefixtures("toy_format")
 ADAPTING = ["adabn", "adversarial_only", "self_supervised_only", "mmsada"]
@@ -172,6 +173,23 @@ class TestWhatARunLeaves:
                 assert value == pytest.approx(
                     evaluated[evaluated["name"] == f"{stream}/{measure}"]["value"].tail(3).mean()
                 )
+
+    @pytest.mark.parametrize("method", ["mmsada", "adabn"])
+    def test_features_under_each_domains_own_statistics(self, finished: Callable[..., Path], method: str) -> None:
+        """Beside those of evaluation; AdaBN is evaluated with them."""
+        path = finished(toy_config(method))
+        arrays, trained = read_arrays(path / "features.npz"), load_trained(path, device="cpu")
+        data, names = toy_data(), {"source": "A", "target": "B"}
+        assert arrays["split"].tolist() == ["test"] * 18
+        predictor = replace(trained.predictor, target_statistics=True)
+        for side, name in names.items():
+            domain = data.domain(name)
+            expected = predictor.predict(predictor.clips(domain, domain.test), trained.training_clips(domain)).features
+            for modality in ("rgb", "flow"):
+                own = arrays[f"own_{modality}"][arrays["side"] == side]
+                np.testing.assert_allclose(own, expected[modality], atol=1e-5)
+                as_evaluated = arrays[f"f_{modality}"][arrays["side"] == side]
+                assert np.array_equal(own, as_evaluated) == (method == "adabn")
 
     def test_training_records_are_means_over_log_every_steps(self, finished: Callable[..., Path]) -> None:
         every, third = (load_history(finished(toy_config(log_every=n, evaluate_every=100))) for n in (1, 3))
@@ -631,7 +649,11 @@ class TestUnlabelledTarget:
         open_as_toy(TestDataThatDoNotFit().changed("B", train=train))
         with pytest.raises(UserError, match=f"which domain B has {count}; .* test_statistics=running"):
             run(toy_config("adabn"), tmp_path)
-        assert status(run(toy_config("source_only"), tmp_path)) == "finished"
+        path = run(toy_config("source_only"), tmp_path)
+        assert status(path) == "finished"
+        names = set(read_arrays(path / "features.npz"))
+        assert {"f_rgb"} <= names, "there are none of the target's own"
+        assert not [name for name in names if name.startswith("own_")]
 
     def test_statistics_are_estimated_once_an_evaluation_and_domain(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -650,6 +672,8 @@ class TestUnlabelledTarget:
     def test_a_source_without_test_segments(self, open_as_toy, tmp_path: Path) -> None:
         open_as_toy(TestDataThatDoNotFit().changed("A", test=()))
         path = run(toy_config("source_only"), tmp_path)
+        arrays = read_arrays(path / "features.npz")
+        assert set(zip(arrays["side"], arrays["split"], strict=True)) == {("source", "train"), ("target", "test")}
         assert read_manifest(path / "manifest.json")["result"]["source_last"] == {}
 
 

@@ -87,6 +87,12 @@ def _print_result(run: Path, target: str) -> None:
     typer.echo(run)
 
 
+_STATISTICS = (
+    "statistics: evaluation, the batch statistics the run is judged under; own, each domain's, as discriminators see "
+    "features in training, where the domains pass apart"
+)
+
+
 @app.command()
 def gap(
     run: options.RunPath,
@@ -96,13 +102,18 @@ def gap(
 ) -> None:
     """Print how far apart a run's features of source and target are: proxy A-distance, MMD, Fréchet, CORAL, with nulls.
 
+    Under the batch statistics of evaluation and, where the run holds them, under each domain's own.
+
     Example: mmsada gap runs/kitchens/mmsada/D1-D3/seed0-0123456789
     """
-    from mmsada_lab.analysis.gap.table import gap_table, run_features
+    from mmsada_lab.analysis.gap.table import COVERAGE, run_gap_table
 
-    table = gap_table(*run_features(run), permutations=permutations, at_least=at_least)
+    table = run_gap_table(run, permutations=permutations, at_least=at_least)
     typer.echo(format_table(table.drop(columns="note"), format, digits=3))
-    for note in dict.fromkeys(filter(None, table["note"])):
+    notes = [f"low and high are {COVERAGE}", *filter(None, table["note"])]
+    if set(table["statistics"]) > {"evaluation"}:
+        notes.insert(0, _STATISTICS)
+    for note in dict.fromkeys(notes):
         typer.echo(f"note: {note}", err=True)
 
 

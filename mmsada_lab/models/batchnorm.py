@@ -102,6 +102,11 @@ def held_statistics(module: nn.Module) -> Iterator[None]:
             layer.updating = True
 
 
+def has_batch_statistics(network: nn.Module) -> bool:
+    """Whether any layer normalises by statistics of a batch."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
 class _Pool:
     """Mean and variance of all that passes through a layer, batch by batch, as if it had come at once.
 
