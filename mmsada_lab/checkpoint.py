@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +22,10 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from mmsada_lab import __version__
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_atomic
-from mmsada_lab.runs import Record
+from mmsada_lab.runs import Record, versions
 
 KeptEvaluation = tuple[int, dict[str, NDArray[np.float32]]]
 """Steps done, and probabilities `(N, K)` by stream."""
@@ -104,14 +105,38 @@ def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> t
 
 
 FIRST_STAGES = ".first_stages"
+_CPU = torch.device("cpu")
 
 
-def first_stage_path(runs_dir: Path, config: ExperimentConfig, *, data_digest: str) -> Path:
-    """Where the first stage of a run is kept, for all runs of this folder that have the same one."""
+def device_name(device: torch.device) -> str:
+    """What computes: the name of a GPU, else the kind of device and of machine."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
+@cache
+def sources_digest() -> str:
+    """Of this package's own source files: it changes with any of them, committed or not."""
+    folder = Path(__file__).parent
+    files = sorted(folder.rglob("*.py"))
+    named = b"".join(f"{file.relative_to(folder).as_posix()}\n".encode() + file.read_bytes() for file in files)
+    return hashlib.sha256(named).hexdigest()
+
+
+def first_stage_path(
+    runs_dir: Path, config: ExperimentConfig, *, data_digest: str, device: torch.device = _CPU
+) -> Path:
+    """Where the first stage of a run is kept, for all runs of this folder that would compute the same, bit for bit.
+
+    They have the same configuration of it and the same data, and what computes is the same: source files, versions of
+    the packages beneath, device and number of threads.
+    """
     facts = {
         "config": config.digested(first_stage=True),
         "data": data_digest,
-        "versions": [__version__, torch.__version__],
+        "versions": versions(),
+        "sources": sources_digest(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return Path(runs_dir) / FIRST_STAGES / f"{key}.pt"

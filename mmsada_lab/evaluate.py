@@ -245,10 +245,34 @@ def top1(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float
 
 
 def mean_class_accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Mean over the classes that occur of each one's accuracy, in percent; arguments as for `top1`."""
+    """Mean over the classes that occur of each one's accuracy, in percent; arguments as for `top1`.
+
+    A class of one segment counts as much as one of hundreds, see `mean_class_caution`.
+    """
     correct = probabilities.argmax(axis=1) == labels
     # Classes without a segment have no accuracy; counting them as 0 would punish small domains.
     return 100 * float(np.mean([correct[labels == label].mean() for label in np.unique(labels)]))
+
+
+def mean_class_caution(labels: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """Which classes have so few segments that one of them moves the mean class accuracy by five points or more.
+
+    Args:
+        labels: `(N,)`, -1 where unknown.
+        classes: their names.
+
+    Example:
+        >>> mean_class_caution(np.array([0] * 40 + [1]), ("take", "mix"))
+        'one test segment of mix (1) moves the mean class accuracy by up to 50.0 points; read top-1'
+    """
+    present, counts = np.unique(labels[labels >= 0], return_counts=True)
+    moves = {classes[k]: (int(n), 100 / (n * len(present))) for k, n in zip(present, counts, strict=True)}
+    few = {name: move for name, move in moves.items() if move[1] >= 5}
+    if not few:
+        return ""
+    listed = " or ".join(f"{name} ({count})" for name, (count, _) in few.items())
+    points = max(points for _, points in few.values())
+    return f"one test segment of {listed} moves the mean class accuracy by up to {points:.1f} points; read top-1"
 
 
 def accuracies(predictions: Predictions, labels: NDArray[np.int64]) -> dict[str, dict[str, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from mmsada_lab import __version__
 from mmsada_lab.checkpoint import (
     Progress,
     Resumed,
+    device_name,
     first_stage_locked,
     first_stage_path,
     load_checkpoint,
@@ -45,6 +45,7 @@ from mmsada_lab.evaluate import (
     Predictor,
     accuracies,
     build_predictor,
+    mean_class_caution,
 )
 from mmsada_lab.files import write_atomic
 from mmsada_lab.methods import build_method
@@ -90,7 +91,8 @@ def run_experiment(
         workers: processes that read clips; None chooses (none for the embedded data).
         show_progress: draw a progress bar.
         share_first_stage: keep the first stage below `runs_dir` for runs that differ in the second alone, and take it
-            from there if it is kept; the results are the same.
+            from there if it was made by the same code on the same device with as many threads, so that results are
+            what they would be.
 
     Returns:
         The run folder, see `mmsada_lab.runs`.
@@ -121,7 +123,9 @@ def run_experiment(
             if share_first_stage and accelerator.num_processes == 1 and config.pretrain.steps:
                 # Weights to start from count as data: another file of the same name is another first stage.
                 started_from = [data.digest, *(report.sha256 for report in experiment.pretrained.values())]
-                experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=" ".join(started_from))
+                experiment.first_stage = first_stage_path(
+                    Path(runs_dir), config, data_digest=" ".join(started_from), device=accelerator.device
+                )
             with explain_out_of_memory(config, accelerator), explain_lost_workers():
                 experiment.run(show_progress=show_progress)
             accelerator.wait_for_everyone()  # the folder is whole when any process returns
@@ -418,7 +422,7 @@ class Experiment:
             "inputs": {m: list(kind) for m, kind in inputs_of(self.source, self.config.modalities).items()},
             "pretrained": {modality: report.to_dict() for modality, report in self.pretrained.items()},
             **provenance(),
-            "device": _device_name(self.accelerator.device),
+            "device": device_name(self.accelerator.device),
             "threads": torch.get_num_threads(),
             "processes": self.accelerator.num_processes,
             "first_stage_reused": self.progress.reused,
@@ -442,6 +446,7 @@ class Experiment:
             "evaluations": len(kept),
             "target": evaluation.mean_accuracies(kept),
             "source_last": evaluation.source_accuracies(source),
+            "caution": mean_class_caution(evaluation.labels, self.data.classes),
         }
         seconds = round(self.progress.seconds, 2)
         manifest = self._manifest("finished", ended=now(), training_seconds=seconds, result=result)
@@ -460,10 +465,6 @@ def _fit_standardise(network: LateFusionNetwork, source_training: TestClipLoader
 
 def _shown_accuracy(values: dict[str, float]) -> str:
     return f"target top-1 {values['fused/top1']:.1f} %" if "fused/top1" in values else "target unlabelled"
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
 
 def check_fit(config: ExperimentConfig, data: MultiDomainData) -> None:

@@ -176,7 +176,7 @@ def load_runs(runs_dir: Path) -> pd.DataFrame:
     Returns:
         Columns data, method, source, target, seed, preset, digest, setting (the digest but for the seed), stream, top1,
         mean_class (percent), evaluations (how many the accuracies are the mean of), selection, training_seconds,
-        device, version (of this package), path.
+        device, version (of this package), caution (about mean_class, if there is any), path.
     """
     rows = [row for path in find_runs(runs_dir) for row in _result_rows(path)]
     if not rows:
@@ -196,6 +196,7 @@ def _result_rows(path: Path) -> list[Record]:
         **{name: result[name] for name in ("evaluations", "selection")},
         **{name: manifest[name] for name in ("training_seconds", "device")},
         "version": manifest.get("versions", {}).get("mmsada_lab", "unknown"),
+        "caution": result.get("caution", ""),
         "path": str(path),
     }
     return [{**shared, "stream": stream, **values} for stream, values in result["target"].items()]
@@ -230,7 +231,7 @@ def load_predictions(path: Path) -> pd.DataFrame:
 
 def provenance() -> dict[str, Any]:
     """Versions of what computes, and the state of the package's checkout."""
-    return {"versions": _versions(), "git": _git_state()}
+    return {"versions": versions(), "git": _git_state()}
 
 
 def now() -> str:
@@ -238,7 +239,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
     names = ("mmsada_lab", "torch", "accelerate", "numpy", "opencv-contrib-python-headless", "av")
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 

@@ -299,6 +299,10 @@ class TestReproduce:
         said = mmsada("results", compared, "--selection")
         assert said.code == 0, said.err
         assert "oracle" in said.out
+        assert "looks at the target's test segments, without their labels" in said.err
+        assert "(transductive)" in said.err
+        said = mmsada("results", compared)
+        assert "note: B: one test segment of sweep (3) or poke (3) or spin (3) moves the mean class" in said.err
 
 
 class TestKeep:

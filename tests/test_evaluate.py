@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from mmsada_lab.evaluate import (
     concatenate_predictions,
     estimated_statistics,
     mean_class_accuracy,
+    mean_class_caution,
     predict,
     top1,
 )
@@ -152,6 +154,22 @@ class TestAccuracies:
     def test_classes_that_do_not_occur_do_not_count(self) -> None:
         probabilities, labels = np.eye(8, dtype=np.float32)[[0, 3]], np.array([0, 1])
         assert mean_class_accuracy(probabilities, labels) == pytest.approx(50)
+
+    @pytest.mark.parametrize(
+        ("counts", "said"),
+        [
+            # D3 of EPIC: one of mix is 12.5 points, one of pour 2.5
+            ([241, 280, 102, 71, 245, 29, 1, 5], r"one test segment of g \(1\) moves .* up to 12.5 points; read top-1"),
+            ([124, 104, 52, 34, 66, 13, 20, 22], ""),
+            ([19, 17, 11, 6, 10, 3, 2, 2], r"one test segment of g \(2\) or h \(2\) moves .* up to 6.2 points"),
+            ([50, 0, 1, 0, 0, 0, 0, 0], r"one test segment of c \(1\) moves .* up to 50.0 points"),
+        ],
+        ids=["D3", "D1", "kitchens", "absent classes do not count"],
+    )
+    def test_a_class_of_few_segments_is_told(self, counts: list[int], said: str) -> None:
+        labels = np.concatenate([np.repeat(np.arange(8), counts), [-1] * 5])
+        found = mean_class_caution(labels, "abcdefgh")
+        assert re.match(said, found) if said else found == ""
 
     def test_a_spare_output_that_wins_is_wrong(self) -> None:
         assert top1(np.array([[0.4, 0.1, 0.5, 0.0]], dtype=np.float32), np.array([0])) == 0

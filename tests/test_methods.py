@@ -599,6 +599,40 @@ class TestCorrespondence:
         assert all(len({clip >= 100 for clip in pair}) == 1 for pair in clips.T.tolist())
 
 
+class Agrees(nn.Module):
+    """A head that says yes where the first number of all modalities is the same."""
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        first, *others = (feature[:, 0] for feature in features.values())
+        says = torch.stack([first == other for other in others]).all(dim=0).float()
+        return torch.stack([1 - says, says], dim=1)
+
+
+class TestScore:
+    """How well the head does on the segments of a domain: it should be asked about others, not about neighbours."""
+
+    @pytest.mark.parametrize("modalities", [["rgb", "flow"], ["rgb", "flow", "depth"]], ids=len)
+    def test_segments_are_told_from_others_wherever_they_stand(self, modalities: list[str]) -> None:
+        """Thirty videos of four segments that look alike, one after the other, as EPIC's tables have them."""
+        task = method_of(toy_config(modalities=modalities)).pretext
+        task.head = Agrees()
+        videos = torch.arange(120.0).div(4, rounding_mode="floor").unsqueeze(1).expand(-1, 5)
+        found = task.score(dict.fromkeys(modalities, videos))
+        assert found > 96, "judged against the next segment, three of four questions would be about one video"
+        assert task.score(dict.fromkeys(modalities, videos)) == found, "the same others every time"
+
+    def test_no_segment_is_its_own_other(self) -> None:
+        for count in range(2, 40):
+            task = method_of(toy_config()).pretext
+            task.head = Agrees()
+            numbers = torch.arange(float(count)).unsqueeze(1).expand(-1, 5)
+            assert task.score({"rgb": numbers, "flow": numbers}) == 100
+
+    def test_too_few_segments_have_no_others(self) -> None:
+        task = method_of(toy_config()).pretext
+        assert task.score({"rgb": torch.ones(1, 8), "flow": torch.ones(1, 8)}) is None
+
+
 @contextmanager
 def normalised(method: Method) -> Iterator[list[Tensor]]:
     """Inputs of every batch normalisation, call by call."""

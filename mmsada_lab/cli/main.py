@@ -79,6 +79,8 @@ def _print_result(run: Path, target: str) -> None:
     result = read_manifest(run / "manifest.json")["result"]
     for stream, measures in result["target"].items():
         typer.echo(f"{stream:>8}  top-1 {measures['top1']:5.1f} %   mean class {measures['mean_class']:5.1f} %")
+    if caution := result.get("caution"):
+        typer.echo(f"note: {caution}", err=True)
     if result["target"]:
         typer.echo(f"on {target}'s test segments, {result['selection']}")
     else:
