@@ -8,11 +8,13 @@ and terms, is its entry in `facts.METHODS`. Legend: `B` clips, `F` feature width
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from mmsada_lab.clips.batches import SourceBatch, TrainingBatch, random_batch
 from mmsada_lab.clips.clips import clip_rule
@@ -21,7 +23,7 @@ from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import METHODS, load_class
 from mmsada_lab.losses import classification_loss, classifier_discrepancy, domain_adversarial_loss, mmd_loss
 from mmsada_lab.models.heads import DomainDiscriminator, reverse_gradient
-from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network, fuse
+from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network
 from mmsada_lab.pretexts import Features, build_pretext
 from mmsada_lab.runtime.processes import all_gather
 
@@ -56,6 +58,7 @@ class Method(nn.Module):
         self.network = network
         self.config = config
         self.num_classes = num_classes
+        self.step = 0  # optimiser steps of the stage that are done; the training loop counts
         self.terms: frozenset[str] = frozenset({"classification"})  # of the current stage
         self.observed: dict[str, Tensor] = {}  # of the last batch, beside the loss terms
         self._features: list[Features] = []
@@ -70,7 +73,7 @@ class Method(nn.Module):
 
     def classification(self, source: Features, batch: SourceBatch) -> Tensor:
         """Ly of source features (Eq. 1): only corresponding clips are classified."""
-        fused = fuse(self.network.stream_logits(source))
+        fused = self.network.fused(self.network.stream_logits(source))
         return classification_loss(fused, batch.labels, corresponds=batch.corresponds, num_classes=self.num_classes)
 
     def pretext_score(self, features: Features) -> float | None:
@@ -105,21 +108,22 @@ class Method(nn.Module):
         """
         domains, self._features = self._features, []
         noted, self.observed = self.observed, {}
+        inputs = [(m, f) for features in domains for m, f in features.items() if f.requires_grad]
         for name, term in terms.items():
-            if not term.requires_grad or not domains:
-                continue
-            inputs = [(m, f) for features in domains for m, f in features.items() if f.requires_grad]
-            gradients = torch.autograd.grad(
-                weights[name] * term, [f for _, f in inputs], retain_graph=True, allow_unused=True
-            )
-            for modality in domains[0]:
+            gradients: Sequence[Tensor | None] = [None] * len(inputs)
+            if term.requires_grad and inputs:
+                gradients = torch.autograd.grad(
+                    weights[name] * term, [f for _, f in inputs], retain_graph=True, allow_unused=True
+                )
+            for modality in domains[0] if domains else ():
                 squares = [
                     g.square().sum()
                     for (m, _), g in zip(inputs, gradients, strict=True)
                     if m == modality and g is not None
                 ]
-                if squares:
-                    noted[f"gradient/{name}/{modality}"] = torch.stack(squares).sum().sqrt()
+                # 0 where nothing arrives: a record has the same names at every step.
+                norm = torch.stack(squares).sum().sqrt() if squares else term.new_zeros(())
+                noted[f"gradient/{name}/{modality}"] = norm
         return noted
 
     def both_domains(self, batch: TrainingBatch) -> tuple[Features, Features]:
@@ -128,7 +132,7 @@ class Method(nn.Module):
         return self.features(batch.source.clips), self.features(target.clips)
 
     def reversal(self, progress: float) -> float:
-        """The configured coefficient of the reversed gradient at a stage's progress."""
+        """The configured factor of the discriminators' reversed gradient at a stage's progress."""
         config = self.config
         return reversal_coefficient(progress, maximum=config.reversal_coefficient, schedule=config.reversal_schedule)
 
@@ -266,11 +270,19 @@ class MMD(Method):
 
 
 class MCD(Method):
-    """Maximum classifier discrepancy with two multi-modal classifiers, in one joint step (section 4.2's MCD baseline).
+    """Maximum classifier discrepancy with two multi-modal classifiers (section 4.2's MCD baseline).
 
     The second classifier of each modality sees the same dropped-out features as the first. Both learn the source; on
     the target they learn to disagree, while F, behind a gradient reversal, learns to make them agree
-    ([Saito et al. 2018](https://arxiv.org/abs/1712.02560)).
+    ([Saito et al. 2018](https://arxiv.org/abs/1712.02560)). `discrepancy_steps` says when: all in one step (``joint``,
+    as the released code), or, ``alternating``, each optimiser step one of the original's three in turn (`TURNS`):
+
+    - ``source``: F and both classifiers learn the source;
+    - ``classifiers``: the classifiers learn the source and to disagree on the target, F is fixed;
+    - ``features``: F learns to make them agree on the target, the classifiers are fixed.
+
+    What is fixed gets no gradient, so that neither momentum nor weight decay moves it; batch statistics follow the
+    clips in all three. The gradient into F keeps the factor of `discrepancy_reversal`; the original has 1 and no ramp.
 
     Example:
         >>> from mmsada_lab import build_config
@@ -280,33 +292,64 @@ class MCD(Method):
         ['auxiliary', 'classification', 'discrepancy']
     """
 
+    TURNS = ("source", "classifiers", "features")
+
     def __init__(self, network: LateFusionNetwork, config: ExperimentConfig, *, num_classes: int) -> None:
         super().__init__(network, config, num_classes=num_classes)
         self.auxiliary = build_classifiers(network.feature_widths, num_classes * config.outputs_per_class)
 
     def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
         """The terms of the current stage; ``discrepancy`` is negative, since the classifiers are to maximise it."""
-        source, target = self.both_domains(batch)
+        turn = self.turn
+        with _without_gradient(turn in ("classifiers", "features")):
+            source = self.features(batch.source.clips)
+        with _without_gradient(turn in ("classifiers", "source")):
+            target = self.features(batch.require_target().clips)
         labels, corresponds = batch.source.labels, batch.source.corresponds
-        losses = [
-            classification_loss(fused, labels, corresponds=corresponds, num_classes=self.num_classes)
-            for fused in self._fused_twice(source)
-        ]
+        with _without_gradient(turn == "features"):
+            losses = [
+                classification_loss(fused, labels, corresponds=corresponds, num_classes=self.num_classes)
+                for fused in self._fused_twice(source)
+            ]
         terms = dict(zip(("classification", "auxiliary"), losses, strict=True))
         if "discrepancy" in self.terms:
-            coefficient = self.reversal(progress)
+            coefficient = self.discrepancy_reversal(progress)
             # Both classifiers descend on -discrepancy: they disagree more; F, reversed, makes them agree.
             reversed_features = {m: reverse_gradient(feature, coefficient) for m, feature in target.items()}
-            main, auxiliary = self._fused_twice(reversed_features)
+            with _without_gradient(turn == "source"):
+                main, auxiliary = self._fused_twice(reversed_features, fixed=turn == "features")
             terms["discrepancy"] = -classifier_discrepancy(main, auxiliary, num_classes=self.num_classes)
         return terms
 
-    def _fused_twice(self, features: Features) -> tuple[Tensor, Tensor]:
-        """Fused logits of both classifiers, `(B, K)` each, on one draw of dropout."""
+    @property
+    def turn(self) -> str:
+        """Which of `TURNS` this optimiser step is, or ``joint``; by its number alone, so a resumed run is the same."""
+        alternating = self.config.discrepancy_steps == "alternating" and "discrepancy" in self.terms
+        return self.TURNS[self.step % len(self.TURNS)] if alternating else "joint"
+
+    def discrepancy_reversal(self, progress: float) -> float:
+        """The configured factor of the discrepancy's reversed gradient at a stage's progress."""
+        config = self.config
+        return reversal_coefficient(progress, maximum=config.discrepancy_reversal, schedule=config.reversal_schedule)
+
+    def _fused_twice(self, features: Features, *, fixed: bool = False) -> tuple[Tensor, Tensor]:
+        """Fused logits of both classifiers, `(B, K)` each, on one draw of dropout; `fixed` ones are constants."""
         dropped = self.network.dropped(features)  # one draw for both: they must not differ by dropout alone
-        main = {m: classifier(dropped[m]) for m, classifier in self.network.classifiers.items()}
-        auxiliary = {m: classifier(dropped[m]) for m, classifier in self.auxiliary.items()}
-        return fuse(main), fuse(auxiliary)
+        main, auxiliary = (
+            {m: _classify(classifier, dropped[m], fixed=fixed) for m, classifier in classifiers.items()}
+            for classifiers in (self.network.classifiers, self.auxiliary)
+        )
+        return self.network.fused(main), self.network.fused(auxiliary)
+
+
+def _classify(classifier: nn.Module, features: Tensor, *, fixed: bool) -> Tensor:
+    constants = {name: weights.detach() for name, weights in classifier.named_parameters()} if fixed else {}
+    logits: Tensor = functional_call(classifier, constants, (features,))
+    return logits
+
+
+def _without_gradient(off: bool) -> AbstractContextManager[object]:
+    return torch.no_grad() if off else nullcontext()
 
 
 def build_method(network: LateFusionNetwork, config: ExperimentConfig, *, num_classes: int) -> Method:

@@ -5,7 +5,8 @@
 - ``manifest.json``: configuration, digest, versions, git state, device, data digest, start, end, status, result;
 - ``history.jsonl``: one JSON record a line, ``kind`` ``train`` (loss terms) or ``evaluation`` (accuracies);
 - ``predictions.npz``: window-averaged probabilities per stream of every averaged evaluation;
-- ``features.npz``: features per modality of the source's and the target's test segments;
+- ``features.npz``: features per modality of the source's and the target's test segments (``f_...``, and ``own_...``
+  under the batch statistics of each domain's own training clips);
 - ``model.safetensors``: the final weights; ``checkpoint.pt`` while the run is unfinished.
 
 ``RUNS`` may also be a zip file of such folders, as `mmsada keep` writes them: it is read in place, never unpacked.
@@ -178,7 +179,8 @@ def load_runs(runs_dir: Path) -> pd.DataFrame:
         Columns data (without the seed of its world), world, method, source, target, seed, preset, digest, setting (the
         digest but for seed and world), stream, top1, mean_class (percent), test_segments (how many labelled ones the
         accuracies are of; missing where it is not known), evaluations (how many the accuracies are the mean of),
-        selection, training_seconds, device, version (of this package), path.
+        selection, training_seconds, device, version (of this package), caution (about mean_class, if there is any),
+        path.
     """
     rows = [row for path in find_runs(runs_dir) for row in _result_rows(path)]
     if not rows:
@@ -202,6 +204,7 @@ def _result_rows(path: Path) -> list[Record]:
         **{name: result[name] for name in ("evaluations", "selection")},
         **{name: manifest[name] for name in ("training_seconds", "device")},
         "version": manifest.get("versions", {}).get("mmsada_lab", "unknown"),
+        "caution": result.get("caution", ""),
         "path": str(path),
     }
     return [{**shared, "stream": stream, **values} for stream, values in result["target"].items()]
@@ -290,7 +293,7 @@ def load_predictions(path: Path) -> pd.DataFrame:
 
 def provenance() -> dict[str, Any]:
     """Versions of what computes, and the state of the package's checkout."""
-    return {"versions": _versions(), "git": _git_state()}
+    return {"versions": versions(), "git": _git_state()}
 
 
 def now() -> str:
@@ -298,7 +301,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
     names = ("mmsada_lab", "torch", "accelerate", "numpy", "opencv-contrib-python-headless", "av")
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 

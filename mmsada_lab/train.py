@@ -51,7 +51,9 @@ def train_steps(
     """
     method.train()
     batches = iter(batches)
+    unwrapped = accelerator.unwrap_model(method)
     for step, first in enumerate(batches, start=first_step):
+        unwrapped.step = step  # whatever a method does in turn is a function of the step, too
         logged = []
         for micro, batch in enumerate(chain([first], islice(batches, accumulation - 1))):
             # Dropout is a function of the step, not of what was drawn before: a resumed run is the same run.
@@ -60,7 +62,7 @@ def train_steps(
             with nullcontext() if micro == accumulation - 1 else accelerator.no_sync(method):
                 terms = method(batch.to(accelerator.device), step / stage.steps)
                 loss = total_loss(terms, stage.weights)  # Eq. 4
-                observed = accelerator.unwrap_model(method).observe(terms, stage.weights)
+                observed = unwrapped.observe(terms, stage.weights)
                 accelerator.backward(loss / accumulation)
             logged.append({name: term.detach() for name, term in terms.items()} | observed)
         optimiser.step()

@@ -294,9 +294,17 @@ class TestReproduce:
         said = mmsada("gap", find_runs(compared)[0], "--permutations", "19", "--at-least", "5")
         assert said.code == 0, said.err
         assert "a_distance" in said.out
+        assert {line.split()[0] for line in said.lines[1:]} == {"evaluation", "own"}
+        assert "note: statistics: evaluation, " in said.err
+        assert "own, each domain's, as discriminators see features" in said.err
+        assert "note: low and high are nominally 95 %; they held the truth in 80 %" in said.err
         said = mmsada("results", compared, "--selection")
         assert said.code == 0, said.err
         assert "oracle" in said.out
+        assert "looks at the target's test segments, without their labels" in said.err
+        assert "(transductive)" in said.err
+        said = mmsada("results", compared)
+        assert "note: B: one test segment of sweep (3) or poke (3) or spin (3) moves the mean class" in said.err
 
 
 class TestKeep:
@@ -308,7 +316,9 @@ class TestKeep:
         with_arrays = [path for path in find_runs(kept) if locate(path / "features.npz").is_file()]
         assert {path.parent.name for path in with_arrays} == {"A-B"}
         words = ("--permutations", "19", "--at-least", "5")
-        assert "a_distance" in mmsada("gap", with_arrays[0], *words).out
+        said = mmsada("gap", with_arrays[0], *words)
+        assert "a_distance" in said.out
+        assert {line.split()[0] for line in said.lines[1:]} == {"evaluation", "own"}, "arrays are kept as they are"
         without = next(path for path in find_runs(kept) if path not in with_arrays)
         assert f"{without} holds no features.npz" in mmsada("gap", without, *words).err
 

@@ -36,7 +36,8 @@ from mmsada_lab.analysis.tables import MEAN, TEST_SE
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
-from mmsada_lab.paper import PAIRS
+from mmsada_lab.paper import PAIRS, PAPER_DIFFERENCES
+from mmsada_lab.presets import build_config
 from mmsada_lab.runs import load_runs
 from mmsada_lab.sweeps.grid import unique_configs
 from mmsada_lab.sweeps.recipes import (
@@ -77,6 +78,17 @@ class TestRecipes:
             "ablations": 2 * 6 * len(ABLATIONS),
         }
 
+    def test_every_difference_with_an_option_has_a_line(self) -> None:
+        """Of MM-SADA, or of the method that it is about; the evaluations' distance is no difference in what is run."""
+        changed = {key for _, changes in ABLATIONS.values() for key in changes}
+        wanted = {difference.option for difference in PAPER_DIFFERENCES if difference.option} - {"evaluate_every"}
+        assert wanted <= changed
+        for title, (method, changes) in ABLATIONS.items():
+            found = build_config("paper", source="D2", target="D1", method=method, overrides=changes)
+            same = {"half-and-half correspondence batch"}  # as the preset paper has it; others do not
+            plain = build_config("paper", source="D2", target="D1", method=method)
+            assert (found == plain) == (not changes or title in same), title
+
     def test_recipes_share_their_runs(self) -> None:
         def digests(name: str) -> set[str]:
             return {config.digest for config in recipe_configs(RECIPES[name])}
@@ -110,7 +122,8 @@ class TestRecipes:
 
     @pytest.mark.parametrize("preset", ["quick", "sensors", "paper", "released"])
     def test_every_ablation_changes_something_in_some_preset(self, preset: str) -> None:
-        rows = RECIPES["ablations"].rows
+        beyond = {"sensors": {"synchronous positives, negatives of another moment"}}.get(preset, set())
+        rows = [row for row in RECIPES["ablations"].rows if row.title not in beyond]
         digests = {row.title: row_configs(row, **{**GRID, "preset": preset})[0].digest for row in rows}
         same = {title for title, digest in digests.items() if list(digests.values()).count(digest) > 1}
         allowed = {
@@ -122,6 +135,8 @@ class TestRecipes:
                 "half-and-half correspondence batch",
                 "16 outputs for 8 classes",
                 "learning rate 0.01 in both stages",
+                "MCD",
+                "MCD, reversal up to 1 (released)",
             },
         }
         assert same == allowed[preset]
@@ -341,6 +356,24 @@ class TestReproduce:
         assert len(draw_target_curves(curves).data) == 6 * 2 * 2, "a line and a band for each pair and method"
         again, _ = reproduce(RECIPES["fig5"], **shared, **places, train=False)
         assert again == files
+
+    def test_a_line_that_a_preset_cannot_have_is_left_out_and_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", in_this_process)
+        chosen = {"MM-SADA", "synchronous positives", "synchronous positives, negatives of another moment"}
+        ablations = RECIPES["ablations"]
+        recipe = replace(ablations, rows=tuple(row for row in ablations.rows if row.title in chosen))
+        shared = {"data": "toy", "preset": "sensors", "seeds": [0], "device": "cpu", "out": tmp_path}
+        small = {"backbone": "auto", **SMALL}
+        (_, report, _), failures = reproduce(recipe, **shared, runs_dir=tmp_path / "runs", overrides=small)
+        text = report.read_text()
+        assert not failures
+        assert "| synchronous positives |" in text
+        assert "| synchronous positives, negatives" not in text
+        assert "left out: synchronous positives, negatives of another moment (negatives=moment shows another" in text
+        with pytest.raises(UserError, match="unknown override 'widht'"):
+            reproduce(recipe, **shared, runs_dir=tmp_path / "runs", overrides={"widht": 3})
 
     def test_a_report_that_tells_what_rules_of_selection_would_have_cost(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,7 +2,8 @@
 
 A rule is a score that every evaluation of the last stage was given without a target label (`mmsada_lab.evaluate`), or
 the mean of the last evaluations, which is what runs report. Regret is the accuracy given away against the oracle, which
-looks at the target's labels and is shown as the bound it is. Nothing here gives a checkpoint or a value for use.
+looks at the target's labels and is shown as the bound it is. Most rules see the target's *test* inputs, unlabelled
+(`TRANSDUCTIVE`). Nothing here gives a checkpoint or a value for use.
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ RULES = {
 """Rule -> what it looks at. All but the last need no target label. Information maximisation:
 https://arxiv.org/abs/1206.6438, SND: https://arxiv.org/abs/2108.10860, BNM: https://arxiv.org/abs/2003.12237; compared
 by https://arxiv.org/abs/2208.07360."""
+
+TRANSDUCTIVE = (
+    "every rule but the last evaluations and source_accuracy looks at the target's test segments, without their "
+    "labels: what it chooses has seen them (transductive), where the paper's protocol has not (inductive)"
+)
+"""What a choice by these rules is."""
 
 _RUN = ["data", "preset", "method", "source", "target", "world", "seed"]
 

@@ -142,7 +142,7 @@ def results(
     sd_over and "± over" say which. Four worlds give an interval over worlds, two seeds one over seeds.
     """
     from mmsada_lab.analysis.differences import paired_difference
-    from mmsada_lab.analysis.selection import selection_summary, selection_table
+    from mmsada_lab.analysis.selection import TRANSDUCTIVE, selection_summary, selection_table
     from mmsada_lab.analysis.tables import pair_matrix, results_table
     from mmsada_lab.runs import load_runs
 
@@ -153,10 +153,14 @@ def results(
         return
     if selection:
         table = selection_summary(selection_table(frame, stream=stream))
+        typer.echo(f"note: {TRANSDUCTIVE}", err=True)
     elif matrix:
         table = pair_matrix(frame, stream=stream).reset_index(names="method")
     else:
         table = results_table(frame)
+        cautions = frame.loc[frame["caution"] != "", ["target", "caution"]].drop_duplicates()
+        for target, caution in cautions.itertuples(index=False):
+            typer.echo(f"note: {target}: {caution}", err=True)
     typer.echo(format_table(table, format))
 
 

@@ -19,6 +19,10 @@ LAMBDA_D = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 LAMBDA_C = (0.0, 1.0, 2.5, 5.0, 10.0)
 """Values of lambda_c, in both stages; the paper's is 5, chosen by accuracy on the source."""
 
+# True synchrony reads its negatives, which `repair` does not. Saito et al. have no reversal: full strength at once.
+_SYNCHRONY = {"positives": "synchronous", "negatives": "moment", "correspondence_batch": "half"}
+_SAITO = {"discrepancy_steps": "alternating", "discrepancy_reversal": 1.0, "reversal_schedule": "constant"}
+
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "MM-SADA": ("mmsada", {}),
     "16 outputs for 8 classes": ("mmsada", {"outputs_per_class": 2}),
@@ -30,10 +34,16 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "13 crop offsets of TSN": ("mmsada", {"crops": "tsn"}),
     "dropout before every head": ("mmsada", {"dropout_on": "features"}),
     "synchronous positives": ("mmsada", {"positives": "synchronous"}),
+    "synchronous positives, negatives of another moment": ("mmsada", _SYNCHRONY),
     "half-and-half correspondence batch": ("mmsada", {"correspondence_batch": "half"}),
     "Eq. 3 as printed": ("mmsada", {"correspondence_terms": "printed"}),
     "sigmoid heads (Eqs. 2 and 3)": ("mmsada", {"discriminator_outputs": 1}),
+    "C with two hidden layers of 100": ("mmsada", {"correspondence_layers": 2}),
+    "mean of the streams' logits (Fig. 3)": ("mmsada", {"fusion": "mean"}),
     "mean of logits over windows": ("mmsada", {"window_average": "logits"}),
+    "MCD": ("mcd", {}),
+    "MCD, reversal up to 1 (released)": ("mcd", {"discrepancy_reversal": 1.0}),
+    "MCD in three alternating steps, as Saito et al.": ("mcd", _SAITO),
     "Source-only": ("source_only", {}),
     "source-only, half the source clips": ("source_only", {"source_only_batch": "half"}),
 }

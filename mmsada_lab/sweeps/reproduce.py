@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.files import write_whole
@@ -67,21 +69,40 @@ def reproduce(
     opened = load_data(data)
     grid: dict[str, Any] = {"data": data, "preset": preset, "domains": list(opened.domains), "overrides": overrides}
     grid |= {"worlds": worlds, "pairs": [split_pair(pair, list(opened.domains)) for pair in pairs] if pairs else None}
-    rows = [(row, row_configs(row, seeds=seeds, **grid)) for row in recipe.rows]
+    rows, left_out = _rows_that_fit(recipe, grid, seeds=seeds)
     wanted = unique_configs(config for _, configs in rows for config in configs)
     failures: list[Failure] = []
     if train and wanted:
         wanted.sort(key=lambda config: (config.seed, config.data))
         failures = run_grid(wanted, runs_dir, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
     digests = [(row, frozenset(config.digest for config in configs)) for row, configs in rows]
-    return _write(recipe, digests, opened, runs_dir=runs_dir, out=out), failures
+    return _write(recipe, digests, opened, runs_dir=runs_dir, out=out, further=left_out), failures
+
+
+def _rows_that_fit(
+    recipe: Recipe, grid: Mapping[str, Any], *, seeds: Sequence[int]
+) -> tuple[list[tuple[RecipeRow, list[ExperimentConfig]]], list[str]]:
+    """Rows with their configurations, and notes on those that a preset cannot have.
+
+    Windows that span their segment, for instance, leave it no other moment. What a user gave may not be why.
+    """
+    rows, notes = [], []
+    for row in recipe.rows:
+        plain = row_configs(replace(row, overrides=()), seeds=seeds, **grid)
+        try:
+            rows.append((row, row_configs(row, seeds=seeds, **grid) if row.overrides else plain))
+        except UserError as error:
+            notes.append(f"left out: {row.title} ({error})")
+    return rows, notes
 
 
 _Rows = Sequence[tuple[RecipeRow, frozenset[str]]]
 """Each row of a recipe with the digests of its runs."""
 
 
-def _write(recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path, out: Path) -> list[Path]:
+def _write(
+    recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path, out: Path, further: Sequence[str]
+) -> list[Path]:
     from mmsada_lab.analysis.report import describe_runs, format_report, render_html, render_markdown, report_table
 
     if not rows:
@@ -94,7 +115,7 @@ def _write(recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path
     if recipe.name == "kinds":
         return _write_kinds(recipe, rows, runs, out=out)
     table = report_table(runs, [_line(row, digests) for row, digests in rows], baseline=recipe.baseline)
-    tables, notes = {"": format_report(table, baseline=recipe.baseline)}, describe_runs(runs)
+    tables, notes = {"": format_report(table, baseline=recipe.baseline)}, [*describe_runs(runs), *further]
     if recipe.selection:
         tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
     figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, rows)
