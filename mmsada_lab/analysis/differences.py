@@ -105,11 +105,11 @@ def paired_difference(
     require_one_setting(runs)
     pairs, chosen = domain_pairs(runs), [_of_method(runs, method) for method in (better, baseline)]
     ours, theirs = (seeds_by_pair(of_method, pairs, measure=measure) for of_method in chosen)
-    found = compare_seeds(ours, theirs)
-    if found is None:
+    difference = compare_seeds(ours, theirs)
+    if difference is None:
         needed = "an interval needs two seeds in a world, or four worlds"
         raise UserError(f"{better} and {baseline} share too few pairs, seeds and worlds; {needed}")
-    return found
+    return difference
 
 
 def _of_method(runs: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -129,12 +129,14 @@ def compare_seeds(ours: pd.DataFrame, theirs: pd.DataFrame) -> PairedDifference 
         >>> compare_seeds((theirs + 2)[:2], theirs).left_out
         'seed 2'
     """
-    difference = (ours - theirs).dropna(axis=1, how="all").dropna()
-    if difference.empty:
+    compared = (ours - theirs).dropna(axis=1, how="all").dropna()
+    if compared.empty:
         return None
-    found = interval_of(difference)
+    difference = interval_of(compared)
+    if not (difference.over_worlds or difference.over_seeds):
+        return None
     either = ours.combine_first(theirs).dropna(axis=1, how="all").dropna(how="all")
-    return found._replace(left_out=_left_out(either, difference)) if found.over_worlds or found.over_seeds else None
+    return difference._replace(left_out=_left_out(either, compared))
 
 
 def _left_out(either: pd.DataFrame, compared: pd.DataFrame) -> str:
@@ -199,9 +201,7 @@ def two_intervals(worlds: Sequence[Values]) -> tuple[Values, Values, Values]:
     """
     means = np.stack([seeds.mean(axis=-1) for seeds in worlds], axis=-1)  # (..., worlds)
     counts = np.array([seeds.shape[-1] for seeds in worlds])
-    squares = sum(
-        (np.square(seeds - seeds.mean(axis=-1, keepdims=True)).sum(axis=-1) for seeds in worlds), np.zeros(())
-    )
+    squares = np.sum([np.square(seeds - seeds.mean(axis=-1, keepdims=True)).sum(axis=-1) for seeds in worlds], axis=0)
     freedom = int((counts - 1).sum())
     between = means.var(axis=-1, ddof=1) / len(worlds) if len(worlds) >= LEAST_WORLDS else None
     within = squares / freedom * (1 / counts).sum() / len(worlds) ** 2 if freedom else None

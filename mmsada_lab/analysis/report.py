@@ -78,8 +78,8 @@ def _cells(line: ReportLine, table: pd.DataFrame, errors: pd.Series[float]) -> l
 
 
 def _compare(ours: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, Any]:
-    found = compare_seeds(ours, baseline)
-    return {**found.columns(), "worlds_compared": found.worlds} if found else {}
+    difference = compare_seeds(ours, baseline)
+    return {**difference.columns(), "worlds_compared": difference.worlds} if difference else {}
 
 
 def format_report(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
