@@ -104,7 +104,7 @@ def test_report_of_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     runs = runs.assign(training_seconds=1.0, setting="a", mean_class=50.0)
     monkeypatch.setattr(module, "load_runs", lambda _: runs)
     digests = [(row, frozenset(c.digest for c in configs[row.title])) for row in rows]
-    files = module._write(RECIPES["kinds"], digests, None, runs_dir=tmp_path, out=tmp_path)  # type: ignore[arg-type]
+    files = module._write(RECIPES["kinds"], digests, None, runs_dir=tmp_path, out=tmp_path, further=[])  # type: ignore[arg-type]
     assert [path.name for path in files] == ["kinds.csv", "kinds.md", "kinds.html"]
     table = kinds_table(pd.read_csv(files[0]))
     found = {(r["kind"], r["method"]): r["difference"] for r in table.to_dict("records") if r["difference"]}

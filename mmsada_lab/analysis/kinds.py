@@ -49,7 +49,8 @@ def draw_kinds(table: pd.DataFrame, *, title: str = "Which gap does which method
         '+9.0<br>[+8.0, +10.0]'
     """
     kinds, methods = list(table["kind"].unique()), list(table["method"].unique())
-    cells = {(row["kind"], row["method"]): row for row in table.to_dict("records")}
+    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    cells = {(row["kind"], row["method"]): row for row in records}
     grid = [[cells.get((kind, method)) for kind in kinds] for method in methods]
     values = [[None if cell is None else round(float(cell["difference"]), 2) for cell in row] for row in grid]
     texts = [[_write_cell(cell) for cell in row] for row in grid]

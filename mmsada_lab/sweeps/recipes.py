@@ -44,8 +44,8 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "MCD": ("mcd", {}),
     "MCD, reversal up to 1 (released)": ("mcd", {"discrepancy_reversal": 1.0}),
     "MCD in three alternating steps, as Saito et al.": ("mcd", _SAITO),
-    "Source-only": ("source_only", {}),
-    "source-only, half the source clips": ("source_only", {"source_only_batch": "half"}),
+    "source-only, as many source clips a step": ("source_only", {"source_only_batch": "half"}),
+    "source-only, twice as many (the paper's)": ("source_only", {"source_only_batch": "full"}),
 }
 """What is changed -> method and overrides: the switches where paper and released code differ."""
 

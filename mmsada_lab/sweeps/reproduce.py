@@ -113,7 +113,7 @@ def _write(
     if runs.empty:
         raise UserError(f"none of the runs of {recipe.name} in {runs_dir} is finished")
     if recipe.name == "kinds":
-        return _write_kinds(recipe, rows, runs, out=out)
+        return _write_kinds(recipe, rows, runs, out=out, further=further)
     table = report_table(runs, [_line(row, digests) for row, digests in rows], baseline=recipe.baseline)
     tables, notes = {"": format_report(table, baseline=recipe.baseline)}, [*describe_runs(runs), *further]
     if recipe.selection:
@@ -127,7 +127,7 @@ def _write(
     return _save(out, recipe, texts)
 
 
-def _write_kinds(recipe: Recipe, rows: _Rows, runs: pd.DataFrame, *, out: Path) -> list[Path]:
+def _write_kinds(recipe: Recipe, rows: _Rows, runs: pd.DataFrame, *, out: Path, further: Sequence[str]) -> list[Path]:
     """A table per kind of gap, its own source-only as the baseline, and their differences as heat maps."""
     from mmsada_lab.analysis.kinds import draw_kinds, kinds_table
     from mmsada_lab.analysis.report import describe_runs, format_report, render_html, render_markdown, report_table
@@ -142,7 +142,7 @@ def _write_kinds(recipe: Recipe, rows: _Rows, runs: pd.DataFrame, *, out: Path) 
         report = report_table(of_kind, lines, baseline=baseline)
         reports.append(report.assign(kind=kind))
         tables[kind] = format_report(report, baseline=baseline)
-    table, notes = pd.concat(reports, ignore_index=True), describe_runs(runs)
+    table, notes = pd.concat(reports, ignore_index=True), [*describe_runs(runs), *further]
     figures = [draw_kinds(kinds_table(table))]
     texts = {
         "csv": table.to_csv(index=False, float_format="%.4f"),
