@@ -2,8 +2,9 @@
 
 - *context* (RGB): where an action is done tells which one it is, and every kitchen has places of its own. A classifier
   that has learned them is lost elsewhere; flow does not see them, so that correspondence can teach RGB what they mean.
-- *light* (RGB) and *sway* (flow): drawn anew for every segment, at a strength of the kitchen's own. There is nothing to
-  learn in them but to ignore them.
+- *light* (RGB) and *sway* (flow): drawn anew for every segment, in a share of a kitchen's segments that differs from
+  kitchen to kitchen. There is nothing to learn in them but to ignore them; since they touch some segments and not
+  others, batch statistics undo them in part alone.
 - *camera*: colours, light level and speed of a kitchen, the same for all its segments. Batch statistics undo it.
 
 Each is laid over what was rendered, after flow was computed, so that it touches the one modality it names.
@@ -29,12 +30,14 @@ CONTEXT_LEVELS = 90.0
 CONTEXT_RELIABILITY = 0.85
 """Share of the segments whose place is that of their verb; the others are done at a place drawn at random."""
 
-LIGHT_LEVELS = 120.0
-SWAY_PIXELS = 3.0
-"""Largest change of a flow vector, pixels of a frame over `DILATION` frames."""
+LIGHT_LEVELS = 200.0
+"""Largest change of a pixel by a light, levels."""
 
-STRENGTHS = (0.0, 0.5, 1.0)
-"""Of light and sway in the three kitchens."""
+SWAY_PIXELS = 5.0
+"""Largest change of a flow vector by sway, pixels of a frame over `DILATION` frames."""
+
+SHARES = (0.0, 0.35, 0.7)
+"""Of the segments of the three kitchens that light, and sway, touches."""
 
 _REACH = 4  # pixels that a field drifts to either side, as the head moves
 
@@ -62,14 +65,19 @@ def add_light(rgb: Frames, *, kitchen: int, strength: float, rng: Generator) -> 
     Arguments as for `add_context`.
     """
     light = _drifting_noise(rng, rng, rgb.shape[:3], cells=(5, 9), channels=3)
-    levels = strength * STRENGTHS[kitchen] * rng.uniform(0.75, 1.0) * LIGHT_LEVELS
-    return _to_levels(rgb + np.float32(levels) * light)
+    return _to_levels(rgb + np.float32(strength * _touch(kitchen, rng) * LIGHT_LEVELS) * light)
 
 
 def add_sway(flow: Field, *, kitchen: int, strength: float, rng: Generator) -> Field:
     """Flow `(T, H, W, 2)`, pixels, with a smooth motion of this segment added; arguments as for `add_context`."""
     motion = _drifting_noise(rng, rng, flow.shape[:3], cells=(3, 4), channels=2)
-    return np.asarray(flow + np.float32(strength * STRENGTHS[kitchen] * SWAY_PIXELS) * motion, dtype=np.float32)
+    return np.asarray(flow + np.float32(strength * _touch(kitchen, rng) * SWAY_PIXELS) * motion, dtype=np.float32)
+
+
+def _touch(kitchen: int, rng: Generator) -> float:
+    """How strongly a segment of a kitchen is touched: not at all, or nearly as much as may be."""
+    touched, strength = rng.random() < SHARES[kitchen], rng.uniform(0.75, 1.0)
+    return float(strength) if touched else 0.0
 
 
 @dataclass(frozen=True, slots=True)
