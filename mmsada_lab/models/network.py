@@ -28,7 +28,8 @@ def normalise(clips: Tensor) -> Tensor:
         >>> normalise(torch.tensor([0, 128, 255], dtype=torch.uint8))
         tensor([-1.0000,  0.0000,  0.9922])
     """
-    return clips.float() / 128 - 1 if clips.dtype == torch.uint8 else clips
+    # In place: each further copy of a batch is new memory, which takes as long as the arithmetic.
+    return clips.float().div_(128).sub_(1) if clips.dtype == torch.uint8 else clips
 
 
 class Standardise(nn.Module):
