@@ -3,21 +3,8 @@
 Small rendered first-person videos (36 x 64, RGB and optical flow) of eight verbs, made on the first use and
 cached. The data are synthetic: they teach and test, they are not a benchmark.
 
-Calibration of the default knobs. The gap lies in texture, shape, viewpoint and manner of moving; the kitchens share
-one palette, and the spread of their flow was brought nearer together, since batch statistics undo colour and scale.
-The ranges were set by looking at source-only and supervised-target accuracy, not at an adaptation method: the
-mean over the six pairs was to lie between 40 and 65 % for fused source-only, with RGB below flow, and above 85 % for
-supervised target. What came out, with the preset `quick`, three training seeds on one data seed, top-1 in %:
-
-    ========== ======= ======= ======= ======= ======= ======= ====== ==========
-    stream     D2->D1  D3->D1  D1->D2  D3->D2  D1->D3  D2->D3  mean   supervised
-    ========== ======= ======= ======= ======= ======= ======= ====== ==========
-    RGB        47.0    55.0    33.1    42.7    37.4    42.4    42.9   70.2
-    flow       54.8    42.8    54.1    49.7    40.1    51.2    48.8   73.6
-    fused      74.8    62.0    59.2    57.0    48.8    53.4    59.2   93.2
-    ========== ======= ======= ======= ======= ======= ======= ====== ==========
-
-RGB and flow are the streams of the jointly trained network. The ranges were chosen on these same test segments.
+The default knobs are a mix of kinds of gap, chosen on worlds (data seeds) from 100 on with every method in view, and
+frozen before worlds 0 to 9 were looked at: docs/worlds.md has the log. All knobs at 0 make the kitchens one domain.
 """
 
 from __future__ import annotations
@@ -91,12 +78,12 @@ class Kitchens:
 
     appearance: float = 0.5
     viewpoint: float = 0.5
-    motion: float = 0.5
-    context: float = 1.0
-    light: float = 0.0
+    motion: float = 0.3
+    context: float = 0.6
+    light: float = 1.0
     sway: float = 0.0
     camera: float = 0.0
-    label_shift: float = 0.5
+    label_shift: float = 0.3
     absent: float = 0.0
     seed: int = 0
     scale: float = 0.08
