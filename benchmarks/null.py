@@ -11,7 +11,7 @@ With all knobs at 0 the three kitchens are one domain. Two things are looked at:
 - *methods*: every method is trained on three pairs of one of them, each domain once source and once target, with
   `--seeds` seeds, and compared with source-only. A difference here is no adaptation: it is the method's smaller share
   of source clips, or what its other tasks teach. So it is compared, too, with source-only on as few source clips a
-  step as the methods that adapt have (columns `equal_*`).
+  step as the methods that adapt have (columns `equal_*`). Intervals are over seeds: it is one world.
 
 Written beside this script: `null_gaps.csv`, one row a data set, modality, measure and scope, and `null_methods.csv`,
 one row a method. Interrupted, it continues when the same command is given again.
@@ -28,8 +28,9 @@ import pandas as pd
 from scipy.stats import kstest
 from tqdm.auto import tqdm
 
+from mmsada_lab.analysis.differences import paired_difference
 from mmsada_lab.analysis.gap.table import gap_table, run_features
-from mmsada_lab.analysis.tables import pair_matrix, paired_difference
+from mmsada_lab.analysis.tables import pair_matrix
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import METHODS
 from mmsada_lab.presets import build_config
@@ -88,9 +89,9 @@ def methods(runs_dir: Path, *, seeds: int, jobs: int) -> pd.DataFrame:
     rows = []
     for method in (*METHODS, EQUAL):
         top1 = runs.loc[(runs["method"] == method) & (runs["stream"] == "fused"), "top1"].mean()
-        compared = {} if method == "source_only" else paired_difference(runs, method, "source_only")._asdict()
-        equal = {} if method == EQUAL else paired_difference(runs, method, EQUAL)._asdict()
-        equal = {f"equal_{name}": equal[name] for name in ("difference", "low", "high") if equal}
+        compared = {} if method == "source_only" else paired_difference(runs, method, "source_only").columns()
+        equal = {} if method == EQUAL else paired_difference(runs, method, EQUAL).columns()
+        equal = {f"equal_{name}": equal[name] for name in ("difference", "seeds_low", "seeds_high") if equal}
         rows.append({"method": method, "top1": top1, **compared, **equal})
     return pd.DataFrame(rows)
 

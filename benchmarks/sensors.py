@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmsada_lab.analysis.tables import pair_matrix, paired_difference
+from mmsada_lab.analysis.differences import paired_difference
+from mmsada_lab.analysis.tables import pair_matrix
 from mmsada_lab.runs import load_runs
 from mmsada_lab.sweeps.batch import run_grid
 from mmsada_lab.sweeps.grid import build_grid

@@ -5,25 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from mmsada_lab import __version__
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import write_atomic
-from mmsada_lab.runs import Record
+from mmsada_lab.runs import Record, versions
 
 KeptEvaluation = tuple[int, dict[str, NDArray[np.float32]]]
 """Steps done, and probabilities `(N, K)` by stream."""
@@ -40,6 +42,7 @@ class Progress:
         kept: evaluations whose mean will be reported.
         seconds: training time so far, over all sittings.
         reused: whether the first stage was taken from another run.
+        skipped: optimiser steps that were skipped so far, since a gradient overflowed in fp16.
     """
 
     stage: int = 0
@@ -48,10 +51,20 @@ class Progress:
     kept: list[KeptEvaluation] = field(default_factory=list)
     seconds: float = 0.0
     reused: bool = False
+    skipped: int = 0
 
 
-def save_checkpoint(path: Path, progress: Progress, *, method: nn.Module, optimiser: Optimizer) -> None:
-    """Write weights, optimiser state and progress atomically, in one file.
+class Resumed(NamedTuple):
+    """States of what goes on where it was: the optimiser, and the scale of fp16 gradients (empty without one)."""
+
+    optimiser: dict[str, Any]
+    scaler: dict[str, Any]
+
+
+def save_checkpoint(
+    path: Path, progress: Progress, *, method: nn.Module, optimiser: Optimizer, scaler: GradScaler | None = None
+) -> None:
+    """Write weights, progress and the states of optimiser and scaler atomically, in one file.
 
     Random numbers need no state: those of a step depend on the run's seed and the step's number alone.
     """
@@ -60,18 +73,20 @@ def save_checkpoint(path: Path, progress: Progress, *, method: nn.Module, optimi
     state = {
         "method": method.state_dict(),
         "optimiser": optimiser.state_dict(),
+        "scaler": scaler.state_dict() if scaler is not None else {},
         "stage": progress.stage,
         "step": progress.step,
         "history": json.dumps(progress.history),
         "kept": kept,
         "seconds": progress.seconds,
         "reused": progress.reused,
+        "skipped": progress.skipped,
     }
     write_atomic(path, lambda file: torch.save(state, file))
 
 
-def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> tuple[Progress, dict[str, Any]]:
-    """Load the weights of a checkpoint into a method; return the progress and the optimiser's state.
+def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> tuple[Progress, Resumed]:
+    """Load the weights of a checkpoint into a method; return the progress and the states to go on from.
 
     Raises:
         UserError: if the file is damaged.
@@ -80,23 +95,48 @@ def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> t
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         method.load_state_dict(state["method"])
         kept = [(step, {name: p.cpu().numpy() for name, p in streams.items()}) for step, streams in state["kept"]]
-        history, so_far = json.loads(state["history"]), (state["seconds"], state["reused"])
-        progress = Progress(state["stage"], state["step"], history, kept, *so_far)
+        so_far = state["seconds"], state["reused"], state.get("skipped", 0)
+        progress = Progress(state["stage"], state["step"], json.loads(state["history"]), kept, *so_far)
+        resumed = Resumed(state["optimiser"], state.get("scaler", {}))  # none in files of older versions
     except Exception as error:  # damaged files fail in many ways
         reason = str(error).partition("\n")[0][:200]
         raise UserError(f"the checkpoint {path} is damaged ({reason}); remove it to start that run afresh") from error
-    return progress, state["optimiser"]
+    return progress, resumed
 
 
 FIRST_STAGES = ".first_stages"
+_CPU = torch.device("cpu")
 
 
-def first_stage_path(runs_dir: Path, config: ExperimentConfig, *, data_digest: str) -> Path:
-    """Where the first stage of a run is kept, for all runs of this folder that have the same one."""
+def device_name(device: torch.device) -> str:
+    """What computes: the name of a GPU, else the kind of device and of machine."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
+@cache
+def sources_digest() -> str:
+    """Of this package's own source files: it changes with any of them, committed or not."""
+    folder = Path(__file__).parent
+    files = sorted(folder.rglob("*.py"))
+    named = b"".join(f"{file.relative_to(folder).as_posix()}\n".encode() + file.read_bytes() for file in files)
+    return hashlib.sha256(named).hexdigest()
+
+
+def first_stage_path(
+    runs_dir: Path, config: ExperimentConfig, *, data_digest: str, device: torch.device = _CPU
+) -> Path:
+    """Where the first stage of a run is kept, for all runs of this folder that would compute the same, bit for bit.
+
+    They have the same configuration of it and the same data, and what computes is the same: source files, versions of
+    the packages beneath, device and number of threads.
+    """
     facts = {
         "config": config.digested(first_stage=True),
         "data": data_digest,
-        "versions": [__version__, torch.__version__],
+        "versions": versions(),
+        "sources": sources_digest(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return Path(runs_dir) / FIRST_STAGES / f"{key}.pt"

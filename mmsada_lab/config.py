@@ -184,6 +184,9 @@ class ExperimentConfig:
     width: int = option("network", "channels of a small backbone's first layer; features are 4 x width", 16, above=0)
     dropout: float = option("network", "probability (paper: 0.5)", 0.5, least=0, below=1)
     dropout_on: str = choice("network", "heads that see it: G alone (code) or all (text)", "classifier", "features")
+    fusion: str = choice(
+        "network", "of the streams' logits: their sum (Eq. 1) or mean (Fig. 3)", "sum", "mean", added_later=True
+    )
     outputs_per_class: int = choice("network", "2: spare outputs compete at test, as in the code", 1, 2)
     norm_momentum: float = option("network", "weight of the newest batch in running statistics", 0.1, above=0)
     norm_group: int = option("network", "clips that share batch statistics; 0: a domain's in the step", 0, least=0)
@@ -204,7 +207,30 @@ class ExperimentConfig:
     )
 
     reversal_coefficient: float = option(
-        "adversary", "largest factor of the reversed gradient", 0.2, least=0, acts_on=_REVERSED, second_stage=True
+        "adversary",
+        "largest factor of D's reversed gradient",
+        0.2,
+        least=0,
+        acts_on=("adversarial",),
+        second_stage=True,
+    )
+    discrepancy_reversal: float = option(
+        "adversary",
+        "largest factor of MCD's reversed gradient (released code: 1, no script)",
+        0.2,
+        least=0,
+        acts_on=("discrepancy",),
+        second_stage=True,
+        added_later=True,
+    )
+    discrepancy_steps: str = choice(
+        "adversary",
+        "of MCD: one for all (code), or the three of Saito et al. in turn, one an optimiser step",
+        "joint",
+        "alternating",
+        acts_on=("discrepancy",),
+        second_stage=True,
+        added_later=True,
     )
     reversal_schedule: str = choice(
         "adversary",
@@ -242,6 +268,14 @@ class ExperimentConfig:
     positives: str = choice(
         "self-supervision", "windows of a clip: drawn independently or the same", "segment", "synchronous"
     )
+    negatives: str = choice(
+        "self-supervision",
+        "clips that do not correspond show another segment (code), or another moment of the same (true synchrony)",
+        "other",
+        "moment",
+        acts_on=_CORRESPOND,
+        added_later=True,
+    )
     correspondence_batch: str = choice(
         "self-supervision",
         "half of the clips mismatched, or both from each clip",
@@ -254,6 +288,14 @@ class ExperimentConfig:
     )
     correspondence_terms: str = choice(
         "self-supervision", "of Eq. 3: both (code), or -c log C alone", "both", "printed", acts_on=_CORRESPOND
+    )
+    correspondence_layers: int = choice(
+        "self-supervision",
+        "hidden layers of C, of 100 units: one (code), or two (section 4.1 to the letter)",
+        1,
+        2,
+        acts_on=_CORRESPOND,
+        added_later=True,
     )
 
     evaluate_every: int = option("evaluation", "steps between evaluations, within a stage", 50, above=0)
@@ -393,6 +435,7 @@ def _validate(config: ExperimentConfig) -> None:
     if config.pretrained:
         _validate_by_modality(config, "pretrained", like="a file for each modality, rgb:FILE,flow:FILE")
     _validate_pair(config)
+    _validate_moments(config)
     _validate_batch(config)
     _validate_memory(config)
 
@@ -438,6 +481,28 @@ def _validate_pair(config: ExperimentConfig) -> None:
     if config.facts.needs_source and config.source == config.target:
         alone = " or ".join(name for name, facts in METHODS.items() if not facts.needs_source)
         raise UserError(f"source and target are both {config.source!r}; choose two domains, or the method {alone}")
+
+
+def _validate_moments(config: ExperimentConfig) -> None:
+    """Check that other moments of a segment are told from the same one, and that there are any."""
+    if config.negatives != "moment":
+        return
+    if config.positives != "synchronous":
+        raise UserError(
+            f"negatives=moment asks whether modalities show one moment, but with positives={config.positives} those of "
+            "a positive show two moments as well, so that nothing could tell the two apart; give positives=synchronous"
+        )
+    if config.correspondence_batch != "half":
+        raise UserError(
+            "negatives=moment reads a clip's modalities at different moments, but "
+            f"correspondence_batch={config.correspondence_batch} makes negatives of features that are there already, "
+            "pairing segments; give correspondence_batch=half"
+        )
+    if config.window_span == "segment":
+        raise UserError(
+            "negatives=moment shows another moment of a segment, but with window_span=segment a window spans all of "
+            "it; give window_span=stride, with a window_length and window_stride shorter than the segments"
+        )
 
 
 def _validate_batch(config: ExperimentConfig) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ from mmsada_lab.clips.clips import ClipRule, clip_rule, labels_of
 from mmsada_lab.clips.segments import Domain, Segment
 from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.errors import UserError
 from mmsada_lab.facts import FUSED
-from mmsada_lab.models.batchnorm import adapted_batchnorm
-from mmsada_lab.models.network import LateFusionNetwork, fuse
+from mmsada_lab.models.batchnorm import adapted_batchnorm, has_batch_statistics
+from mmsada_lab.models.network import LateFusionNetwork
 from mmsada_lab.runtime.processes import gather_objects
 from mmsada_lab.validators import domain_closeness, score_target
 
@@ -61,7 +62,7 @@ class Predictor:
         average: what is averaged over windows, see `predict`.
         target_statistics: whether batch statistics are re-estimated on a domain's training clips (AdaBN).
         compiled: whether backbones are compiled.
-        batch_size: segments at once. Batch statistics, of one window each, always take 16.
+        batch_size: segments at once. Batch statistics, of one window each, always take up to 16.
         device: where to compute.
         workers: processes that read clips.
         show_progress: draw a bar while clips are read for more than two seconds.
@@ -80,19 +81,28 @@ class Predictor:
 
     def clips(self, domain: Domain, segments: Sequence[Segment], *, shard: tuple[int, int] = (0, 1)) -> TestClipLoader:
         """All windows of some segments."""
-        return self._loader(domain, segments, self.windows, self.batch_size, shard)
+        return self._loader(domain, segments, windows=self.windows, batch_size=self.batch_size, shard=shard)
 
     def single_windows(self, domain: Domain, segments: Sequence[Segment]) -> TestClipLoader:
-        """One window of each segment: what batch statistics and standardisation are estimated on."""
-        return self._loader(domain, segments, 1, _BATCH, (0, 1))
+        """One window of each segment: what standardisation is estimated on."""
+        return self._loader(domain, segments, windows=1, batch_size=_BATCH)
+
+    def shuffled_windows(self, domain: Domain, segments: Sequence[Segment]) -> TestClipLoader:
+        """One window of each segment, in an order that is always the same: what batch statistics are estimated on.
+
+        Neighbours in a table are often of one video, by whose statistics alone they would be normalised on their way.
+        Batches are as equal as can be, so that none is of a single clip.
+        """
+        order = np.random.default_rng(_ORDER).permutation(len(segments))
+        return self._loader(domain, [segments[k] for k in order], windows=1, batch_size=_BATCH, equal=True)
 
     def _loader(
-        self, domain: Domain, segments: Sequence[Segment], windows: int, batch_size: int, shard: tuple[int, int]
+        self, domain: Domain, segments: Sequence[Segment], *, windows: int, batch_size: int, **division: Any
     ) -> TestClipLoader:
         modalities = tuple(self.network.backbones)
         clips = TestClips(domain, segments, rule=self.rule, modalities=modalities, windows=windows)
         title = f"{len(segments)} segments of {domain.name}" if self.show_progress else ""
-        return TestClipLoader(clips, batch_size=batch_size, workers=self.workers, shard=shard, title=title)
+        return TestClipLoader(clips, batch_size=batch_size, workers=self.workers, title=title, **division)
 
     @contextmanager
     def statistics_of(self, training: TestClipLoader) -> Iterator[None]:
@@ -112,6 +122,7 @@ class Predictor:
 
 
 _BATCH = 16
+_ORDER = 0  # seed of the order in which clips pass for batch statistics
 
 
 def build_predictor(
@@ -163,7 +174,7 @@ def predict(
         flat = {m: clip.flatten(0, 1) for m, clip in batch.items()}  # (N windows, C, ...)
         window_features = network.features(flat)
         streams = network.stream_logits(window_features)
-        for name, logits in {FUSED: fuse(streams), **streams}.items():
+        for name, logits in {FUSED: network.fused(streams), **streams}.items():
             probabilities.setdefault(name, []).append(_window_probabilities(logits, windows, average))
         for modality, feature in window_features.items():
             features.setdefault(modality, []).append(_window_mean(feature, windows))
@@ -193,7 +204,15 @@ def estimated_statistics(network: LateFusionNetwork, clips: TestClipLoader, *, d
         network: its weights stay as they are.
         clips: training clips of the target; they carry no label.
         device: where to compute.
+
+    Raises:
+        UserError: if there are fewer than two clips.
     """
+    if (count := len(clips.clips)) < 2:
+        raise UserError(
+            f"batch statistics of a domain (AdaBN) need two training clips or more, found {count}; give more training "
+            "segments, or test_statistics=running"
+        )
 
     def forward_target() -> None:
         for batch in clips.on(device):
@@ -226,10 +245,34 @@ def top1(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float
 
 
 def mean_class_accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Mean over the classes that occur of each one's accuracy, in percent; arguments as for `top1`."""
+    """Mean over the classes that occur of each one's accuracy, in percent; arguments as for `top1`.
+
+    A class of one segment counts as much as one of hundreds, see `mean_class_caution`.
+    """
     correct = probabilities.argmax(axis=1) == labels
     # Classes without a segment have no accuracy; counting them as 0 would punish small domains.
     return 100 * float(np.mean([correct[labels == label].mean() for label in np.unique(labels)]))
+
+
+def mean_class_caution(labels: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """Which classes have so few segments that one of them moves the mean class accuracy by five points or more.
+
+    Args:
+        labels: `(N,)`, -1 where unknown.
+        classes: their names.
+
+    Example:
+        >>> mean_class_caution(np.array([0] * 40 + [1]), ("take", "mix"))
+        'one test segment of mix (1) moves the mean class accuracy by up to 50.0 points; read top-1'
+    """
+    present, counts = np.unique(labels[labels >= 0], return_counts=True)
+    moves = {classes[k]: (int(n), 100 / (n * len(present))) for k, n in zip(present, counts, strict=True)}
+    few = {name: move for name, move in moves.items() if move[1] >= 5}
+    if not few:
+        return ""
+    listed = " or ".join(f"{name} ({count})" for name, (count, _) in few.items())
+    points = max(points for _, points in few.values())
+    return f"one test segment of {listed} moves the mean class accuracy by up to {points:.1f} points; read top-1"
 
 
 def accuracies(predictions: Predictions, labels: NDArray[np.int64]) -> dict[str, dict[str, float]]:
@@ -265,23 +308,42 @@ class Evaluation:
         self.source_segments = source.test or source.train
         self.labels = labels_of(self.target_segments)  # for reporting alone; no training batch can hold them
         self.source_is_test = bool(source.test)
+        self.splits = ["test" if domain.test else "train" for domain in (source, target)]
         shard = (accelerator.process_index, accelerator.num_processes)
         self.target_clips = predictor.clips(target, self.target_segments, shard=shard)
         self.source_clips = predictor.clips(source, self.source_segments, shard=shard)
-        self.target_training = predictor.single_windows(target, target.unlabelled().train)
-        self.source_training = predictor.single_windows(source, source.unlabelled().train)
+        self.target_training = predictor.shuffled_windows(target, target.unlabelled().train)
+        self.source_training = predictor.shuffled_windows(source, source.unlabelled().train)
 
     def predict_target(self) -> Predictions:
         """Predictions of all target segments, of which every process computes a shard."""
-        return self._predict(self.target_clips, self.target_training)
+        return self._predict(self.predictor, self.target_clips, self.target_training)
 
     def predict_source(self) -> Predictions:
         """Predictions of all source segments, under the source's own batch statistics where the target has its own."""
-        return self._predict(self.source_clips, self.source_training)
+        return self._predict(self.predictor, self.source_clips, self.source_training)
 
-    def _predict(self, clips: TestClipLoader, training: TestClipLoader) -> Predictions:
-        shard = self.predictor.predict(clips, training)
-        return concatenate_predictions(gather_objects(shard))
+    def predict_under_own_statistics(self, source: Predictions, target: Predictions) -> Sequence[Predictions]:
+        """Predictions of source and target, each under the batch statistics of its own training clips.
+
+        That is how discriminators see features in training, where domains pass apart. Nothing where a network has no
+        batch statistics, or a domain too few clips.
+
+        Args:
+            source: predictions of evaluation.
+            target: likewise.
+        """
+        if self.predictor.target_statistics:  # evaluation has them, too
+            return source, target
+        loaders = (self.source_clips, self.source_training), (self.target_clips, self.target_training)
+        enough = all(len(training.clips) > 1 for _, training in loaders)
+        if not enough or not has_batch_statistics(self.predictor.network):
+            return ()
+        own = replace(self.predictor, target_statistics=True)
+        return tuple(self._predict(own, *pair) for pair in loaders)
+
+    def _predict(self, predictor: Predictor, clips: TestClipLoader, training: TestClipLoader) -> Predictions:
+        return concatenate_predictions(gather_objects(predictor.predict(clips, training)))
 
     def source_accuracies(self, source: Predictions) -> dict[str, dict[str, float]]:
         """Accuracies on the source's test segments; empty where it has none."""
@@ -310,10 +372,19 @@ class Evaluation:
         uids = np.array([segment.uid for segment in self.target_segments])
         return {"uid": uids, "label": self.labels, "steps": np.array([step for step, _ in kept]), **arrays}
 
-    def feature_arrays(self, source: Predictions, target: Predictions) -> dict[str, NDArray[Any]]:
-        """Features `(N, F)` of every modality, of the source's segments and then the target's."""
-        segments = [*self.source_segments, *self.target_segments]
-        sides = ["source"] * len(self.source_segments) + ["target"] * len(self.target_segments)
-        arrays = {f"f_{m}": np.concatenate([f, target.features[m]]) for m, f in source.features.items()}
+    def feature_arrays(
+        self, source: Predictions, target: Predictions, own: Sequence[Predictions] = ()
+    ) -> dict[str, NDArray[Any]]:
+        """Features `(N, F)` of every modality, of the source's segments and then the target's.
+
+        ``f_...`` are those of evaluation, ``own_...`` those of `predict_under_own_statistics`, if there are any.
+        """
+        segments, counts = [*self.source_segments, *self.target_segments], [len(self.source_segments), len(self.labels)]
+        facts = {"side": np.repeat(["source", "target"], counts), "split": np.repeat(self.splits, counts)}
+        arrays = {
+            f"{prefix}_{m}": np.concatenate([side.features[m] for side in sides])
+            for prefix, sides in (("f", (source, target)), ("own", own))
+            for m in (source.features if sides else ())
+        }
         uids = np.array([segment.uid for segment in segments])
-        return {"uid": uids, "label": labels_of(segments), "side": np.array(sides), **arrays}
+        return {"uid": uids, "label": labels_of(segments), **facts, **arrays}

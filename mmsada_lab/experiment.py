@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,8 @@ from tqdm.auto import tqdm
 from mmsada_lab import __version__
 from mmsada_lab.checkpoint import (
     Progress,
+    Resumed,
+    device_name,
     first_stage_locked,
     first_stage_path,
     load_checkpoint,
@@ -33,8 +34,9 @@ from mmsada_lab.checkpoint import (
 )
 from mmsada_lab.clips.batches import TrainingBatch, default_workers, load_batches
 from mmsada_lab.clips.clips import clip_rule, inputs_of
-from mmsada_lab.clips.segments import MultiDomainData
+from mmsada_lab.clips.segments import Domain, MultiDomainData
 from mmsada_lab.clips.test_clips import TestClipLoader
+from mmsada_lab.clips.windows import centre_bounds
 from mmsada_lab.config import ExperimentConfig, Stage, by_modality
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError, unknown
@@ -44,6 +46,7 @@ from mmsada_lab.evaluate import (
     Predictor,
     accuracies,
     build_predictor,
+    mean_class_caution,
 )
 from mmsada_lab.files import write_atomic
 from mmsada_lab.methods import build_method
@@ -89,7 +92,8 @@ def run_experiment(
         workers: processes that read clips; None chooses (none for the embedded data).
         show_progress: draw a progress bar.
         share_first_stage: keep the first stage below `runs_dir` for runs that differ in the second alone, and take it
-            from there if it is kept; the results are the same.
+            from there if it was made by the same code on the same device with as many threads, so that results are
+            what they would be.
 
     Returns:
         The run folder, see `mmsada_lab.runs`.
@@ -106,7 +110,10 @@ def run_experiment(
     # Before any device is opened: a sweep that resumes looks at hundreds of finished runs.
     if not is_distributed() and _is_finished(folder, data):
         return folder.path
-    together = open_accelerator(device, precision=config.precision, compiled=config.compile, batch=config.batch)
+    in_turn = config.discrepancy_steps == "alternating"
+    together = open_accelerator(
+        device, precision=config.precision, compiled=config.compile, batch=config.batch, in_turn=in_turn
+    )
     with together as accelerator, explain_lost_process(accelerator, continues_at=lambda: _saved_step(folder)):
         check_agreement({"the configuration's digest": config.digest, "the data's digest": data.digest})
         with _held(folder, accelerator):
@@ -117,7 +124,9 @@ def run_experiment(
             if share_first_stage and accelerator.num_processes == 1 and config.pretrain.steps:
                 # Weights to start from count as data: another file of the same name is another first stage.
                 started_from = [data.digest, *(report.sha256 for report in experiment.pretrained.values())]
-                experiment.first_stage = first_stage_path(Path(runs_dir), config, data_digest=" ".join(started_from))
+                experiment.first_stage = first_stage_path(
+                    Path(runs_dir), config, data_digest=" ".join(started_from), device=accelerator.device
+                )
             with explain_out_of_memory(config, accelerator), explain_lost_workers():
                 experiment.run(show_progress=show_progress)
             accelerator.wait_for_everyone()  # the folder is whole when any process returns
@@ -130,6 +139,24 @@ def starting_notes(config: ExperimentConfig) -> list[str]:
     untrained = [m for m in config.modalities if config.backbone_of(m) == "i3d" and m not in files]
     advice = "the authors start from Kinetics weights: -o pretrained=rgb:FILE,flow:FILE (docs/training.md)"
     return [f"I3D starts from random weights for {' and '.join(untrained)}; {advice}"] if untrained else []
+
+
+def moment_notes(config: ExperimentConfig, domains: Iterable[Domain]) -> list[str]:
+    """What to know of segments too short for ``negatives=moment``, by domain."""
+    if config.negatives != "moment":
+        return []
+    rule, others = clip_rule(config).window, len(config.modalities) - 1
+    notes = []
+    for domain in domains:
+        room = [high - low for low, high in (centre_bounds(segment, rule) for segment in domain.train)]
+        short, none = sum(r < rule.half * others for r in room), sum(r < others for r in room)
+        if short:
+            alike = f", {none} of them show one moment as if it were two" if none else ""
+            notes.append(
+                f"{short} of {len(room)} training segments of {domain.name} are too short for moments half a window "
+                f"({rule.half} frames) apart: their negatives are as far apart as the segment allows{alike}"
+            )
+    return notes
 
 
 def _saved_step(folder: RunFolder) -> int:
@@ -207,12 +234,15 @@ class Experiment:
         if path.exists():
             # Not to the device: one of several processes may call it cpu:0, which torch.load does not know.
             self.progress, resumed = load_checkpoint(path, method=self.method, device=torch.device("cpu"))
+            self._restore_scale(resumed)
         check_agreement(self._initial_state())
         if self.accelerator.is_main_process:
             write_json(self.folder.manifest_path, self._manifest("running"))
         shown = show_progress and self.accelerator.is_main_process
         title = f"{config.method} {config.pair} seed {config.seed}"
-        notes = [f"note: {note}" for note in starting_notes(config)]
+        notes = [
+            f"note: {note}" for note in (*starting_notes(config), *moment_notes(config, (self.source, self.target)))
+        ]
         for line in (*notes, *map(str, self.pretrained.values())) if shown else ():
             tqdm.write(line, file=sys.stderr)
         done = self._steps_done()
@@ -225,9 +255,13 @@ class Experiment:
                 else:
                     self._run_stage(number, resumed=resumed, bar=bar)
                 resumed = None
+        if shown and self.progress.skipped:
+            counted = f"{self.progress.skipped} of {config.total_steps} steps changed nothing"
+            tqdm.write(f"note: {counted}: gradients overflowed in {config.precision}", file=sys.stderr)
         source, target = self.evaluation.predict_source(), self.evaluation.predict_target()
+        own = self.evaluation.predict_under_own_statistics(source, target)
         if self.accelerator.is_main_process:
-            self._finish(source, target)
+            self._finish(source, target, own)
 
     def _initial_state(self) -> dict[str, object]:
         """What every process must start from."""
@@ -239,7 +273,12 @@ class Experiment:
         stages = self.config.stages[: self.progress.stage]
         return sum(stage.steps for _, stage in stages) + self.progress.step
 
-    def _run_shared_stage(self, shared: Path, *, resumed: dict[str, Any] | None, bar: tqdm[Any]) -> None:
+    def _restore_scale(self, resumed: Resumed) -> None:
+        """Let the scale of fp16 gradients go on where it was; a stage does not start it afresh."""
+        if self.accelerator.scaler is not None and resumed.scaler:
+            self.accelerator.scaler.load_state_dict(resumed.scaler)
+
+    def _run_shared_stage(self, shared: Path, *, resumed: Resumed | None, bar: tqdm[Any]) -> None:
         """Take the first stage if another run has trained it; else train it, and give it to all."""
         with first_stage_locked(shared):
             if not self._steps_done() and shared.exists():
@@ -252,13 +291,14 @@ class Experiment:
     def _load_first_stage(self, shared: Path) -> bool:
         initial = {name: tensor.clone() for name, tensor in self.method.state_dict().items()}
         try:
-            self.progress, _ = load_checkpoint(shared, method=self.method, device=self.accelerator.device)
+            self.progress, ended = load_checkpoint(shared, method=self.method, device=self.accelerator.device)
         except UserError:  # damaged: the stage is trained again, and replaces it
             self.method.load_state_dict(initial)
             return False
+        self._restore_scale(ended)
         return True
 
-    def _run_stage(self, number: int, *, resumed: dict[str, Any] | None, bar: tqdm[Any]) -> None:
+    def _run_stage(self, number: int, *, resumed: Resumed | None, bar: tqdm[Any]) -> None:
         config, accelerator = self.config, self.accelerator
         name, stage = config.stages[number]
         if self.progress.step >= stage.steps:
@@ -278,11 +318,16 @@ class Experiment:
         )
         for step, last in steps:
             scalars[step] = last
+            # Counted as steps all the same, since batches and schedules go by their number; but told.
+            self.progress.skipped += bool(getattr(optimiser, "step_was_skipped", False))
             if config.is_evaluated(number, step):
                 means = mean_scalars(scalars, terms=stage.weights, every=config.log_every, accelerator=accelerator)
                 for end, values in means:
                     self.progress.step = end
                     self._record_means(name, values, terms=stage.weights)
+                if accelerator.scaler is not None:
+                    scale = accelerator.scaler.get_scale()
+                    self._record("scale", name, {"scale": scale, "skipped_steps": self.progress.skipped})
                 scalars = {}
                 average_statistics(self.network, accelerator)  # before anything is evaluated or saved
                 values = self.evaluate(final_stage=number == len(config.stages) - 1, step=step)
@@ -293,8 +338,8 @@ class Experiment:
                 bar.set_postfix_str(f"{name}, {_shown_accuracy(values)}")
             bar.update()
 
-    def prepare_stage(self, stage: Stage, *, resumed: dict[str, Any] | None = None) -> tuple[nn.Module, Optimizer]:
-        """Method and optimiser for the loss terms of a stage, on the device; `resumed` is an optimiser's state."""
+    def prepare_stage(self, stage: Stage, *, resumed: Resumed | None = None) -> tuple[nn.Module, Optimizer]:
+        """Method and optimiser for the loss terms of a stage, on the device."""
         config = self.config
         self.method.select_terms(stage.weights)
         unprepared = build_optimiser(
@@ -308,7 +353,7 @@ class Experiment:
         method, optimiser = self.accelerator.prepare(self.method, unprepared)
         # A checkpoint at a stage's end carries the last stage's optimiser; the next one starts with its own.
         if resumed is not None and self.progress.step:
-            optimiser.load_state_dict(resumed)
+            optimiser.load_state_dict(resumed.optimiser)
         return method, optimiser
 
     def load_batches(self, stage: Stage, *, seed: tuple[int, ...]) -> BatchLoader[TrainingBatch]:
@@ -368,7 +413,8 @@ class Experiment:
 
     def _save_checkpoint(self, optimiser: Optimizer) -> None:
         if self.accelerator.is_main_process:
-            save_checkpoint(self.folder.checkpoint_path, self.progress, method=self.method, optimiser=optimiser)
+            states = {"method": self.method, "optimiser": optimiser, "scaler": self.accelerator.scaler}
+            save_checkpoint(self.folder.checkpoint_path, self.progress, **states)
             self.folder.write_history(self.progress.history)
 
     def _manifest(self, status: str, **more: object) -> dict[str, object]:
@@ -384,20 +430,21 @@ class Experiment:
             "inputs": {m: list(kind) for m, kind in inputs_of(self.source, self.config.modalities).items()},
             "pretrained": {modality: report.to_dict() for modality, report in self.pretrained.items()},
             **provenance(),
-            "device": _device_name(self.accelerator.device),
+            "device": device_name(self.accelerator.device),
             "threads": torch.get_num_threads(),
             "processes": self.accelerator.num_processes,
             "first_stage_reused": self.progress.reused,
+            "skipped_steps": self.progress.skipped,
             "started": earlier.get("started", now()),
             **more,
         }
 
-    def _finish(self, source: Predictions, target: Predictions) -> None:
+    def _finish(self, source: Predictions, target: Predictions, own: Sequence[Predictions]) -> None:
         """Save what the run leaves; the manifest last, so that a finished run is a whole one."""
         evaluation, kept, folder = self.evaluation, self.progress.kept, self.folder
         folder.write_history(self.progress.history)
         write_arrays(folder.path / "predictions.npz", evaluation.prediction_arrays(kept))
-        write_arrays(folder.path / "features.npz", evaluation.feature_arrays(source, target))
+        write_arrays(folder.path / "features.npz", evaluation.feature_arrays(source, target, own))
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         write_atomic(folder.path / "model.safetensors", lambda file: file.write(safetensors_bytes(weights)))
         every, steps = self.config.evaluate_every, [step for step, _ in kept]
@@ -405,8 +452,10 @@ class Experiment:
         result = {
             "selection": f"mean of the last {len(kept)} evaluations, {apart}",
             "evaluations": len(kept),
+            "test_segments": int((evaluation.labels >= 0).sum()),
             "target": evaluation.mean_accuracies(kept),
             "source_last": evaluation.source_accuracies(source),
+            "caution": mean_class_caution(evaluation.labels, self.data.classes),
         }
         seconds = round(self.progress.seconds, 2)
         manifest = self._manifest("finished", ended=now(), training_seconds=seconds, result=result)
@@ -425,10 +474,6 @@ def _fit_standardise(network: LateFusionNetwork, source_training: TestClipLoader
 
 def _shown_accuracy(values: dict[str, float]) -> str:
     return f"target top-1 {values['fused/top1']:.1f} %" if "fused/top1" in values else "target unlabelled"
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
 
 def check_fit(config: ExperimentConfig, data: MultiDomainData) -> None:
@@ -458,6 +503,12 @@ def _check_inputs(config: ExperimentConfig, data: MultiDomainData) -> None:
         if source[modality] != target[modality]:
             shown = [f"{kind} of {channels} channels" for kind, channels in (source[modality], target[modality])]
             raise UserError(f"{modality} is {shown[0]} in {config.source} and {shown[1]} in {config.target}")
+    vectors = [modality for modality, (kind, _) in source.items() if kind == "vector"]
+    if vectors and config.negatives == "moment":
+        raise UserError(
+            f"negatives=moment shows other moments of a segment, but {' and '.join(vectors)} is one vector a segment; "
+            "leave it out (-o modalities=A,B) or give negatives=other"
+        )
     # Refuses a backbone that does not take its modality, before anything is written.
     build_network(config, source, num_classes=len(data.classes))
 
@@ -472,5 +523,10 @@ def _check_sizes(config: ExperimentConfig, data: MultiDomainData) -> None:
                 f"a batch takes {batch} segments of domain {domain.name}, which has {available} for training; "
                 f"lower batch_size (now {config.batch_size})"
             )
+    if config.test_statistics == "target" and len(target.train) < 2:
+        raise UserError(
+            f"test_statistics=target estimates batch statistics on training clips, of which domain {target.name} has "
+            f"{len(target.train)}; give two or more, or test_statistics=running"
+        )
     if not (target.test or target.train):
         raise UserError(f"domain {target.name} has no segments; there is nothing to adapt to")

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from mmsada_lab.clips.batches import SourceBatch, TargetBatch, TrainingBatch, random_batch
+from mmsada_lab.clips.batches import SourceBatch, TrainingBatch, random_batch
 from mmsada_lab.clips.clips import clip_rule
 from mmsada_lab.clips.segments import Kind
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import METHODS, load_class
 from mmsada_lab.losses import classification_loss, classifier_discrepancy, domain_adversarial_loss, mmd_loss
 from mmsada_lab.models.heads import DomainDiscriminator, balanced_accuracy, reverse_gradient
-from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network, fuse
+from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network
 from mmsada_lab.pretexts import Features, build_pretext
 from mmsada_lab.runtime.processes import all_gather
 
@@ -56,9 +58,11 @@ class Method(nn.Module):
         self.network = network
         self.config = config
         self.num_classes = num_classes
+        self.step = 0  # optimiser steps of the stage that are done; the training loop counts
         self.terms: frozenset[str] = frozenset({"classification"})  # of the current stage
         self.observed: dict[str, Tensor] = {}  # scalars of the last batch, beside its loss terms
-        self._features: tuple[Features, ...] = ()  # of its domains
+        self._features: list[Features] = []  # of its domains
+        self.register_forward_pre_hook(_forget)
 
     def select_terms(self, terms: Iterable[str]) -> None:
         """Choose the loss terms of the coming stage; heads that no term needs keep their initial weights."""
@@ -70,7 +74,7 @@ class Method(nn.Module):
 
     def classification(self, source: Features, batch: SourceBatch) -> Tensor:
         """Ly of source features (Eq. 1): only corresponding clips are classified."""
-        fused = fuse(self.network.stream_logits(source))
+        fused = self.network.fused(self.network.stream_logits(source))
         return classification_loss(fused, batch.labels, corresponds=batch.corresponds, num_classes=self.num_classes)
 
     def pretext_score(self, features: Features) -> float | None:
@@ -85,16 +89,16 @@ class Method(nn.Module):
         """The parameters in an optimiser's groups; one that does not learn at the stage's rate has an ``lr``."""
         return [{"params": list(self.parameters())}]
 
-    def features(self, *domains: TargetBatch) -> tuple[Features, ...]:
-        """`(B, F)` features of each domain's clips, by modality; `observe` looks at their gradients."""
-        # The domains pass apart, so that batch statistics never mix them.
-        self._features = tuple(self.network.features(domain.clips) for domain in domains)
-        return self._features
+    def features(self, clips: Mapping[str, Tensor]) -> Features:
+        """`(B, F)` features of clips of one domain, by modality; `observe` looks at their gradients."""
+        features = self.network.features(clips)
+        self._features.append(features)
+        return features
 
     def both_domains(self, batch: TrainingBatch) -> tuple[Features, Features]:
-        """Features of source and target."""
-        source, target = self.features(batch.source, batch.require_target())
-        return source, target
+        """Features of source and target. The domains pass apart, so that batch statistics never mix them."""
+        target = batch.require_target()
+        return self.features(batch.source.clips), self.features(target.clips)
 
     def observe(
         self, terms: Mapping[str, Tensor], weights: Mapping[str, float], *, shards: int = 1
@@ -112,8 +116,8 @@ class Method(nn.Module):
         Returns:
             Scalars on the device: what the method notes in `observed`, for instance D's accuracy, and
             ``gradient/TERM/MODALITY``, the norm of the weighted term's gradient with respect to that modality's
-            `(B, F)` features of all domains: what arrives at F, reversal included. There is none for an F that is not
-            trained, and none for a term that does not look at the modality.
+            `(B, F)` features of all domains: what arrives at F, reversal included; 0 where nothing does. There is none
+            for an F that is not trained.
 
         Example:
             >>> from mmsada_lab import build_config
@@ -122,26 +126,27 @@ class Method(nn.Module):
             >>> sorted(method.observe(method(batch, 0.5), config.adapt.weights))[:2]
             ['gradient/classification/flow', 'gradient/classification/rgb']
         """
-        observed, self.observed = self.observed, {}
-        domains, self._features = self._features, ()
-        inputs = [(m, f) for features in domains for m, f in features.items() if f.requires_grad]
+        observed, domains = self.observed, self._features
+        _forget(self)  # the graph is not kept longer than the step
+        trained = [m for m, f in self.network.backbones.items() if any(p.requires_grad for p in f.parameters())]
+        inputs = [(m, f) for features in domains for m, f in features.items() if m in trained and f.requires_grad]
         for name, term in terms.items():
-            if not (inputs and term.requires_grad):
-                continue
-            gradients = torch.autograd.grad(term, [f for _, f in inputs], retain_graph=True, allow_unused=True)
-            arrived: dict[str, list[Tensor]] = {}
-            for (modality, _), gradient in zip(inputs, gradients, strict=True):
-                if gradient is not None:
-                    arrived.setdefault(modality, []).append(gradient)
+            arrived: dict[str, list[Tensor]] = {modality: [] for modality in trained}
+            if inputs and term.requires_grad:
+                gradients = torch.autograd.grad(term, [f for _, f in inputs], retain_graph=True, allow_unused=True)
+                for (modality, _), gradient in zip(inputs, gradients, strict=True):
+                    if gradient is not None:
+                        arrived[modality].append(gradient)
             # A shard's loss is a mean over fewer clips: each of them has `shards` times the gradient.
             factor = weights[name] / math.sqrt(shards)
             for modality, of_domains in arrived.items():
-                norm = torch.linalg.vector_norm(torch.cat(of_domains))  # of (sum of B, F)
+                # 0 where nothing arrives: a record has the same names at every step.
+                norm = torch.linalg.vector_norm(torch.cat(of_domains)) if of_domains else term.new_zeros(())
                 observed[f"gradient/{name}/{modality}"] = factor * norm
         return observed
 
     def reversal(self, progress: float) -> float:
-        """The configured coefficient of the reversed gradient at a stage's progress."""
+        """The configured factor of the discriminators' reversed gradient at a stage's progress."""
         config = self.config
         return reversal_coefficient(progress, maximum=config.reversal_coefficient, schedule=config.reversal_schedule)
 
@@ -150,6 +155,11 @@ class Method(nn.Module):
         # Filled where it is needed: a number copied to the device would wait for it.
         self.observed["reversal"] = next(iter(features.values())).new_full((), coefficient)
         return {m: reverse_gradient(feature, coefficient) for m, feature in features.items()}
+
+
+def _forget(method: Method, *_: object) -> None:
+    """What was noted of a batch; before every other one, too, whether it was observed or not."""
+    method.observed, method._features = {}, []
 
 
 class SourceOnly(Method):
@@ -168,7 +178,7 @@ class SourceOnly(Method):
 
     def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
         """The classification term."""
-        (source,) = self.features(batch.source)
+        source = self.features(batch.source.clips)
         if batch.target is not None:  # AdaBN as released: only the running statistics see the target
             with torch.no_grad():
                 self.network.features(batch.target.clips)
@@ -290,11 +300,19 @@ class MMD(Method):
 
 
 class MCD(Method):
-    """Maximum classifier discrepancy with two multi-modal classifiers, in one joint step (section 4.2's MCD baseline).
+    """Maximum classifier discrepancy with two multi-modal classifiers (section 4.2's MCD baseline).
 
     The second classifier of each modality sees the same dropped-out features as the first. Both learn the source; on
     the target they learn to disagree, while F, behind a gradient reversal, learns to make them agree
-    ([Saito et al. 2018](https://arxiv.org/abs/1712.02560)).
+    ([Saito et al. 2018](https://arxiv.org/abs/1712.02560)). `discrepancy_steps` says when: all in one step (``joint``,
+    as the released code), or, ``alternating``, each optimiser step one of the original's three in turn (`TURNS`):
+
+    - ``source``: F and both classifiers learn the source;
+    - ``classifiers``: the classifiers learn the source and to disagree on the target, F is fixed;
+    - ``features``: F learns to make them agree on the target, the classifiers are fixed.
+
+    What is fixed gets no gradient, so that neither momentum nor weight decay moves it; batch statistics follow the
+    clips in all three. The gradient into F keeps the factor of `discrepancy_reversal`; the original has 1 and no ramp.
 
     Example:
         >>> from mmsada_lab import build_config
@@ -304,31 +322,63 @@ class MCD(Method):
         ['auxiliary', 'classification', 'discrepancy']
     """
 
+    TURNS = ("source", "classifiers", "features")
+
     def __init__(self, network: LateFusionNetwork, config: ExperimentConfig, *, num_classes: int) -> None:
         super().__init__(network, config, num_classes=num_classes)
         self.auxiliary = build_classifiers(network.feature_widths, num_classes * config.outputs_per_class)
 
     def forward(self, batch: TrainingBatch, progress: float) -> dict[str, Tensor]:
         """The terms of the current stage; ``discrepancy`` is negative, since the classifiers are to maximise it."""
-        source, target = self.both_domains(batch)
+        turn = self.turn
+        with _without_gradient(turn in ("classifiers", "features")):
+            source = self.features(batch.source.clips)
+        with _without_gradient(turn in ("classifiers", "source")):
+            target = self.features(batch.require_target().clips)
         labels, corresponds = batch.source.labels, batch.source.corresponds
-        losses = [
-            classification_loss(fused, labels, corresponds=corresponds, num_classes=self.num_classes)
-            for fused in self._fused_twice(source)
-        ]
+        with _without_gradient(turn == "features"):
+            losses = [
+                classification_loss(fused, labels, corresponds=corresponds, num_classes=self.num_classes)
+                for fused in self._fused_twice(source)
+            ]
         terms = dict(zip(("classification", "auxiliary"), losses, strict=True))
         if "discrepancy" in self.terms:
             # Both classifiers descend on -discrepancy: they disagree more; F, reversed, makes them agree.
-            main, auxiliary = self._fused_twice(self.reverse(target, self.reversal(progress)))
+            reversed_features = self.reverse(target, self.discrepancy_reversal(progress))
+            with _without_gradient(turn == "source"):
+                main, auxiliary = self._fused_twice(reversed_features, fixed=turn == "features")
             terms["discrepancy"] = -classifier_discrepancy(main, auxiliary, num_classes=self.num_classes)
         return terms
 
-    def _fused_twice(self, features: Features) -> tuple[Tensor, Tensor]:
-        """Fused logits of both classifiers, `(B, K)` each, on one draw of dropout."""
+    @property
+    def turn(self) -> str:
+        """Which of `TURNS` this optimiser step is, or ``joint``; by its number alone, so a resumed run is the same."""
+        alternating = self.config.discrepancy_steps == "alternating" and "discrepancy" in self.terms
+        return self.TURNS[self.step % len(self.TURNS)] if alternating else "joint"
+
+    def discrepancy_reversal(self, progress: float) -> float:
+        """The configured factor of the discrepancy's reversed gradient at a stage's progress."""
+        config = self.config
+        return reversal_coefficient(progress, maximum=config.discrepancy_reversal, schedule=config.reversal_schedule)
+
+    def _fused_twice(self, features: Features, *, fixed: bool = False) -> tuple[Tensor, Tensor]:
+        """Fused logits of both classifiers, `(B, K)` each, on one draw of dropout; `fixed` ones are constants."""
         dropped = self.network.dropped(features)  # one draw for both: they must not differ by dropout alone
-        main = {m: classifier(dropped[m]) for m, classifier in self.network.classifiers.items()}
-        auxiliary = {m: classifier(dropped[m]) for m, classifier in self.auxiliary.items()}
-        return fuse(main), fuse(auxiliary)
+        main, auxiliary = (
+            {m: _classify(classifier, dropped[m], fixed=fixed) for m, classifier in classifiers.items()}
+            for classifiers in (self.network.classifiers, self.auxiliary)
+        )
+        return self.network.fused(main), self.network.fused(auxiliary)
+
+
+def _classify(classifier: nn.Module, features: Tensor, *, fixed: bool) -> Tensor:
+    constants = {name: weights.detach() for name, weights in classifier.named_parameters()} if fixed else {}
+    logits: Tensor = functional_call(classifier, constants, (features,))
+    return logits
+
+
+def _without_gradient(off: bool) -> AbstractContextManager[object]:
+    return torch.no_grad() if off else nullcontext()
 
 
 def build_method(network: LateFusionNetwork, config: ExperimentConfig, *, num_classes: int) -> Method:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class Pretext(nn.Module):
 
 
 class Correspondence(Pretext):
-    """Do the modalities of a clip come from the same action segment?
+    """Do the modalities of a clip come from the same action segment, or (``negatives=moment``) show one moment of it?
 
     Source: [Munro and Damen 2020](https://arxiv.org/abs/2001.09691), section 3.4.
 
@@ -59,7 +60,7 @@ class Correspondence(Pretext):
         super().__init__(widths, config)
         pairwise = config.correspondence_over == "pairs" and len(widths) > 2
         head = PairwiseCorrespondence if pairwise else CorrespondenceHead
-        self.head = head(widths, outputs=config.discriminator_outputs)
+        self.head = head(widths, hidden_layers=config.correspondence_layers, outputs=config.discriminator_outputs)
 
     def loss(self, *domains: tuple[Features, TargetBatch]) -> Tensor:
         """Lc over both domains (Eq. 3); of more than two modalities, the mean over every pair of them."""
@@ -73,10 +74,18 @@ class Correspondence(Pretext):
 
     @torch.no_grad()
     def score(self, features: Features) -> float | None:
-        """Accuracy in percent: each segment is judged as it is, and once with its neighbours' other modalities."""
-        if len(next(iter(features.values()))) < len(features):
+        """Accuracy in percent: each segment is judged as it is, and once with the other modalities of other segments.
+
+        Which ones is always the same, and has nothing to do with their order: neighbours in a table are often of one
+        video, and overlap. Features are means over a segment's windows, so of ``negatives=moment``, where C learns to
+        tell moments of one segment, this measures only whether it can tell segments besides.
+        """
+        count = len(next(iter(features.values())))
+        if count < len(features):
             return None
-        scores = torch.cat([self.head(features), self.head(_roll(features))])
+        order = torch.from_numpy(np.random.default_rng(0).permutation(count))
+        shuffled = {m: feature[order.to(feature.device)] for m, feature in features.items()}
+        scores = torch.cat([self.head(shuffled), self.head(_roll(shuffled))])
         # Half of the questions have the answer yes, so that chance is 50 %.
         return float(balanced_accuracy(scores, torch.arange(len(scores), device=scores.device) < len(scores) // 2))
 

@@ -5,10 +5,11 @@
 - ``manifest.json``: configuration, digest, versions, git state, device, data digest, start, end, status, result;
 - ``history.jsonl``: one JSON record a line, ``kind`` ``train`` (loss terms, unweighted), ``game`` (of the same steps:
   D's balanced accuracy and loss by modality, the self-supervised head's accuracy, the reversal, and
-  ``gradient/TERM/MODALITY``, the norm of what arrives at F of a weighted term) or ``evaluation`` (accuracies; in the
-  last stage ``validator/...`` and, of D on the segments that are evaluated, ``game/...``);
+  ``gradient/TERM/MODALITY``, the norm of what arrives at F of a weighted term), ``scale`` (of gradients in fp16) or
+  ``evaluation`` (accuracies; in the last stage ``validator/...`` and, of D on the evaluated segments, ``game/...``);
 - ``predictions.npz``: window-averaged probabilities per stream of every averaged evaluation;
-- ``features.npz``: features per modality of the source's and the target's test segments;
+- ``features.npz``: features per modality of the source's and the target's test segments (``f_...``, and ``own_...``
+  under the batch statistics of each domain's own training clips);
 - ``model.safetensors``: the final weights; ``checkpoint.pt`` while the run is unfinished.
 
 ``RUNS`` may also be a zip file of such folders, as `mmsada keep` writes them: it is read in place, never unpacked.
@@ -18,9 +19,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import platform
 import re
 import subprocess
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -176,9 +179,11 @@ def load_runs(runs_dir: Path) -> pd.DataFrame:
     """Tidy results of all finished runs: one row per run and stream.
 
     Returns:
-        Columns data, method, source, target, seed, preset, digest, setting (the digest but for the seed), stream, top1,
-        mean_class (percent), evaluations (how many the accuracies are the mean of), selection, training_seconds,
-        device, version (of this package), path.
+        Columns data (without the seed of its world), world, method, source, target, seed, preset, digest, setting (the
+        digest but for seed and world), stream, top1, mean_class (percent), test_segments (how many labelled ones the
+        accuracies are of; missing where it is not known), evaluations (how many the accuracies are the mean of),
+        selection, training_seconds, device, version (of this package), caution (about mean_class, if there is any),
+        path.
     """
     rows = [row for path in find_runs(runs_dir) for row in _result_rows(path)]
     if not rows:
@@ -191,16 +196,75 @@ def _result_rows(path: Path) -> list[Record]:
     if manifest["status"] != "finished":
         return []
     config, result = manifest["config"], manifest["result"]
+    data, world = split_world(config["data"])
     shared = {
-        **{name: config[name] for name in ("data", "method", "source", "target", "seed", "preset")},
+        "data": data,
+        "world": world,
+        **{name: config[name] for name in ("method", "source", "target", "seed", "preset")},
         "digest": manifest["digest"],
-        "setting": replace(ExperimentConfig(**config), seed=0).digest,
+        "setting": replace(ExperimentConfig(**config), seed=0, data=data).digest,
+        "test_segments": result.get("test_segments") or count_test_segments(path),
         **{name: result[name] for name in ("evaluations", "selection")},
         **{name: manifest[name] for name in ("training_seconds", "device")},
         "version": manifest.get("versions", {}).get("mmsada_lab", "unknown"),
+        "caution": result.get("caution", ""),
         "path": str(path),
     }
     return [{**shared, "stream": stream, **values} for stream, values in result["target"].items()]
+
+
+def split_world(specification: str) -> tuple[str, int]:
+    """A data specification without the seed that its data are drawn with, and that seed: its *world*.
+
+    Only the embedded kitchens are drawn: each of their seeds is another world, 0 where none is named. Recorded data
+    are one world, 0.
+
+    Example:
+        >>> split_world("kitchens:appearance=0.5,seed=3"), split_world("kitchens"), split_world("epic:ROOT")
+        (('kitchens:appearance=0.5', 3), ('kitchens', 0), ('epic:ROOT', 0))
+    """
+    name, _, knobs = specification.partition(":")
+    if name != "kitchens":
+        return specification, 0
+    world, others = 0, []
+    for knob in filter(None, knobs.split(",")):
+        if seed := _SEED.fullmatch(knob):
+            world = int(seed[1])
+        else:
+            others.append(knob)
+    return ":".join(filter(None, [name, ",".join(others)])), world
+
+
+def join_world(data: str, world: int) -> str:
+    """The specification of a world: the inverse of `split_world`.
+
+    Raises:
+        UserError: the data are not drawn, so there is one world of them.
+
+    Example:
+        >>> join_world("kitchens:light=1", 3), join_world("kitchens:seed=7", 0)
+        ('kitchens:light=1,seed=3', 'kitchens:seed=0')
+    """
+    shared, _ = split_world(data)
+    name, _, knobs = shared.partition(":")
+    if name != "kitchens":
+        raise UserError(f"{data} is recorded data, of which there is one world; only kitchens are drawn anew")
+    return f"{name}:{','.join(filter(None, [knobs, f'seed={world}']))}"
+
+
+_SEED = re.compile(r"seed=(\d+)")
+
+
+def count_test_segments(path: Path) -> float:
+    """How many labelled target test segments a run's predictions are of; missing if they were not kept."""
+    predictions = Path(path) / "predictions.npz"
+    if not locate(predictions).is_file():
+        return math.nan
+    try:
+        with np.load(io.BytesIO(read_file(predictions)), allow_pickle=False) as arrays:
+            return int((arrays["label"] >= 0).sum())
+    except (UserError, OSError, ValueError, KeyError, zipfile.BadZipFile):  # accuracies are read without it
+        return math.nan
 
 
 def load_history(path: Path) -> pd.DataFrame:
@@ -235,7 +299,7 @@ def load_predictions(path: Path) -> pd.DataFrame:
 
 def provenance() -> dict[str, Any]:
     """Versions of what computes, and the state of the package's checkout."""
-    return {"versions": _versions(), "git": _git_state()}
+    return {"versions": versions(), "git": _git_state()}
 
 
 def now() -> str:
@@ -243,7 +307,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
     names = ("mmsada_lab", "torch", "accelerate", "numpy", "opencv-contrib-python-headless", "av")
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 

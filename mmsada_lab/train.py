@@ -50,9 +50,10 @@ def train_steps(
         accumulation: micro-batches of a step, computed one after the other; their mean gradient is the batch's.
     """
     method.train()
-    observe, shards = accelerator.unwrap_model(method).observe, accelerator.num_processes * accumulation
     batches = iter(batches)
+    unwrapped, shards = accelerator.unwrap_model(method), accelerator.num_processes * accumulation
     for step, first in enumerate(batches, start=first_step):
+        unwrapped.step = step  # whatever a method does in turn is a function of the step, too
         logged = []
         for micro, batch in enumerate(chain([first], islice(batches, accumulation - 1))):
             # Dropout is a function of the step, not of what was drawn before: a resumed run is the same run.
@@ -61,7 +62,7 @@ def train_steps(
             with nullcontext() if micro == accumulation - 1 else accelerator.no_sync(method):
                 terms = method(batch.to(accelerator.device), step / stage.steps)
                 loss = total_loss(terms, stage.weights)  # Eq. 4
-                observed = observe(terms, stage.weights, shards=shards)
+                observed = unwrapped.observe(terms, stage.weights, shards=shards)
                 accelerator.backward(loss / accumulation)
             logged.append({name: term.detach() for name, term in terms.items()} | observed)
         optimiser.step()

@@ -46,7 +46,7 @@ class Trained:
 
     def training_clips(self, domain: Domain) -> TestClipLoader:
         """What a run of AdaBN estimates a domain's batch statistics on: its training clips, without labels."""
-        return self.predictor.single_windows(domain, domain.unlabelled().train or domain.test)
+        return self.predictor.shuffled_windows(domain, domain.unlabelled().train or domain.test)
 
     def predict(self, domain: Domain, segments: Sequence[Segment]) -> Predictions:
         """Predictions of segments of a domain."""

@@ -2,7 +2,8 @@
 
 Each is written at every evaluation of the last stage beside the accuracies, so that any rule of selection can be looked
 at afterwards (`analysis/selection.py`). None of them decides anything here: what a run reports is the mean of its last
-evaluations. Legend: `N`, `M` segments, `K` outputs, `F` feature width.
+evaluations. They see the inputs of the target's *test* segments, so that a choice by them would be transductive, where
+the paper's protocol is inductive. Legend: `N`, `M` segments, `K` outputs, `F` feature width.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ def domain_closeness(source: Mapping[str, Array], target: Mapping[str, Array]) -
     """Minus the MMD^2 of source and target features, a mean over modalities: domains alike are good.
 
     One Gaussian kernel whose width is the median distance, so that the scale of the features does not count; biased.
+    Features are those of evaluation, under its batch statistics; discriminators see others (`analysis/gap/table.py`).
 
     Args:
         source: `(N, F)` by modality.

@@ -424,8 +424,8 @@ def test_the_loop_waits_for_nothing_between_evaluations() -> None:
         def forward(self, batch: torch.Tensor, progress: float) -> dict[str, Tensor]:
             return {"near": (self.w - batch).square().mean() * progress}
 
-        observe = Method.observe
-        observed, _features = {}, ()
+        def observe(self, terms: dict[str, Tensor], weights: dict[str, float], *, shards: int) -> dict[str, Tensor]:
+            return {"seen": weights["near"] * terms["near"].detach() / shards}
 
     accelerator, line = Accelerator(cpu=True), Line()
     method, optimiser = accelerator.prepare(line, torch.optim.SGD(line.parameters(), lr=0.1))

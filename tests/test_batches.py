@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,7 +52,8 @@ def painted(
 
 
 def batches_of(source: Domain, target: Domain | None = None, **changes: Any) -> TrainingBatches:
-    rule = {name: changes.pop(name) for name in ("synchronous", "negatives", "size") if name in changes}
+    of_the_rule = ("synchronous", "negatives", "moments", "resize_on", "size")
+    rule = {name: changes.pop(name) for name in of_the_rule if name in changes}
     settings = {"source_batch": 6, "target_batch": 6, "steps": 8, "seed": (0, 1)} | changes
     return TrainingBatches(
         source,
@@ -145,6 +147,66 @@ class TestCorrespondence:
         batch = batches_of(painted("A", modalities=3), negatives=False)[0].source
         assert batch.corresponds.all()
         assert (who(batch.clips) == who(batch.clips)[0]).all()
+
+
+class TestMoments:
+    """``negatives=moment``: the second half shows other moments of one segment, in everything else it is as the first.
+
+    The toy's segments have 20 to 59 frames, windows span 8: half a window is 4 frames.
+    """
+
+    RULE: ClassVar = {"synchronous": True, "negatives": True, "moments": True}
+
+    @pytest.mark.parametrize("modalities", [2, 3])
+    def test_negatives_are_of_one_segment_and_half_a_window_apart(self, modalities: int) -> None:
+        batches = batches_of(painted("A", modalities=modalities), painted("B", modalities=modalities), **self.RULE)
+        for step in range(len(batches)):
+            for side in (batches[step].source, batches[step].target):
+                assert side.corresponds.tolist() == [True] * 3 + [False] * 3
+                assert (who(side.clips) == who(side.clips)[0]).all()
+                starts = np.array([[frames[0] for frames in frames_of(clip)] for clip in side.clips.values()])
+                assert (starts[:, :3] == starts[0, :3]).all()
+                for one, other in combinations(starts[:, 3:], 2):
+                    apart = np.abs(one - other)
+                    assert (np.minimum(apart, 256 - apart) >= 4).all()
+
+    def test_crop_and_flip_are_shared_so_that_time_alone_tells(self) -> None:
+        batches = batches_of(painted("A"), **self.RULE)
+        for step in range(len(batches)):
+            first, second = batches[step].source.clips.values()
+            assert torch.equal(first[:, [0, 2]], second[:, [0, 2]])
+            assert torch.equal(first[:3], second[:3])
+            assert not (first[3:, 1] == second[3:, 1]).flatten(1).all(dim=1).any()
+
+    def test_a_modality_alone_does_not_tell_which_half_it_is_of(self) -> None:
+        """In a segment of which negatives show the ends, positives do so too."""
+        short = Segment("A-train-7", "video", 101, 112, 1)  # centres 105 to 109: negatives are at 105 and 109
+        source = Domain("A", {m: PaintedReader(3, who_and_where) for m in ("m0", "m1")}, (short,) * 6, ())
+        batches = batches_of(source, steps=30, **self.RULE)
+        first, second = (torch.cat([batches[step].source.clips[m] for step in range(30)]) for m in ("m0", "m1"))
+        corresponds = torch.cat([batches[step].source.corresponds for step in range(30)])
+        for clips in (first, second):
+            centres = clips[:, 1, 0, 0, 0] + 4
+            for half in (corresponds, ~corresponds):
+                assert set(centres[half].tolist()) == {105, 109}
+
+    def test_shards_have_the_clips_of_the_whole_batch(self) -> None:
+        source = painted("A", count=12)
+        whole = batches_of(source, source_batch=8, **self.RULE)[0].source
+        shards = [batches_of(source, source_batch=8, shard=(n, 2), **self.RULE)[0].source for n in range(2)]
+        assert torch.cat([shard.corresponds for shard in shards]).tolist() == [True, True, False, False] * 2
+        for modality, clips in whole.clips.items():
+            joined = torch.cat([half for k in (0, 2) for half in (s.clips[modality][k : k + 2] for s in shards)])
+            assert torch.equal(joined, clips)
+
+    def test_without_negatives_nothing_changes(self) -> None:
+        plain, moments = (batches_of(painted("A"), synchronous=True, moments=moments)[0] for moments in (False, True))
+        assert equal(plain, moments)
+
+    def test_resized_on_the_device_they_are_the_same_moments(self) -> None:
+        there = batches_of(painted("A"), **self.RULE, resize_on="device")[0].to(torch.device("cpu")).source
+        here = batches_of(painted("A"), **self.RULE)[0].source
+        assert [frames_of(clip) for clip in there.clips.values()] == [frames_of(clip) for clip in here.clips.values()]
 
 
 class TestDomains:

@@ -135,12 +135,13 @@ class TestResults:
     def test_markdown(self, mmsada: Mmsada, compared: Path, matrix: bool) -> None:
         said = mmsada("results", compared, "--format", "md", *["--matrix"] * matrix)
         rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in said.out.splitlines()]
-        assert {len(row) for row in rows} == {4 if matrix else 11}
+        assert {len(row) for row in rows} == {5 if matrix else 14}
         assert set(rows[1]) == {"---"}
         if matrix:
-            assert rows[0] == ["method", "B→A", "A→B", "mean"]
+            assert rows[0] == ["method", "B→A", "A→B", "mean", "± over"]
             assert [row[0] for row in rows[2:]] == ["Source-only", "AdaBN"]
-            assert all("±" in cell for row in rows[2:] for cell in row[1:])
+            assert all("±" in cell for row in rows[2:] for cell in row[1:-1])
+            assert {row[-1] for row in rows[2:]} == {"2 seeds"}
 
     def test_text(self, mmsada: Mmsada, compared: Path) -> None:
         said = mmsada("results", compared, "--matrix", "--stream", "rgb")
@@ -150,7 +151,8 @@ class TestResults:
     def test_difference(self, mmsada: Mmsada, compared: Path) -> None:
         said = mmsada("results", compared, "--difference", "adabn,source_only")
         assert said.out.startswith("adabn - source_only, fused: ")
-        assert "(2 pairs x 2 seeds)" in said.out
+        assert "95 % over worlds: none (1 world; four are needed); over seeds, worlds fixed [" in said.out
+        assert said.out.endswith("] (2 pairs, 2 seeds)\n")
 
 
 class TestCompare:
@@ -257,7 +259,7 @@ class TestReproduce:
         said = mmsada("reproduce", "table1", *options, "--report-only")
         assert said.code == 0, said.err
         assert [Path(line).name for line in said.out.splitlines()] == ["table1.csv", "table1.md", "table1.html"]
-        assert "| Source-only | 2 |" in (tmp_path / "table1.md").read_text()
+        assert "| Source-only | 1 | 2 |" in (tmp_path / "table1.md").read_text()
 
     @pytest.mark.parametrize(("words", "notebook"), [([], None), (["--notebooks"], "05_mmsada.ipynb")])
     @pytest.mark.parametrize("verb", ["compare", "reproduce"])
@@ -292,9 +294,17 @@ class TestReproduce:
         said = mmsada("gap", find_runs(compared)[0], "--permutations", "19", "--at-least", "5")
         assert said.code == 0, said.err
         assert "a_distance" in said.out
+        assert {line.split()[0] for line in said.lines[1:]} == {"evaluation", "own"}
+        assert "note: statistics: evaluation, " in said.err
+        assert "own, each domain's, as discriminators see features" in said.err
+        assert "note: low and high are nominally 95 %; they held the truth in 80 %" in said.err
         said = mmsada("results", compared, "--selection")
         assert said.code == 0, said.err
         assert "oracle" in said.out
+        assert "looks at the target's test segments, without their labels" in said.err
+        assert "(transductive)" in said.err
+        said = mmsada("results", compared)
+        assert "note: B: one test segment of sweep (3) or poke (3) or spin (3) moves the mean class" in said.err
 
 
 class TestKeep:
@@ -306,7 +316,9 @@ class TestKeep:
         with_arrays = [path for path in find_runs(kept) if locate(path / "features.npz").is_file()]
         assert {path.parent.name for path in with_arrays} == {"A-B"}
         words = ("--permutations", "19", "--at-least", "5")
-        assert "a_distance" in mmsada("gap", with_arrays[0], *words).out
+        said = mmsada("gap", with_arrays[0], *words)
+        assert "a_distance" in said.out
+        assert {line.split()[0] for line in said.lines[1:]} == {"evaluation", "own"}, "arrays are kept as they are"
         without = next(path for path in find_runs(kept) if path not in with_arrays)
         assert f"{without} holds no features.npz" in mmsada("gap", without, *words).err
 

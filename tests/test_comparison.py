@@ -14,6 +14,7 @@ from mmsada_lab.analysis.confusion import (
     confusion_difference,
     draw_confusion_difference,
 )
+from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS
 from mmsada_lab.analysis.paper_figures import draw_mean_gains, mean_gains
 from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.errors import UserError
@@ -103,14 +104,17 @@ class TestDrawing:
         assert figure.layout.yaxis.title.text
 
 
+NONE = (np.nan, np.nan)
+
+
 def report() -> pd.DataFrame:
-    columns = ["row", "pair", "seeds", "top1", "difference", "low", "high", "paper"]
+    columns = "row pair worlds seeds top1 difference worlds_low worlds_high seeds_low seeds_high paper".split()
     rows = [
-        ("Source-only", MEAN, 3, 50.0, np.nan, np.nan, np.nan, 45.5),
-        ("AdaBN", MEAN, 3, 49.0, -1.0, -2.5, 0.75, 47.2),
-        ("AdaBN", "D2→D1", 3, 10.0, np.nan, np.nan, np.nan, 44.6),
-        ("not in the paper", MEAN, 2, 51.0, 1.0, 0.5, 1.5, np.nan),
-        ("unfinished", MEAN, 0, np.nan, np.nan, np.nan, np.nan, 50.3),
+        ("Source-only", MEAN, 1, 3, 50.0, np.nan, *NONE, *NONE, 45.5),
+        ("AdaBN", MEAN, 1, 3, 49.0, -1.0, *NONE, -2.5, 0.75, 47.2),
+        ("AdaBN", "D2→D1", 1, 3, 10.0, np.nan, *NONE, *NONE, 44.6),
+        ("not in the paper", MEAN, 1, 2, 51.0, 1.0, *NONE, 0.5, 1.5, np.nan),
+        ("unfinished", MEAN, 0, 0, np.nan, np.nan, *NONE, *NONE, 50.3),
     ]
     return pd.DataFrame(rows, columns=columns)
 
@@ -129,12 +133,24 @@ class TestGains:
         ours, theirs = figure.data
         assert list(ours.x) == [-1, 1]
         assert (list(ours.error_x.array), list(ours.error_x.arrayminus)) == ([1.75, 0.5], [1.5, 0.5])
+        assert ours.name == "ours, 2-3 seeds,<br>95 % over seeds, worlds fixed"
         assert list(theirs.y) == ["AdaBN", "unfinished"]
         assert theirs.marker.symbol == "diamond-open"
         assert "no spread" in theirs.name
         assert figure.layout.shapes[0].x0 == 0
         assert "points over Source-only" in figure.layout.xaxis.title.text
         assert "bdata" not in figure.to_json()
+
+    def test_an_interval_over_worlds_is_shown_where_there_is_one_and_both_are_named(self) -> None:
+        table = report()
+        table.loc[1, ["worlds", "worlds_low", "worlds_high"]] = [4, -6.0, 4.0]
+        gains = mean_gains(table, baseline="Source-only").set_index("row")
+        assert gains.loc["AdaBN", ["low", "high", "over"]].tolist() == [-6, 4, OVER_WORLDS]
+        assert gains.loc["not in the paper", ["low", "high", "over"]].tolist() == [0.5, 1.5, OVER_SEEDS]
+        worlds, seeds, _ = draw_mean_gains(gains.reset_index(), baseline="Source-only").data
+        assert (list(worlds.y), worlds.name) == (["AdaBN"], "ours, 4 worlds of 3 seeds,<br>95 % over worlds")
+        assert (list(seeds.y), seeds.name) == (["not in the paper"], "ours, 2 seeds,<br>95 % over seeds, worlds fixed")
+        assert worlds.marker.symbol != seeds.marker.symbol
 
     def test_unknown_baseline(self) -> None:
         with pytest.raises(UserError, match="Did you mean 'Source-only'"):

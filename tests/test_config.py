@@ -26,6 +26,8 @@ OTHER: dict[str, Any] = {
     "crops": "tsn",
     "correspondence_over": "all",
     "correspondence_terms": "printed",
+    "correspondence_layers": 2,
+    "fusion": "mean",
     "window_average": "logits",
     "backbone": "other",
     "pretrained": "flow:weights.safetensors",
@@ -41,14 +43,17 @@ OTHER: dict[str, Any] = {
     "source_only_batch": "half",
     "correspondence_batch": "half",
     "positives": "synchronous",
+    "negatives": "moment",
     "optimiser": "adam",
     "momentum": 0.5,
     "weight_decay": 0.1,
     "reversal_coefficient": 0.7,
+    "discrepancy_reversal": 0.6,
+    "discrepancy_steps": "alternating",
+    "discriminator_rate": 7.0,
     "reversal_schedule": "constant",
-    "discriminator_rate": 3.0,
     "evaluate_every": 7,
-    "evaluate_before": 21,
+    "evaluate_before": 6,
     "averaged_evaluations": 3,
     "test_windows": 2,
     "log_every": 4,
@@ -68,9 +73,12 @@ OTHER: dict[str, Any] = {
     "weights.auxiliary": 0.5,
     "weights.discrepancy": 0.4,
 }
-"""A value of every override that no preset has; those of a stage by the part after its name."""
+"""A value of every override that `quick` does not have; those of a stage by the part after its name."""
 
-GOES_WITH: dict[str, dict[str, Any]] = {"accumulation": {"norm_group": 16}}
+GOES_WITH: dict[str, dict[str, Any]] = {
+    "accumulation": {"norm_group": 16},
+    "negatives": {"positives": "synchronous", "correspondence_batch": "half"},
+}
 """Overrides that another one needs."""
 
 
@@ -113,8 +121,9 @@ class TestPresets:
         paper, released = config_of("paper"), config_of("released")
         assert (paper.adapt.learning_rate, released.adapt.learning_rate) == (0.001, 0.01)
         assert (paper.outputs_per_class, released.outputs_per_class) == (1, 2)
+        assert (paper.discrepancy_reversal, released.discrepancy_reversal) == (0.2, 1.0)
         differing = {f.name for f in fields(paper) if getattr(paper, f.name) != getattr(released, f.name)}
-        assert differing == {"preset", "adapt", "outputs_per_class"}
+        assert differing == {"preset", "adapt", "outputs_per_class", "discrepancy_reversal"}
 
     @pytest.mark.parametrize("preset", PRESETS)
     def test_lambdas_are_the_papers(self, preset: str) -> None:
@@ -325,6 +334,22 @@ class TestBadInput:
     def test_half_a_step_is_refused(self, key: str) -> None:
         with pytest.raises(UserError, match=key.replace(".", r"\.")):
             config_of(**{key: 2.5})
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"positives": "segment"}, r"positives=segment .* two moments as well.*; give positives=synchronous"),
+            ({"correspondence_batch": "repair"}, r"repair makes negatives of .*; give correspondence_batch=half"),
+            ({"window_span": "segment"}, r"a window spans all of it; give window_span=stride"),
+        ],
+        ids=str,
+    )
+    def test_negatives_of_another_moment_need_positives_of_one(self, changes: dict[str, str], message: str) -> None:
+        """And clips that are read for it, and moments."""
+        sensible = {"positives": "synchronous", "correspondence_batch": "half", "window_span": "stride"}
+        assert config_of("paper", negatives="moment", **sensible).negatives == "moment"
+        with pytest.raises(UserError, match=f"negatives=moment .*{message}"):
+            config_of("paper", negatives="moment", **sensible | changes)
 
     def test_a_term_the_method_does_not_have(self) -> None:
         with pytest.raises(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +13,13 @@ from accelerate import Accelerator
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 from torch.testing import assert_close
-from toy import PaintedReader, toy_segments
+from toy import PaintedReader, number_of, toy_segments
 
 from mmsada_lab.clips.clips import ClipRule
 from mmsada_lab.clips.segments import Domain, Segment
 from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.clips.windows import WindowRule
+from mmsada_lab.errors import UserError
 from mmsada_lab.evaluate import (
     Evaluation,
     Predictions,
@@ -25,9 +28,11 @@ from mmsada_lab.evaluate import (
     concatenate_predictions,
     estimated_statistics,
     mean_class_accuracy,
+    mean_class_caution,
     predict,
     top1,
 )
+from mmsada_lab.models.backbones import build_backbone
 from mmsada_lab.models.batchnorm import adapted_batchnorm
 from mmsada_lab.models.network import LateFusionNetwork
 
@@ -46,9 +51,10 @@ class Looked(nn.Module):
         return self.table(((clips[:, 0, 0, 0, 0] + 1) * 128).round().long())
 
 
-def lookup(tables: Mapping[str, list[list[float]]]) -> LateFusionNetwork:
+def lookup(tables: Mapping[str, list[list[float]]], *, fusion: str = "sum") -> LateFusionNetwork:
     """A network whose logits are its features."""
-    network = LateFusionNetwork({m: Looked(table) for m, table in tables.items()}, len(next(iter(tables.values()))[0]))
+    outputs = len(next(iter(tables.values()))[0])
+    network = LateFusionNetwork({m: Looked(table) for m, table in tables.items()}, outputs, fusion=fusion)
     for classifier in network.classifiers.values():
         nn.init.eye_(classifier.weight)
     return network
@@ -109,6 +115,13 @@ class TestPredict:
         np.testing.assert_allclose(found["rgb"], [softmax([9, 0, 0])], rtol=1e-4)
         np.testing.assert_allclose(found["flow"], [softmax([0, 7, 0])], rtol=1e-4)
 
+    def test_streams_are_fused_by_the_mean_where_that_is_asked_for(self) -> None:
+        tables = {"rgb": [[9.0, 0.0, 0.0]], "flow": [[0.0, 7.0, 0.0]]}
+        network = lookup(tables, fusion="mean")
+        found = predict(network, windows_of([0], modalities=("rgb", "flow")), device=CPU).probabilities
+        np.testing.assert_allclose(found["fused"], [softmax([4.5, 3.5, 0])], rtol=1e-4)
+        np.testing.assert_allclose(found["rgb"], [softmax([9, 0, 0])], rtol=1e-4)
+
     @pytest.mark.parametrize("batch_size", [1, 2, 5])
     def test_segments_stay_apart_and_in_order_whatever_the_batch(self, batch_size: int) -> None:
         rng = np.random.default_rng(0)
@@ -143,6 +156,22 @@ class TestAccuracies:
     def test_classes_that_do_not_occur_do_not_count(self) -> None:
         probabilities, labels = np.eye(8, dtype=np.float32)[[0, 3]], np.array([0, 1])
         assert mean_class_accuracy(probabilities, labels) == pytest.approx(50)
+
+    @pytest.mark.parametrize(
+        ("counts", "said"),
+        [
+            # D3 of EPIC: one of mix is 12.5 points, one of pour 2.5
+            ([241, 280, 102, 71, 245, 29, 1, 5], r"one test segment of g \(1\) moves .* up to 12.5 points; read top-1"),
+            ([124, 104, 52, 34, 66, 13, 20, 22], ""),
+            ([19, 17, 11, 6, 10, 3, 2, 2], r"one test segment of g \(2\) or h \(2\) moves .* up to 6.2 points"),
+            ([50, 0, 1, 0, 0, 0, 0, 0], r"one test segment of c \(1\) moves .* up to 50.0 points"),
+        ],
+        ids=["D3", "D1", "kitchens", "absent classes do not count"],
+    )
+    def test_a_class_of_few_segments_is_told(self, counts: list[int], said: str) -> None:
+        labels = np.concatenate([np.repeat(np.arange(8), counts), [-1] * 5])
+        found = mean_class_caution(labels, "abcdefgh")
+        assert re.match(said, found) if said else found == ""
 
     def test_a_spare_output_that_wins_is_wrong(self) -> None:
         assert top1(np.array([[0.4, 0.1, 0.5, 0.0]], dtype=np.float32), np.array([0])) == 0
@@ -193,17 +222,38 @@ class TestAdaptedBatchNorm:
         generator = torch.Generator().manual_seed(1)
         return [3 * torch.randn(b, 2, 2, 3, 3, generator=generator) + 5 for b in self.sizes]
 
-    def test_statistics_are_the_mean_over_batches_of_what_was_passed(self, network: LateFusionNetwork) -> None:
-        with adapted_batchnorm(network, lambda: [network.features({"rgb": x}) for x in self.batches()]):
+    def test_statistics_are_those_of_all_that_was_passed(self, network: LateFusionNetwork) -> None:
+        """As if it had come at once: batches of several sizes and means count by their values."""
+        batches = [x + 4 * k for k, x in enumerate(self.batches())]
+        with adapted_batchnorm(network, lambda: [network.features({"rgb": x}) for x in batches]):
             norm = network.backbones["rgb"].norm
             mean, variance = norm.running_mean.numpy().copy(), norm.running_var.numpy().copy()
             assert not network.training
             assert not norm.training
-        arrays = [x.double().numpy() for x in self.batches()]
-        np.testing.assert_allclose(mean, np.mean([x.mean(axis=(0, 2, 3, 4)) for x in arrays], axis=0), rtol=1e-5)
-        np.testing.assert_allclose(
-            variance, np.mean([x.var(axis=(0, 2, 3, 4), ddof=1) for x in arrays], axis=0), rtol=1e-5
-        )
+        joined = torch.cat(batches).double().numpy()
+        np.testing.assert_allclose(mean, joined.mean(axis=(0, 2, 3, 4)), rtol=1e-5)
+        np.testing.assert_allclose(variance, joined.var(axis=(0, 2, 3, 4), ddof=1), rtol=1e-5)
+
+    def test_one_clip_that_differs_counts_as_one(self) -> None:
+        """16 clips near 0 and one of 10, in batches of 16 and 1; a mean over batches has mean 5, and variance 0."""
+        values = torch.cat([torch.linspace(-0.1, 0.1, 16), torch.tensor([10.0])]).unsqueeze(1)
+        norm = nn.BatchNorm1d(1)
+        # The second batch has no variance of its own: torch takes it from several values only.
+        rows = values.unsqueeze(2).expand(-1, 1, 3)
+        with adapted_batchnorm(norm, lambda: [norm(part) for part in rows.split(16)]):
+            assert norm.running_mean.item() == pytest.approx(10 / 17, rel=1e-5)
+            assert norm.running_var.item() == pytest.approx(rows.var(correction=1).item(), rel=1e-5)
+            assert norm.running_var.item() > 5
+
+    def test_a_layer_that_sees_nothing_keeps_its_own(self) -> None:
+        both = nn.ModuleList([nn.BatchNorm1d(1), nn.BatchNorm1d(1)])
+        both[1].running_mean.fill_(3.0)
+        with adapted_batchnorm(both, lambda: both[0](torch.tensor([[1.0], [2.0]]))):
+            assert (both[0].running_mean.item(), both[1].running_mean.item()) == (1.5, 3.0)
+
+    def test_hooks_are_gone_afterwards(self, network: LateFusionNetwork) -> None:
+        with adapted_batchnorm(network, lambda: network.features({"rgb": self.batches()[0]})):
+            assert not network.backbones["rgb"].norm._forward_hooks
 
     @pytest.mark.parametrize("training", [True, False])
     @pytest.mark.parametrize("fails", ["nowhere", "in the passes", "in the context"])
@@ -265,6 +315,77 @@ def adapted(network: LateFusionNetwork, clips: TestClipLoader, target_training: 
         return predict(network, clips, device=CPU)
 
 
+def mlp_domain(count: int) -> tuple[LateFusionNetwork, Domain]:
+    """A perceptron on vectors, and clips of a domain: the last one's are 10, the others' near 0."""
+
+    class Vectors:
+        kind, channels, mirror_negates = "vector", 2, ()
+
+        def read(self, segment: Segment, frames: np.ndarray) -> np.ndarray:
+            number = number_of(segment.uid)
+            value = 10.0 if number == count - 1 else 0.01 * number
+            return np.full((len(frames), 2), value, dtype=np.float32)
+
+    torch.manual_seed(0)
+    mlp = build_backbone("mlp", 2, kind="vector", width=2, norm_momentum=0.1)
+    network = LateFusionNetwork({"rgb": mlp}, 3)
+    return network, Domain("A", {"rgb": Vectors()}, toy_segments("A", "train", count), toy_segments("A", "test", 3))
+
+
+def predictor_of(network: LateFusionNetwork, **changes: Any) -> Predictor:
+    settings = {
+        "windows": 2,
+        "average": "probabilities",
+        "target_statistics": True,
+        "compiled": False,
+        "batch_size": 16,
+    }
+    return Predictor(network, ClipRule(WindowRule(2, 1), 7), device=CPU, **settings | changes)
+
+
+class TestWhatStatisticsAreTakenOf:
+    @pytest.mark.parametrize(
+        ("count", "sizes"), [(16, [16]), (17, [9, 8]), (33, [11, 11, 11]), (241, [16] + [15] * 15), (2, [2])]
+    )
+    def test_batches_are_as_equal_as_can_be(self, count: int, sizes: list[int]) -> None:
+        network, domain = mlp_domain(count)
+        found = [len(batch["rgb"]) for batch in predictor_of(network).shuffled_windows(domain, domain.train)]
+        assert found == sizes
+
+    def test_every_clip_once_in_an_order_that_stays(self) -> None:
+        network, domain = mlp_domain(33)
+        loaders = [predictor_of(network).shuffled_windows(domain, domain.train) for _ in range(2)]
+        orders = [[segment.uid for segment in loader.clips.segments] for loader in loaders]
+        assert orders[0] == orders[1]
+        assert sorted(orders[0]) == sorted(segment.uid for segment in domain.train)
+        numbers = np.array([number_of(uid) for uid in orders[0]])
+        assert (np.diff(numbers) == 1).mean() < 0.2, "neighbours in the table are no longer neighbours"
+        in_order = predictor_of(network).single_windows(domain, domain.train)
+        assert [segment.uid for segment in in_order.clips.segments] == [segment.uid for segment in domain.train]
+
+    def test_seventeen_clips_of_which_one_differs(self) -> None:
+        """What batches of 16 and 1 made of them: an error of the perceptron, or statistics of one clip."""
+        network, domain = mlp_domain(17)
+        first = network.backbones["rgb"].layers[0]
+        clips = torch.cat(
+            [batch["rgb"].flatten(0, 1) for batch in predictor_of(network).single_windows(domain, domain.train)]
+        )
+        with torch.no_grad():
+            expected = first(clips)
+        with estimated_statistics(network, predictor_of(network).shuffled_windows(domain, domain.train), device=CPU):
+            norm = network.backbones["rgb"].layers[1]
+            assert_close(norm.running_mean, expected.mean(dim=0))
+            assert_close(norm.running_var, expected.var(dim=0))
+
+    @pytest.mark.parametrize("count", [0, 1])
+    def test_fewer_than_two_clips_have_none(self, count: int) -> None:
+        network, domain = mlp_domain(3)
+        predictor = predictor_of(network)
+        training = predictor.shuffled_windows(domain, domain.train[:count])
+        with pytest.raises(UserError, match=f"need two training clips or more, found {count}"):
+            predictor.predict(predictor.clips(domain, domain.test), training)
+
+
 class TestPredictAdapted:
     def test_a_change_of_brightness_and_contrast_is_no_change(self, network: LateFusionNetwork) -> None:
         """With the target's own statistics, an affine change of all pixels leaves every prediction as it was."""
@@ -303,16 +424,14 @@ class TestEachDomainUnderItsOwnStatistics:
         return Evaluation(predictor, source, target, accelerator=Accelerator(cpu=True))
 
     def by_numpy(self, domain: Domain) -> np.ndarray:
-        """Statistics are means over batches of 16 segments, a window each; features are means over three windows."""
+        """Statistics are those of all training segments, a window each; features are means over three windows."""
 
         def clips(segments: tuple[Segment, ...], windows: int) -> np.ndarray:
             shown = TestClips(domain, segments, rule=self.RULE, modalities=("rgb",), windows=windows)
             return np.stack([shown[k]["rgb"].double().numpy() / 128 - 1 for k in range(len(segments))])
 
         single = clips(domain.train, 1)[:, 0]  # (N, C, T, H, W)
-        batches = np.split(single, range(16, len(single), 16))
-        mean = np.mean([batch.mean(axis=(0, 2, 3, 4)) for batch in batches], axis=0)
-        variance = np.mean([batch.var(axis=(0, 2, 3, 4), ddof=1) for batch in batches], axis=0)
+        mean, variance = single.mean(axis=(0, 2, 3, 4)), single.var(axis=(0, 2, 3, 4), ddof=1)
         shape = (1, 1, 2, 1, 1, 1)
         shown = (clips(domain.test, 3) - mean.reshape(shape)) / np.sqrt(variance).reshape(shape)
         pixels = (3, 4, 5)

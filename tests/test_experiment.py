@@ -31,14 +31,17 @@ from safetensors.numpy import load_file
 from toy import CLASSES, ToyReader, class_of, relabelled, toy_config, toy_data
 
 import mmsada_lab
-from mmsada_lab import methods, pretexts
+from mmsada_lab import evaluate, methods, pretexts
 from mmsada_lab.clips.segments import MultiDomainData
+from mmsada_lab.clips.test_clips import TestClipLoader
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.experiment import Experiment, run_experiment, starting_notes
+from mmsada_lab.evaluate import estimated_statistics
+from mmsada_lab.experiment import Experiment, check_fit, moment_notes, run_experiment, starting_notes
 from mmsada_lab.models.network import build_network
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import RunFolder, load_history, load_predictions, read_arrays, read_manifest
+from mmsada_lab.trained import load_trained
 
 pytestmark = pytest.mark.usefixtures("toy_format")
 ADAPTING = ["adabn", "adversarial_only", "self_supervised_only", "mmsada"]
@@ -171,6 +174,23 @@ class TestWhatARunLeaves:
                     evaluated[evaluated["name"] == f"{stream}/{measure}"]["value"].tail(3).mean()
                 )
 
+    @pytest.mark.parametrize("method", ["mmsada", "adabn"])
+    def test_features_under_each_domains_own_statistics(self, finished: Callable[..., Path], method: str) -> None:
+        """Beside those of evaluation; AdaBN is evaluated with them."""
+        path = finished(toy_config(method))
+        arrays, trained = read_arrays(path / "features.npz"), load_trained(path, device="cpu")
+        data, names = toy_data(), {"source": "A", "target": "B"}
+        assert arrays["split"].tolist() == ["test"] * 18
+        predictor = replace(trained.predictor, target_statistics=True)
+        for side, name in names.items():
+            domain = data.domain(name)
+            expected = predictor.predict(predictor.clips(domain, domain.test), trained.training_clips(domain)).features
+            for modality in ("rgb", "flow"):
+                own = arrays[f"own_{modality}"][arrays["side"] == side]
+                np.testing.assert_allclose(own, expected[modality], atol=1e-5)
+                as_evaluated = arrays[f"f_{modality}"][arrays["side"] == side]
+                assert np.array_equal(own, as_evaluated) == (method == "adabn")
+
     def test_training_records_are_means_over_log_every_steps(self, finished: Callable[..., Path]) -> None:
         every, third = (load_history(finished(toy_config(log_every=n, evaluate_every=100))) for n in (1, 3))
         every, third = (
@@ -212,6 +232,36 @@ def test_i3d_without_weights_is_said_before_it_trains(changes: dict[str, str], n
     notes = starting_notes(build_config("paper", source="D2", target="D1", overrides=changes))
     assert len(notes) == (named is not None)
     assert all(f"random weights for {named};" in note and "pretrained=" in note for note in notes)
+
+
+MOMENTS = {"positives": "synchronous", "negatives": "moment", "correspondence_batch": "half"}
+
+
+class TestMoments:
+    def test_a_run_of_true_synchrony(self, finished: Callable[..., Path], tmp_path: Path) -> None:
+        """It trains, is the same twice, and is another run than one whose negatives are other segments."""
+        config = toy_config("self_supervised_only", **MOMENTS)
+        assert_same(finished(config), run(config, tmp_path))
+        other = finished(toy_config("self_supervised_only", **MOMENTS | {"negatives": "other"}))
+        assert (other / "history.jsonl").read_bytes() != (finished(config) / "history.jsonl").read_bytes()
+
+    def test_segments_too_short_for_it_are_counted_before_it_trains(self) -> None:
+        """The toy's windows of 4 frames at a stride of 2: half of one is 4 frames."""
+        domain = toy_data().domain("A")
+        lengths = (20, 12, 11, 8, 1)  # centres: 13, 5, 4, 8 (of a segment as short as its window), 1
+        train = tuple(toy.Segment(str(n), "v", 101, 100 + n) for n in lengths)
+        (note,) = moment_notes(toy_config(**MOMENTS), [replace(domain, train=train), domain])
+        assert note.startswith("2 of 5 training segments of A are too short for moments half a window (4 frames) apart")
+        assert note.endswith("1 of them show one moment as if it were two")
+        assert moment_notes(toy_config(), [replace(domain, train=train)]) == []
+
+    def test_one_vector_a_segment_has_no_other_moment(self) -> None:
+        data = toy_data()
+        reader = data.domain("A").readers["rgb"]
+        vector = type("Vectors", (), {"kind": "vector", "channels": 3, "mirror_negates": (), "read": reader.read})()
+        domains = {n: replace(d, readers={**d.readers, "rgb": vector}) for n, d in data.domains.items()}
+        with pytest.raises(UserError, match=r"negatives=moment .* rgb is one vector a segment; .* negatives=other"):
+            check_fit(toy_config(**MOMENTS, backbone="auto"), replace(data, domains=domains))
 
 
 class TestOnlyTheConfigurationDecides:
@@ -323,6 +373,17 @@ class TestInterruption:
         assert status(folder.path) == "running"
         assert folder.checkpoint_path.exists() != early
         assert_same(finished(config), run(config, tmp_path))
+
+    def test_what_alternates_goes_on_where_it_was(
+        self, writes: Writes, finished: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        """Stopped after step 4, so that the next one is the second of three."""
+        config = toy_config("mcd", discrepancy_steps="alternating", evaluate_every=2)
+        path = stopped(config, tmp_path, writes, after=11)
+        assert json.loads((path / "history.jsonl").read_text().splitlines()[-1])["step"] == 4
+        assert_same(finished(config), run(config, tmp_path))
+        joint = finished(toy_config("mcd", evaluate_every=2))
+        assert (joint / "history.jsonl").read_bytes() != (path / "history.jsonl").read_bytes()
 
     def test_at_whatever_file_the_power_fails(
         self, writes: Writes, finished: Callable[..., Path], tmp_path: Path
@@ -566,9 +627,9 @@ class TestUnlabelledTarget:
         path = run(toy_config("source_only"), tmp_path)
         last = load_predictions(path).query("stream == 'fused' and label >= 0")
         means = [100 * (part.predicted == part.label).mean() for _, part in last.groupby("step")]
-        assert read_manifest(path / "manifest.json")["result"]["target"]["fused"]["top1"] == pytest.approx(
-            np.mean(means)
-        )
+        result = read_manifest(path / "manifest.json")["result"]
+        assert result["target"]["fused"]["top1"] == pytest.approx(np.mean(means))
+        assert result["test_segments"] == last["uid"].nunique() < load_predictions(path)["uid"].nunique()
 
     def test_no_test_segments(self, open_as_toy, tmp_path: Path) -> None:
         """Training segments are predicted; the labels they have here stay unseen."""
@@ -580,19 +641,52 @@ class TestUnlabelledTarget:
         assert (found["label"] == -1).all()
         assert read_manifest(path / "manifest.json")["result"]["target"] == {}
 
+    @pytest.mark.parametrize("count", [0, 1])
+    def test_a_target_too_small_for_statistics_is_refused_before_it_trains(
+        self, count: int, open_as_toy, tmp_path: Path
+    ) -> None:
+        train = toy_data().domain("B").train[:count]
+        open_as_toy(TestDataThatDoNotFit().changed("B", train=train))
+        with pytest.raises(UserError, match=f"which domain B has {count}; .* test_statistics=running"):
+            run(toy_config("adabn"), tmp_path)
+        path = run(toy_config("source_only"), tmp_path)
+        assert status(path) == "finished"
+        names = set(read_arrays(path / "features.npz"))
+        assert {"f_rgb"} <= names, "there are none of the target's own"
+        assert not [name for name in names if name.startswith("own_")]
+
+    def test_statistics_are_estimated_once_an_evaluation_and_domain(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Three evaluations of each stage, the first of which looks at the target alone, and one at the end."""
+        passes: list[str] = []
+
+        def counted(network: Any, clips: TestClipLoader, *, device: torch.device) -> Any:
+            passes.append(clips.clips.segments[0].video[0])
+            return estimated_statistics(network, clips, device=device)
+
+        monkeypatch.setattr(evaluate, "estimated_statistics", counted)
+        run(toy_config("adabn", pretrain__steps=3, adapt__steps=6), tmp_path)
+        assert passes == ["B", "B", "A", "B", "A", "A", "B"]
+
     def test_a_source_without_test_segments(self, open_as_toy, tmp_path: Path) -> None:
         open_as_toy(TestDataThatDoNotFit().changed("A", test=()))
         path = run(toy_config("source_only"), tmp_path)
+        arrays = read_arrays(path / "features.npz")
+        assert set(zip(arrays["side"], arrays["split"], strict=True)) == {("source", "train"), ("target", "test")}
         assert read_manifest(path / "manifest.json")["result"]["source_last"] == {}
 
 
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config", [toy_config(), toy_config("mcd", discrepancy_steps="alternating")], ids=["all at once", "in turn"]
+)
+def test_two_processes_train_one_model(config: ExperimentConfig, tmp_path: Path) -> None:
     """Data parallelism: each process sees half of every batch, and both end with the same weights and statistics."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    children = [start(toy_config(), tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2)]
+    children = [start(config, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2)]
     try:
         outputs = [child.communicate(timeout=100) for child in children]
     finally:
@@ -602,7 +696,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     digests = {out.split()[-1] for out, _ in outputs}
     assert len(digests) == 1
     assert len(digests.pop()) == 64
-    path = RunFolder(tmp_path, toy_config(), data_name="toy").path
+    path = RunFolder(tmp_path, config, data_name="toy").path
     manifest = read_manifest(path / "manifest.json")
     assert (manifest["status"], manifest["processes"]) == ("finished", 2)
     assert load_history(path)["total_step"].max() == 12

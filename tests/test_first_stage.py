@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 from test_experiment import Writes, assert_same, stopped
 from toy import run_toy, toy_config
 
+from mmsada_lab import checkpoint, experiment
 from mmsada_lab.checkpoint import FIRST_STAGES, first_stage_path
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.facts import METHODS
@@ -80,6 +82,42 @@ def test_what_matters_to_the_first_stage_is_told_apart(changes: dict, tmp_path: 
 def test_other_data_have_another_first_stage(tmp_path: Path) -> None:
     paths = {first_stage_path(tmp_path, toy_config(), data_digest=digest) for digest in ("a", "b")}
     assert len(paths) == 2
+
+
+class Gpu:
+    """Of a name that no machine here has."""
+
+    type = "cuda"
+
+
+@pytest.mark.parametrize("what", ["threads", "device", "a package", "the code"])
+def test_what_computes_it_matters_too(what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its last bits depend on it, and in the end an accuracy of a single run."""
+    config, device = toy_config(), torch.device("cpu")
+    here = first_stage_path(tmp_path, config, data_digest="")
+    assert first_stage_path(tmp_path, config, data_digest="", device=device) == here
+    if what == "threads":
+        torch.set_num_threads(2)
+    elif what == "device":
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla V100")
+        device = Gpu()
+    elif what == "a package":
+        monkeypatch.setattr(checkpoint, "versions", lambda: {"numpy": "9.9"})
+    else:
+        monkeypatch.setattr(checkpoint, "sources_digest", lambda: "0")
+    assert first_stage_path(tmp_path, config, data_digest="", device=device) != here
+
+
+def test_a_run_asks_for_the_first_stage_of_its_own_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+
+    def spy(*arguments: object, device: torch.device, **options: object) -> Path:
+        asked.append(device)
+        return first_stage_path(*arguments, device=device, **options)
+
+    monkeypatch.setattr(experiment, "first_stage_path", spy)
+    run(toy_config(), tmp_path)
+    assert asked == [torch.device("cpu")]
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 99])

@@ -127,7 +127,11 @@ class TestGradients:
         assert found["correspondence_accuracy"].item() == pytest.approx(100 * right, rel=1e-6)
         assert found["reversal"].item() == pytest.approx(0.3)
 
-    @pytest.mark.parametrize("how", [{"reversal_coefficient": 0.0, "reversal_schedule": "constant"}, {}], ids=str)
+    @pytest.mark.parametrize(
+        "how",
+        [{"reversal_coefficient": 0.0, "discrepancy_reversal": 0.0, "reversal_schedule": "constant"}, {}],
+        ids=["constant", "ramp"],
+    )
     @pytest.mark.parametrize(("name", "term"), [("mmsada", "adversarial"), ("mcd", "discrepancy")])
     def test_without_reversal_nothing_of_the_adversary_arrives(self, name: str, term: str, how: dict[str, Any]) -> None:
         """Exactly nothing, at a coefficient of 0 or where the ramp begins; the opponents learn all the same."""
@@ -441,6 +445,15 @@ def test_a_run_records_them_beside_its_losses(name: str, tmp_path: Path) -> None
     assert {what for what in last if what.startswith("game/")} == {
         f"game/{what}" for what in NOTED.get(name, (set(), set()))[1] if what.startswith("domain_")
     }
+
+
+def test_what_is_done_in_turn_is_recorded_at_every_step(tmp_path: Path) -> None:
+    """MCD in three alternating steps: zeros where nothing arrives, and never another set of names."""
+    path = run(toy_config("mcd", discrepancy_steps="alternating"), tmp_path)
+    adapted = [record["values"] for record in records(path, "game")[5:]]
+    assert len({frozenset(values) for values in adapted}) == 1
+    arriving = [values["gradient/discrepancy/rgb"] > 0 for values in adapted]
+    assert arriving == [False, False, True, False, False, True, False]
 
 
 def test_ds_losses_add_up_to_the_term(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sklearn.model_selection import cross_val_score
 
 from mmsada_lab.analysis.gap.measures import FOLDS, MEASURES, measure_gap, shrunk_covariance
 from mmsada_lab.analysis.gap.scopes import assign
-from mmsada_lab.analysis.gap.table import gap_table, run_features
+from mmsada_lab.analysis.gap.table import gap_table, run_features, run_gap_table
 from mmsada_lab.errors import UserError
 from mmsada_lab.paper import MMD_BANDWIDTHS
 from mmsada_lab.runs import write_arrays
@@ -430,6 +430,57 @@ class TestRun:
         predicted = np.repeat([0, 1], 20)
         found = gap_table(*run_features(tmp_path)[:2], predicted, at_least=4, **options)
         assert found.loc[found["conditional"], "value"].isna().all()
+
+    def both_kinds(self, folder: Path, *, split: list[str] | None = None) -> dict[str, np.ndarray]:
+        """Features of 20 and 20 segments, nearer to one another under their own statistics."""
+        source, target = two_domains(20, 20)
+        values = np.concatenate([source, target]).astype(np.float32)
+        own = values - np.repeat([source.mean(axis=0), target.mean(axis=0)], 20, axis=0).astype(np.float32)
+        arrays = {"uid": np.arange(40).astype(str), "label": np.tile([0, 1], 20), "side": sides_of(20, 20)}
+        arrays |= {"f_rgb": values, "own_rgb": own}
+        arrays |= {"split": np.repeat(split, 20)} if split else {}
+        write_arrays(folder / "features.npz", arrays)
+        return arrays
+
+    def test_both_kinds_of_statistics_stand_one_below_the_other(self, tmp_path: Path) -> None:
+        arrays = self.both_kinds(tmp_path)
+        options = {"permutations": 19, "resamples": 9, "seed": 3, "measures": ["a_distance", "coral"], "at_least": 4}
+        found = run_gap_table(tmp_path, **options)
+        assert list(found.columns[:2]) == ["statistics", "modality"]
+        assert list(found["statistics"].unique()) == ["evaluation", "own"]
+        for kind, name in (("evaluation", "f_rgb"), ("own", "own_rgb")):
+            expected = gap_table({"rgb": arrays[name]}, arrays["side"], arrays["label"], **options)
+            of_kind = found[found["statistics"] == kind].drop(columns="statistics").reset_index(drop=True)
+            pd.testing.assert_frame_equal(of_kind, expected)
+        values = found[(found["measure"] == "a_distance") & ~found["conditional"]].set_index("statistics")["value"]
+        assert values["own"] < values["evaluation"]
+
+    def test_a_run_of_an_older_version_has_one_kind(self, tmp_path: Path) -> None:
+        arrays = self.both_kinds(tmp_path)
+        del arrays["own_rgb"]
+        write_arrays(tmp_path / "features.npz", arrays)
+        found = run_gap_table(tmp_path, measures=["coral"], permutations=0, resamples=0)
+        assert set(found["statistics"]) == {"evaluation"}
+        assert run_features(tmp_path, statistics="own")[0] == {}
+        with pytest.raises(UserError, match="unknown statistics 'owm'; choose evaluation, own"):
+            run_features(tmp_path, statistics="owm")
+
+    @pytest.mark.parametrize(
+        ("split", "said"),
+        [
+            (["test", "test"], ""),
+            (["train", "test"], "source: training segments, for want of test segments"),
+            (["train", "train"], "source and target: training segments, for want of test segments"),
+            (None, ""),
+        ],
+        ids=str,
+    )
+    def test_training_segments_in_place_of_test_segments_are_told(self, split, said: str, tmp_path: Path) -> None:
+        self.both_kinds(tmp_path, split=split)
+        found = run_gap_table(tmp_path, measures=["mmd"], permutations=0, resamples=0)
+        notes = set(found.loc[~found["conditional"], "note"])
+        assert notes == {said}
+        assert all(note.endswith(said) for note in found["note"])
 
     def test_a_folder_without_features(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"holds no features\.npz; name the folder of a finished run"):

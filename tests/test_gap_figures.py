@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.gap import table as tables_of_gaps
 from mmsada_lab.analysis.gap.figures import SCOPES, TITLES, draw_gap, gap_bars
 from mmsada_lab.analysis.gap.measures import MEASURES
-from mmsada_lab.analysis.gap.table import gap_table
+from mmsada_lab.analysis.gap.table import COVERAGE, gap_table
 from mmsada_lab.errors import UserError
 
 
@@ -79,7 +82,38 @@ class TestDrawing:
 
     def test_one_legend_entry_each(self) -> None:
         shown = [trace.name for trace in self.FIGURE.data if trace.showlegend]
-        assert shown == ["value", "null (domains shuffled)", "less its bias, 95 % interval"]
+        assert shown == [
+            "value",
+            "null (domains shuffled)",
+            "less its bias; arms hold it in 80 % or more (nominally 95 %)",
+        ]
+
+    def test_what_arms_guarantee_is_said_at_each(self) -> None:
+        """Not 95 %: what their module says of simulated samples."""
+        interval = self.FIGURE.data[2]
+        assert (interval.hoverinfo, len(interval.hovertext)) == ("x+text", 2)
+        assert all(text.endswith(f": {COVERAGE}") for text in interval.hovertext)
+        assert "80 % of simulated samples or more" in COVERAGE
+        (expected,) = re.findall(r"held the truth in (\d+ %) of simulated", " ".join(tables_of_gaps.__doc__.split()))
+        assert expected in COVERAGE
+
+    def test_each_kind_of_statistics_has_panels_of_its_own(self) -> None:
+        kinds = [measured(shift).assign(statistics=kind) for kind, shift in (("evaluation", 2.0), ("own", 0.5))]
+        bars = gap_bars({"run": pd.concat(kinds)})
+        assert bars.groupby("statistics").size().to_dict() == {"evaluation": 8, "own": 8}
+        figure = draw_gap(bars, measure="a_distance")
+        titles = [a.text for a in figure.layout.annotations]
+        evaluation, own = "statistics of evaluation", "each domain's own statistics"
+        lines = [(scope, kind) for scope in SCOPES.values() for kind in (evaluation, own)]
+        assert titles == [f"{m}, {scope}, {kind}" for scope, kind in lines for m in ("rgb", "flow")]
+        chosen = bars[(bars["measure"] == "a_distance") & (bars["scope"] == "all segments")]
+        heights = [bar.y[0] for bar in figure.data if bar.name == "value"][:4]
+        np.testing.assert_allclose(heights, chosen["value"], rtol=1e-3)
+        mixed = gap_bars({"older": measured(1.0), "newer": kinds[1]})
+        assert mixed.groupby("row")["statistics"].unique().map(list).to_dict() == {
+            "older": ["evaluation"],
+            "newer": ["own"],
+        }
 
     def test_colours_are_the_streams(self) -> None:
         assert self.FIGURE.data[0].marker.color == style.STREAM_COLOURS["rgb"]

@@ -97,8 +97,15 @@ class TestConfigs:
 
 def test_the_fields_a_method_is_without() -> None:
     without = {method: {key for key in override_keys() if not has_effect(key, method)} for method in METHODS}
-    assert "reversal_coefficient" not in without["mcd"] | without["mmsada"] | without["adversarial_only"]
-    assert "reversal_coefficient" in without["source_only"] & without["mmd"] & without["self_supervised_only"]
+    assert "reversal_coefficient" not in without["mmsada"] | without["adversarial_only"]
+    with_d = {"mmsada", "adversarial_only"}
+    assert all("reversal_coefficient" in without[method] for method in METHODS if method not in with_d)
+    assert [method for method in METHODS if "discrepancy_reversal" not in without[method]] == ["mcd"]
+    assert [method for method in METHODS if "reversal_schedule" not in without[method]] == [
+        "mcd",
+        "adversarial_only",
+        "mmsada",
+    ]
     assert "correspondence_batch" in without["adversarial_only"] - without["self_supervised_only"]
     assert {"seed", "adapt.steps", "positives", "batch_size", "adapt.weights.classification"}.isdisjoint(
         set().union(*without.values())

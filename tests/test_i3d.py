@@ -315,12 +315,13 @@ class TestGroups:
         assert int(norm.num_batches_tracked) == 1
 
     def test_adabn(self) -> None:
-        """Statistics of the target: an equal average over its batches, then the old ones again."""
-        norm, batches = GroupedBatchNorm3d(2), batch(3, 4, 2, 1, 1, 5)
+        """Statistics of the target, biased as the layer's are, over all that passed; then the old ones again."""
+        values = batch(7, 2, 1, 1, 5) + torch.arange(7.0).view(7, 1, 1, 1, 1)  # batches differ
+        norm = GroupedBatchNorm3d(2)
         norm.running_mean.fill_(7.0)
-        with adapted_batchnorm(norm, lambda: [norm(values) for values in batches]):
-            assert_close(norm.running_mean, batches.mean(dim=(0, 1, 3, 4, 5)))
-            assert_close(norm.running_var, torch.stack([b.var((0, 2, 3, 4), correction=0) for b in batches]).mean(0))
+        with adapted_batchnorm(norm, lambda: [norm(part) for part in values.split([4, 1, 2])]):
+            assert_close(norm.running_mean, values.mean(dim=(0, 2, 3, 4)))
+            assert_close(norm.running_var, values.var((0, 2, 3, 4), correction=0))
         assert norm.running_mean.tolist() == [7.0, 7.0]
         assert (norm.momentum, int(norm.num_batches_tracked)) == (0.001, 0)
 

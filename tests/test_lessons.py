@@ -74,16 +74,17 @@ def test_lines_that_cannot_be_drawn_are_refused(lines: pd.DataFrame) -> None:
 # --- methods -----------------------------------------------------------------------------------------------------
 
 
-def runs(*, seeds: int = 1, pairs: tuple[tuple[str, str], ...] = (("D1", "D3"),)) -> pd.DataFrame:
+def runs(*, seeds: int = 1, world: int = 0, pairs: tuple[tuple[str, str], ...] = (("D1", "D3"),)) -> pd.DataFrame:
     """What `load_runs` gives, as far as the bars look at it; the upper bound first, out of order."""
     rows = [
         {
             "method": method,
             "source": s,
             "target": t,
+            "world": world,
             "seed": seed,
             "stream": stream,
-            "top1": 50.0 + seed,
+            "top1": 50.0 + seed + 10 * world,
             "mean_class": 9,
         }
         for s, t in pairs
@@ -113,6 +114,14 @@ def test_method_bars_say_whether_there_is_a_spread() -> None:
     assert list(named(three, "fused").error_y.array) == [1.0, 1.0]
     assert named(one, "fused").marker.color == style.STREAM_COLOURS["fused"]
     assert has_no_arrays(three)
+
+
+def test_method_bars_of_several_worlds_have_the_spread_of_these() -> None:
+    """With the same seeds in each: 51 and 61."""
+    bars = method_bars(pd.concat([runs(seeds=3), runs(seeds=3, world=1)]))
+    assert set(bars["mean"]) == {56.0}
+    assert set(bars["sd"]) == {np.std([51, 61], ddof=1)}
+    assert titles(draw_method_bars(bars)) == {"method (± sd over 2 worlds)", "accuracy (%)"}
 
 
 def test_method_bars_are_of_one_pair() -> None:

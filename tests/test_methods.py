@@ -41,6 +41,7 @@ def method_of(config: ExperimentConfig, *, stage: str = "adapt") -> Method:
         NUM_CLASSES * config.outputs_per_class,
         dropout=config.dropout,
         dropout_on=config.dropout_on,
+        fusion=config.fusion,
         norm_group=config.norm_group,
     )
     method = build_method(network, config, num_classes=NUM_CLASSES)
@@ -134,6 +135,8 @@ class TestContract:
             {"outputs_per_class": 2},
             {"correspondence_batch": "half"},
             {"correspondence_terms": "printed"},
+            {"correspondence_layers": 2},
+            {"fusion": "mean"},
             {"norm_group": 2},
             {"reversal_schedule": "constant"},
         ],
@@ -207,7 +210,9 @@ class TestDiscrepancy:
         return (p1 - p2).abs().sum() / (B * NUM_CLASSES)
 
     def test_sign_and_size_of_every_gradient(self) -> None:
-        config = toy_config("mcd", dropout=0.0, reversal_schedule="constant", reversal_coefficient=0.3)
+        """MCD's own factor: that of the discriminators, 0.7 here, is none of its business."""
+        factors = {"discrepancy_reversal": 0.3, "reversal_coefficient": 0.7}
+        config = toy_config("mcd", dropout=0.0, reversal_schedule="constant", **factors)
         method, batch = method_of(config), batch_of(config)
         plain = self.by_hand(method, batch)
         found = method(batch, 0.5)["discrepancy"]
@@ -218,6 +223,30 @@ class TestDiscrepancy:
             gradients = torch.autograd.grad(found, parameters, retain_graph=True)
             for gradient, one in zip(gradients, expected, strict=True):
                 assert_close(gradient, factor * one)
+
+    def test_the_reversal_ramps_to_its_own_maximum(self) -> None:
+        config = toy_config("mcd", dropout=0.0, discrepancy_reversal=1.0)
+        method, batch = method_of(config), batch_of(config)
+        norms = []
+        for progress in (0.0, 0.1, 1.0):
+            term = method(batch, progress)["discrepancy"]
+            gradients = torch.autograd.grad(term, parts_of(method)["backbones"])
+            norms.append(torch.stack([g.norm() for g in gradients]).norm().item())
+        assert norms[0] == 0
+        assert norms[1] / norms[2] == pytest.approx(0.4621, rel=1e-3)
+
+    def test_both_classifiers_are_fused_alike(self) -> None:
+        config = toy_config("mcd", dropout=0.0, fusion="mean")
+        method, batch = method_of(config), batch_of(config)
+        terms, features = method(batch, 0.5), method.network.features
+        for heads, name in ((method.network.classifiers, "classification"), (method.auxiliary, "auxiliary")):
+            fused = sum(heads[m](f) for m, f in features(batch.source.clips).items()) / 2
+            assert_close(terms[name], nn.functional.cross_entropy(fused[:3], batch.source.labels[:3]))
+        p1, p2 = (
+            (sum(heads[m](f) for m, f in features(batch.target.clips).items()) / 2).softmax(dim=1)
+            for heads in (method.network.classifiers, method.auxiliary)
+        )
+        assert_close(terms["discrepancy"], -(p1 - p2).abs().mean())
 
     def test_both_classifiers_see_the_same_dropout(self) -> None:
         """Equal weights, equal logits: there is nothing to disagree about, dropped out or not."""
@@ -236,6 +265,126 @@ class TestDiscrepancy:
             for head in method.auxiliary.values():
                 head.bias[NUM_CLASSES:] += 5
         assert all(torch.equal(term, before[name]) for name, term in method(batch, 0.5).items())
+
+
+class TestAlternatingDiscrepancy:
+    """The three steps of Saito et al. (2018), section 3.3, each against its own loss written by hand.
+
+    A: F, C1 and C2 minimise the source's loss. B: C1 and C2 minimise it less the target's discrepancy, F is fixed.
+    C: F minimises the discrepancy, C1 and C2 are fixed.
+    """
+
+    CLASSIFIERS = ("classifiers", "auxiliary")
+    TRAINED = (("backbones", *CLASSIFIERS), CLASSIFIERS, ("backbones",))
+
+    def config(self, **changes: Any) -> ExperimentConfig:
+        plain = {"dropout": 0.0, "reversal_schedule": "constant", "discrepancy_reversal": 1.0}
+        return toy_config("mcd", discrepancy_steps="alternating", **plain | changes)
+
+    def losses_by_hand(self, method: MCD, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """Both classifiers' cross-entropy on the source, and mean |p1 - p2| on the target; nothing is reversed."""
+        heads = (method.network.classifiers, method.auxiliary)
+        source, target = (method.network.features(side.clips) for side in (batch.source, batch.target))
+        of_source, of_target = (
+            [sum(head[m](feature) for m, feature in features.items()) for head in heads]
+            for features in (source, target)
+        )
+        known = batch.source.corresponds
+        supervised = sum(nn.functional.cross_entropy(x[known], batch.source.labels[known]) for x in of_source)
+        p1, p2 = (logits.softmax(dim=1) for logits in of_target)
+        return supervised, (p1 - p2).abs().mean()
+
+    @pytest.mark.parametrize("step", range(7))
+    def test_gradients_of_every_step(self, step: int) -> None:
+        config = self.config()
+        method, batch = method_of(config), batch_of(config)
+        supervised, discrepancy = self.losses_by_hand(method, batch)
+        weight = config.adapt.weights["classification"]
+        assert weight == config.adapt.weights["auxiliary"] == config.adapt.weights["discrepancy"]
+        loss = (supervised, supervised - discrepancy, discrepancy)[step % 3]
+        parts = parts_of(method)
+        expected = {p: torch.autograd.grad(loss, parts[p], retain_graph=True, allow_unused=True) for p in parts}
+        method.step = step
+        total_loss(method(batch, 0.5), config.adapt.weights).backward()
+        for name, parameters in parts.items():
+            if name not in self.TRAINED[step % 3]:
+                assert all(p.grad is None for p in parameters), f"{name} is fixed in step {step}"
+                continue
+            for parameter, gradient in zip(parameters, expected[name], strict=True):
+                assert_close(parameter.grad, weight * gradient)
+
+    def test_terms_are_those_of_the_joint_step(self) -> None:
+        config, joint = self.config(), toy_config("mcd", dropout=0.0)
+        expected = method_of(joint)(batch_of(joint), 0.5)
+        for step in range(3):
+            method = method_of(config)
+            method.step = step
+            terms = method(batch_of(config), 0.5)
+            assert terms.keys() == expected.keys()
+            for name, term in terms.items():
+                assert_close(term, expected[name])
+
+    def test_the_factor_into_f_is_the_configured_one(self) -> None:
+        found = []
+        for factor in (1.0, 0.3):
+            config = self.config(discrepancy_reversal=factor)
+            method, batch = method_of(config), batch_of(config)
+            method.step = 2
+            total_loss(method(batch, 0.5), config.adapt.weights).backward()
+            found.append([p.grad for p in parts_of(method)["backbones"]])
+        for whole, part in zip(*found, strict=True):
+            assert_close(part, 0.3 * whole)
+
+    def test_what_is_fixed_is_not_moved_by_momentum_or_weight_decay(self) -> None:
+        config = self.config()
+        method, batch = method_of(config), batch_of(config)
+        optimiser = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+        for step in range(6):
+            before = {name: [p.clone() for p in parameters] for name, parameters in parts_of(method).items()}
+            method.step = step
+            total_loss(method(batch, 0.5), config.adapt.weights).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            for name, parameters in parts_of(method).items():
+                moved = {not torch.equal(p, old) for p, old in zip(parameters, before[name], strict=True)}
+                assert moved == {name in self.TRAINED[step % 3]}, (step, name)
+
+    def test_each_step_does_what_it_is_for(self) -> None:
+        """A step of the classifiers raises the discrepancy, one of the features lowers it."""
+        config = self.config()
+        batch = batch_of(config)
+        changes = {}
+        for step in (1, 2):
+            method = method_of(config)
+            before = self.losses_by_hand(method, batch)[1]
+            method.step = step
+            total_loss(method(batch, 0.5), config.adapt.weights).backward()
+            torch.optim.SGD([p for p in method.parameters() if p.grad is not None], lr=0.05).step()
+            changes[step] = (self.losses_by_hand(method, batch)[1] - before).item()
+        assert changes[2] < 0 < changes[1]
+
+    def test_without_the_discrepancy_there_is_nothing_to_alternate(self) -> None:
+        config = self.config()
+        method = method_of(config, stage="pretrain")
+        for step in range(3):
+            method.step = step
+            assert method.turn == "joint"
+            total_loss(method(batch_of(config), 0.5), config.pretrain.weights).backward()
+            assert all(p.grad is not None for p in method.parameters())
+            method.zero_grad()
+
+    def test_records_have_the_same_names_at_every_step(self) -> None:
+        """And say that nothing arrives at F where nothing does."""
+        config = self.config()
+        weights, observed = config.adapt.weights, []
+        for step in range(3):
+            method = method_of(config)
+            method.step = step
+            observed.append(method.observe(method(batch_of(config), 0.5), weights))
+        assert observed[0].keys() == observed[1].keys() == observed[2].keys()
+        arrives = [{name for name, value in one.items() if "gradient/" in name and value > 0} for one in observed]
+        of = {term: {f"gradient/{term}/{m}" for m in config.modalities} for term in weights}
+        assert arrives == [of["classification"] | of["auxiliary"], set(), of["discrepancy"]]
 
 
 class TestGradientReversal:
@@ -305,6 +454,20 @@ class TestClassification:
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         by_hand = -np.log(probabilities[np.arange(3), batch.source.labels[:3].numpy()]).mean()
         assert found.item() == pytest.approx(by_hand, rel=1e-4)
+
+    @EVERY_METHOD
+    @COUNTS
+    def test_the_mean_of_the_streams_is_classified_where_that_is_asked_for(
+        self, name: str, modalities: list[str]
+    ) -> None:
+        """Every method, against the cross-entropy of the mean of the logits."""
+        config = toy_config(name, modalities=modalities, dropout=0.0, fusion="mean")
+        method, batch = method_of(config), batch_of(config)
+        found = method(batch, 0.5)["classification"]
+        streams = method.network.stream_logits(method.network.features(batch.source.clips))
+        mean = torch.stack([*streams.values()]).mean(dim=0)
+        assert_close(found, nn.functional.cross_entropy(mean[:3], batch.source.labels[:3]))
+        assert (len(modalities) == 1) == torch.equal(mean, sum(streams.values()))
 
     @EVERY_METHOD
     def test_labels_of_the_others_do_not_matter(self, name: str) -> None:
@@ -434,6 +597,40 @@ class TestCorrespondence:
                 == [*range(B), *range(100, 100 + B)]
             )
         assert all(len({clip >= 100 for clip in pair}) == 1 for pair in clips.T.tolist())
+
+
+class Agrees(nn.Module):
+    """A head that says yes where the first number of all modalities is the same."""
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        first, *others = (feature[:, 0] for feature in features.values())
+        says = torch.stack([first == other for other in others]).all(dim=0).float()
+        return torch.stack([1 - says, says], dim=1)
+
+
+class TestScore:
+    """How well the head does on the segments of a domain: it should be asked about others, not about neighbours."""
+
+    @pytest.mark.parametrize("modalities", [["rgb", "flow"], ["rgb", "flow", "depth"]], ids=len)
+    def test_segments_are_told_from_others_wherever_they_stand(self, modalities: list[str]) -> None:
+        """Thirty videos of four segments that look alike, one after the other, as EPIC's tables have them."""
+        task = method_of(toy_config(modalities=modalities)).pretext
+        task.head = Agrees()
+        videos = torch.arange(120.0).div(4, rounding_mode="floor").unsqueeze(1).expand(-1, 5)
+        found = task.score(dict.fromkeys(modalities, videos))
+        assert found > 96, "judged against the next segment, three of four questions would be about one video"
+        assert task.score(dict.fromkeys(modalities, videos)) == found, "the same others every time"
+
+    def test_no_segment_is_its_own_other(self) -> None:
+        for count in range(2, 40):
+            task = method_of(toy_config()).pretext
+            task.head = Agrees()
+            numbers = torch.arange(float(count)).unsqueeze(1).expand(-1, 5)
+            assert task.score({"rgb": numbers, "flow": numbers}) == 100
+
+    def test_too_few_segments_have_no_others(self) -> None:
+        task = method_of(toy_config()).pretext
+        assert task.score({"rgb": torch.ones(1, 8), "flow": torch.ones(1, 8)}) is None
 
 
 @contextmanager

@@ -12,7 +12,12 @@ from torch.testing import assert_close
 
 from mmsada_lab.losses import domain_adversarial_loss
 from mmsada_lab.methods import reversal_coefficient
-from mmsada_lab.models.heads import CorrespondenceHead, DomainDiscriminator, reverse_gradient
+from mmsada_lab.models.heads import (
+    CorrespondenceHead,
+    DomainDiscriminator,
+    PairwiseCorrespondence,
+    reverse_gradient,
+)
 from mmsada_lab.models.network import LateFusionNetwork, fuse
 
 CHANNELS = {"rgb": 3, "flow": 2, "audio": 1}
@@ -144,11 +149,27 @@ class TestHeads:
         assert parameter_count(CorrespondenceHead({"rgb": 1024, "flow": 1024})) == (2048 + 1) * 100 + (100 + 1) * 2
         assert parameter_count(DomainDiscriminator(1024, hidden=30, outputs=1)) == (1024 + 1) * 30 + 31
 
+    def test_two_hidden_layers_of_c_are_the_text_to_the_letter(self) -> None:
+        """2048 to 100 to 100 to 2; D has no such reading."""
+        head = CorrespondenceHead({"rgb": 1024, "flow": 1024}, hidden_layers=2)
+        sizes = [(layer.in_features, layer.out_features) for layer in linear_layers(head)]
+        assert sizes == [(2048, 100), (100, 100), (100, 2)]
+        assert [type(layer).__name__ for layer in head.layers] == ["Linear", "ReLU"] * 2 + ["Linear"]
+        pairwise = PairwiseCorrespondence({"rgb": 8, "flow": 8, "audio": 8}, hidden_layers=2)
+        assert [len(linear_layers(one)) for one in pairwise.heads] == [3, 3, 3]
+
     def test_there_is_one_relu_and_no_dropout_or_norm(self) -> None:
         kinds = [type(layer) for layer in DomainDiscriminator(12).modules() if not list(layer.children())]
         assert kinds == [nn.Linear, nn.ReLU, nn.Linear]
 
-    @pytest.mark.parametrize("head", [DomainDiscriminator(1024), CorrespondenceHead({"rgb": 1024, "flow": 1024})])
+    @pytest.mark.parametrize(
+        "head",
+        [
+            DomainDiscriminator(1024),
+            CorrespondenceHead({"rgb": 1024, "flow": 1024}),
+            CorrespondenceHead({"rgb": 1024, "flow": 1024}, hidden_layers=2),
+        ],
+    )
     def test_initialisation(self, head: nn.Module) -> None:
         """Truncated normal: no weight beyond two standard deviations, so their spread is 0.88 of the nominal 0.1."""
         for layer in linear_layers(head):
@@ -185,6 +206,13 @@ class TestFuse:
     def test_order_of_the_streams_is_of_no_consequence(self) -> None:
         streams = {modality: torch.randn(4, 8, dtype=torch.float64) for modality in CHANNELS}
         assert_close(fuse(dict(reversed(streams.items()))), fuse(streams))
+
+    @COUNTS
+    def test_the_mean_is_that_of_the_streams(self, modalities: list[str]) -> None:
+        streams = {m: torch.randn(4, 8) for m in modalities}
+        by_hand = sum(streams.values(), torch.zeros(4, 8)) / len(modalities)
+        assert_close(fuse(streams, fusion="mean"), by_hand)
+        assert torch.equal(fuse(streams, fusion="mean").argmax(dim=1), fuse(streams).argmax(dim=1))
 
     def test_each_stream_gets_the_whole_gradient(self) -> None:
         streams = {modality: torch.randn(4, 8, requires_grad=True) for modality in CHANNELS}

@@ -307,7 +307,7 @@ class TestOneOfSeveral:
             shown = run.evaluation
             for loader in (shown.target_clips, shown.source_clips, shown.target_training, shown.source_training):
                 seen.append([len(batch["rgb"]) for batch in loader])
-        assert seen == [[8], [8], [16, 2], [16, 2], [1], [1], [16, 2], [16, 2]]
+        assert seen == [[8], [8], [9, 9], [9, 9], [1], [1], [9, 9], [9, 9]]
 
     @pytest.mark.parametrize("momentum", [0.001, 0.1])
     def test_statistics_of_two_forget_as_fast_as_those_of_one(self, momentum: float) -> None:

@@ -38,7 +38,7 @@ def made_run(runs: Path, config: ExperimentConfig, *, status: str = "finished", 
     folder = RunFolder(runs, config, data_name="toy")
     folder.path.mkdir(parents=True)
     accuracies = {stream: {"top1": 100 * rng.random(), "mean_class": 50.0} for stream in ("fused", "rgb")}
-    result = {"selection": "last", "evaluations": 2, "target": accuracies}
+    result = {"selection": "last", "evaluations": 2, "test_segments": 12, "target": accuracies}
     shared = {"status": status, "config": config.to_dict(), "digest": config.digest, "classes": ["a", "b", "c"]}
     write_json(folder.manifest_path, {**shared, "training_seconds": 1.0, "device": "cpu", "result": result, **facts})
     records = []
@@ -200,6 +200,18 @@ class TestPaths:
         assert packed.pop("data_notes") == ["read from toy"]
         assert original.pop("data_notes") == ["read from /data/toy"]
         assert packed == original
+
+    def test_an_older_manifest_is_told_the_number_of_test_segments(self, runs: Path, tmp_path: Path) -> None:
+        """Its predictions, which could tell it, are left out."""
+        for path in find_runs(runs):
+            manifest = read_manifest(path / "manifest.json")
+            del manifest["result"]["test_segments"]
+            write_json(path / "manifest.json", manifest)
+        kept = keep_runs(runs, tmp_path / "kept.zip").path
+        assert set(load_runs(kept)["test_segments"]) == {12}
+        (next(iter(find_runs(runs))) / "predictions.npz").unlink()
+        again = keep_runs(runs, tmp_path / "again.zip").path
+        assert load_runs(again)["test_segments"].isna().sum() == 2, "both streams of one run"
 
 
 class TestTheFile:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from mmsada_lab.analysis.paper_figures import (
     target_curves,
 )
 from mmsada_lab.analysis.report import (
+    LEFT_OUT,
     PAPER_LINE,
     ReportLine,
     describe_runs,
@@ -29,14 +32,25 @@ from mmsada_lab.analysis.report import (
     render_markdown,
     report_table,
 )
-from mmsada_lab.analysis.tables import MEAN
+from mmsada_lab.analysis.tables import MEAN, TEST_SE
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
-from mmsada_lab.paper import PAIRS
+from mmsada_lab.paper import PAIRS, PAPER_DIFFERENCES
+from mmsada_lab.presets import build_config
 from mmsada_lab.runs import load_runs
 from mmsada_lab.sweeps.grid import unique_configs
-from mmsada_lab.sweeps.recipes import ABLATIONS, LAMBDA_C, LAMBDA_D, RECIPES, Recipe, find_recipe, row_configs
+from mmsada_lab.sweeps.recipes import (
+    ABLATIONS,
+    KIND_METHODS,
+    KINDS,
+    LAMBDA_C,
+    LAMBDA_D,
+    RECIPES,
+    Recipe,
+    find_recipe,
+    row_configs,
+)
 from mmsada_lab.sweeps.reproduce import reproduce
 
 GRID = {"data": "kitchens", "preset": "quick", "domains": ("D1", "D2", "D3"), "seeds": (0, 1)}
@@ -51,17 +65,30 @@ class TestRecipes:
         """Six pairs and two seeds a line; supervised target has three runs a seed; lines of one setting share them."""
         counts = {name: len(recipe_configs(recipe)) for name, recipe in RECIPES.items()}
         assert counts == {
-            "table1": 2 * (5 * 6 + 3),
-            "table2": 2 * 6 * 6,
+            "table1": 2 * (7 * 6 + 3),
+            "table2": 2 * 7 * 6,
             "table3": 2 * 3 * 6,
             "table4": 2 * 2 * 6,
             "fig4": 0,
             "fig5": 2 * 2 * 6,
             "fig6": 2 * 6 * (1 + len(LAMBDA_D)),
             "lambda_c": 2 * 6 * (1 + len(LAMBDA_C)),
+            "kinds": 2 * 6 * len(KINDS) * (2 + len(KIND_METHODS)),
             "fig7": 2 * 3 * 6,
             "ablations": 2 * 6 * len(ABLATIONS),
         }
+
+    def test_every_difference_with_an_option_has_a_line(self) -> None:
+        """Of MM-SADA, or of the method that it is about; the evaluations' distance is no difference in what is run."""
+        changed = {key for _, changes in ABLATIONS.values() for key in changes}
+        wanted = {difference.option for difference in PAPER_DIFFERENCES if difference.option} - {"evaluate_every"}
+        assert wanted <= changed
+        for title, (method, changes) in ABLATIONS.items():
+            found = build_config("paper", source="D2", target="D1", method=method, overrides=changes)
+            # as the preset paper has it; others do not
+            same = {"half-and-half correspondence batch", "source-only, twice as many (the paper's)"}
+            plain = build_config("paper", source="D2", target="D1", method=method)
+            assert (found == plain) == (not changes or title in same), title
 
     def test_recipes_share_their_runs(self) -> None:
         def digests(name: str) -> set[str]:
@@ -96,7 +123,8 @@ class TestRecipes:
 
     @pytest.mark.parametrize("preset", ["quick", "sensors", "paper", "released"])
     def test_every_ablation_changes_something_in_some_preset(self, preset: str) -> None:
-        rows = RECIPES["ablations"].rows
+        beyond = {"sensors": {"synchronous positives, negatives of another moment"}}.get(preset, set())
+        rows = [row for row in RECIPES["ablations"].rows if row.title not in beyond]
         digests = {row.title: row_configs(row, **{**GRID, "preset": preset})[0].digest for row in rows}
         same = {title for title, digest in digests.items() if list(digests.values()).count(digest) > 1}
         allowed = {
@@ -108,6 +136,8 @@ class TestRecipes:
                 "half-and-half correspondence batch",
                 "16 outputs for 8 classes",
                 "learning rate 0.01 in both stages",
+                "MCD",
+                "MCD, reversal up to 1 (released)",
             },
         }
         assert same == allowed[preset]
@@ -124,7 +154,7 @@ class TestRecipes:
             find_recipe("tabel1")
 
 
-def made_runs(**top1: dict[str, list[float]]) -> pd.DataFrame:
+def made_runs(*, world: int = 0, **top1: dict[str, list[float]]) -> pd.DataFrame:
     """Runs as `load_runs` gives them: by method, then pair, a list over seeds."""
     rows = []
     for method, pairs in top1.items():
@@ -132,6 +162,7 @@ def made_runs(**top1: dict[str, list[float]]) -> pd.DataFrame:
             for seed, value in enumerate(values):
                 rows.append({"method": method, "source": pair[:2], "target": pair[2:], "seed": seed, "top1": value})
     shared = {"data": "toy", "preset": "quick", "stream": "fused", "selection": "last", "training_seconds": 36.0}
+    shared |= {"world": world, "test_segments": 100}
     frame = pd.DataFrame(rows).assign(**shared, device="cpu", version="1", digest=lambda f: f["method"])
     return frame.assign(path=[str(number) for number in range(len(frame))])
 
@@ -158,12 +189,44 @@ class TestReportTable:
     def test_the_mean_is_over_pairs_within_seeds(self) -> None:
         mean = self.TABLE.loc[("Source-only", MEAN)]
         assert (mean["top1"], mean["sd"], mean["paper"]) == (35, np.std([25, 35, 45], ddof=1), 45.5)
+        assert (mean["worlds"], mean["seeds"]) == (1, 3)
 
     def test_differences_are_paired(self) -> None:
+        """Means over the pairs 7, 4.5 and 6.5: variance 1.75, of their mean 0.583; t of two degrees is 4.30."""
         mean = self.TABLE.loc[("mmsada", MEAN)]
         assert mean["difference"] == pytest.approx(np.mean([5, 5, 8, 9, 4, 5]))
-        assert 4 < mean["low"] < mean["difference"] < mean["high"] < 9
+        assert mean[["seeds_low", "seeds_high"]].tolist() == pytest.approx([6 - 3.286, 6 + 3.286], abs=1e-3)
+        assert mean[["worlds_low", "worlds_high"]].isna().all()
+        assert (mean["worlds_compared"], mean["left_out"]) == (1, "")
         assert np.isnan(self.TABLE.loc[("Source-only", MEAN), "difference"]), "not with itself"
+
+    def test_the_test_sets_standard_error(self) -> None:
+        """Of 100 segments at 50 %: 5 points; at 20 %: 4. Two targets, so two test sets."""
+        errors = self.TABLE.loc["Source-only"][TEST_SE]
+        assert errors.tolist() == pytest.approx([5, 4, np.hypot(5, 4) / 2])
+        assert self.TABLE.loc["mmd"][TEST_SE].isna().tolist() == [False, True, True]
+
+    def test_several_worlds(self) -> None:
+        """Gains of four worlds 1, 2, 3, 4 over both pairs; the line of one more seed and the one of one world."""
+        base = {"D2D1": [40.0, 50.0], "D1D2": [10.0, 20.0]}
+        gains = {w: {pair: [value + w for value in values] for pair, values in base.items()} for w in (1, 2, 3, 4)}
+        runs = [made_runs(world=w, source_only=base, mmsada=gain) for w, gain in gains.items()]
+        runs += [made_runs(world=1, mmd=base, adabn={"D2D1": [1.0] * 3, "D1D2": [1.0] * 3})]
+        lines = [ReportLine(name, frozenset({name})) for name in ("source_only", "mmsada", "mmd", "adabn")]
+        table = report_table(pd.concat(runs), lines, baseline="source_only").set_index(["row", "pair"])
+        mean = table.loc[("mmsada", MEAN)]
+        assert mean[["worlds", "seeds", "top1", "difference"]].tolist() == [4, 2, 32.5, 2.5]
+        assert mean["sd"] == pytest.approx(np.std([1, 2, 3, 4], ddof=1)), "not that of the seeds, 7.1"
+        half = 3.1824 * np.sqrt(5 / 12)
+        assert mean[["worlds_low", "worlds_high"]].tolist() == pytest.approx([2.5 - half, 2.5 + half], abs=1e-3)
+        assert mean[["seeds_low", "seeds_high"]].tolist() == pytest.approx([2.5, 2.5])
+        other = table.loc[("adabn", MEAN), ["worlds", "seeds", "worlds_compared", "left_out"]]
+        assert other.tolist() == [1, 3, 1, "7 seeds"], "one of its own, six of the baseline in other worlds"
+        shown = format_report(table.reset_index(), baseline="source_only").set_index("")
+        assert shown["worlds"].tolist() == ["4", "4", "1", "1"]
+        assert shown.loc["mmsada", "95 % over worlds"] == "[+0.4, +4.6]"
+        assert shown.loc["mmd", "95 % over worlds"] == "none (1 world)"
+        assert shown.loc["mmd", "mean"] == "30.0 ± 7.1", "one world: over its seeds"
 
     def test_what_is_missing_stays_missing(self) -> None:
         one = self.TABLE.loc[("mmd", "D2→D1")]
@@ -180,24 +243,38 @@ class TestReportTable:
         shown = format_report(self.TABLE.reset_index(), baseline="Source-only").set_index("")
         assert shown.loc["Source-only", "D2→D1"] == "50.0 ± 10.0"
         assert shown.loc[PAPER_LINE, ["seeds", "D2→D1", "D1→D2", MEAN]].tolist() == ["1", "42.5", "–", "45.5"]
-        assert shown.loc["mmsada", "− Source-only [95 %]"].startswith("+6.0 [")
+        intervals = ["95 % over worlds", "95 % over seeds, worlds fixed"]
+        assert shown.loc["mmsada", intervals].tolist() == ["none (1 world)", "[+2.7, +9.3]"]
         assert shown.loc["mmd", ["seeds", MEAN]].tolist() == ["0-1", "–"]
-        compared = shown["− Source-only [95 %]"]
+        compared = shown["− Source-only"]
+        assert compared["mmsada"] == "+6.0"
         assert compared["mmd"] == "too few runs"
         assert compared["Source-only"] == compared[PAPER_LINE] == ""
+        assert shown[TEST_SE].tolist() == ["3.2", "", "3.3", "–", "2.4"]
+        assert LEFT_OUT not in shown
+
+    def test_what_is_not_compared_is_named(self) -> None:
+        """And only where there is any."""
+        pairs = {"D2D1": [40.0, 50.0, 60.0], "D1D2": [10.0, 20.0, 30.0]}
+        runs = made_runs(source_only=pairs, mmsada={pair: values[:2] for pair, values in pairs.items()})
+        lines = [ReportLine(name, frozenset({name})) for name in ("source_only", "mmsada")]
+        shown = format_report(report_table(runs, lines, baseline="source_only"), baseline="source_only").set_index("")
+        assert shown[LEFT_OUT].tolist() == ["", "seed 2"]
 
 
 class TestPages:
     def test_describe_runs(self) -> None:
         text = " ".join(describe_runs(RUNS))
-        assert "19 runs on toy, preset quick" in text
+        assert "19 runs on toy (1 world), preset quick" in text
         assert "0.2 hours of training on cpu" in text
         assert "CAUTION" not in text
         assert "CAUTION" in " ".join(describe_runs(RUNS.assign(version=["1", "2"] * 9 + ["1"])))
 
     def test_a_page_is_closed_escaped_and_offline(self) -> None:
         table = format_report(TestReportTable.TABLE.reset_index(), baseline="Source-only")
-        figure = draw_sweep(pd.DataFrame({"value": [0, 1], "top1": [1, 2], "sd": [0.1, 0.2], "seeds": 3}), name="λd")
+        figure = draw_sweep(
+            pd.DataFrame({"value": [0, 1], "top1": [1, 2], "sd": [0.1, 0.2], "worlds": 1, "seeds": 3}), name="λd"
+        )
         text = render_html("<b>Table & 1", {"": table}, [figure, figure], ["a < b"])
         stack: list[str] = []
 
@@ -236,6 +313,24 @@ class TestFigures:
         assert [list(trace.x) for trace in figure.data] == [[25, 50], [75, 50]]
         assert figure.layout.barmode == "stack"
 
+    def test_curves_of_several_worlds_have_the_spread_of_these(self, tmp_path: Path) -> None:
+        """With the same seeds in each: 50 ± 1 and 60 ± 1."""
+        rows = []
+        for world, (seed, sign) in product((0, 1), enumerate((-1, 1))):
+            path = tmp_path / f"{world}{seed}"
+            path.mkdir()
+            record = {"kind": "evaluation", "stage": "adapt", "step": 5, "total_step": 5}
+            line = json.dumps(record | {"values": {"fused/top1": 50 + 10 * world + sign}})
+            (path / "history.jsonl").write_text(f"{line}\n")
+            row = {"digest": f"{world}{seed}", "source": "D2", "target": "D1", "world": world, "seed": seed}
+            rows.append(row | {"path": str(path)})
+        runs = pd.DataFrame(rows)
+        (curve,) = target_curves(runs, dict.fromkeys(runs["digest"], "MM-SADA")).to_dict("records")
+        assert (curve["mean"], curve["worlds"], curve["seeds"]) == (55, 2, 2)
+        assert curve["sd"] == pytest.approx(np.std([50, 60], ddof=1))
+        title = draw_target_curves(pd.DataFrame([curve])).layout.yaxis.title.text
+        assert title == "top-1 (%), ± sd over 2 worlds"
+
     def test_sweep(self) -> None:
         table = report_table(RUNS, LINES, baseline="Source-only")
         means = sweep_means(table, {"supervised_target": 2.0, "mmsada": 0.5, "mmd": 1.0})
@@ -263,13 +358,32 @@ class TestReproduce:
         again, _ = reproduce(RECIPES["fig5"], **shared, **places, train=False)
         assert again == files
 
+    def test_a_line_that_a_preset_cannot_have_is_left_out_and_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", in_this_process)
+        chosen = {"MM-SADA", "synchronous positives", "synchronous positives, negatives of another moment"}
+        ablations = RECIPES["ablations"]
+        recipe = replace(ablations, rows=tuple(row for row in ablations.rows if row.title in chosen))
+        shared = {"data": "toy", "preset": "sensors", "seeds": [0], "device": "cpu", "out": tmp_path}
+        small = {"backbone": "auto", **SMALL}
+        (_, report, _), failures = reproduce(recipe, **shared, runs_dir=tmp_path / "runs", overrides=small)
+        text = report.read_text()
+        assert not failures
+        assert "| synchronous positives |" in text
+        assert "| synchronous positives, negatives" not in text
+        assert "left out: synchronous positives, negatives of another moment (negatives=moment shows another" in text
+        with pytest.raises(UserError, match="unknown override 'widht'"):
+            reproduce(recipe, **shared, runs_dir=tmp_path / "runs", overrides={"widht": 3})
+
     def test_a_report_that_tells_what_rules_of_selection_would_have_cost(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("mmsada_lab.sweeps.reproduce.run_grid", in_this_process)
         assert [recipe.name for recipe in RECIPES.values() if recipe.selection] == ["table1"]
-        source_only, adabn, *_, supervised = RECIPES["table1"].rows
-        recipe = replace(RECIPES["table1"], rows=(source_only, adabn, supervised))
+        wanted = ("Source-only", "AdaBN", "Supervised target")
+        rows = tuple(row for row in RECIPES["table1"].rows if row.title in wanted)
+        recipe = replace(RECIPES["table1"], rows=rows)
         shared = {"data": "toy", "preset": "quick", "seeds": [0], "overrides": SMALL, "device": "cpu"}
         (_, report, _), _ = reproduce(recipe, **shared, runs_dir=tmp_path / "runs", out=tmp_path)
         text = report.read_text()

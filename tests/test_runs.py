@@ -8,6 +8,8 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,18 +18,22 @@ import pandas as pd
 import pytest
 from toy import CLASSES, TOY, toy_config
 
+from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.datasets.kitchens.loader import parse_knobs
 from mmsada_lab.datasets.open import FORMATS
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.files import write_atomic
 from mmsada_lab.runs import (
     RunFolder,
+    count_test_segments,
     find_runs,
     load_history,
     load_predictions,
     load_runs,
     read_arrays,
     read_manifest,
+    split_world,
     write_arrays,
     write_json,
 )
@@ -235,7 +241,7 @@ class TestLoading:
         frame = load_runs(runs)
         assert frame[frame["method"] == "source_only"]["stream"].tolist() == ["fused", "rgb", "flow"]
         assert frame[frame["method"] == "mmsada"]["stream"].tolist() == ["fused", "flow", "rgb", "depth"]
-        columns = "data method source target seed digest preset stream top1 mean_class evaluations selection"
+        columns = "data world method source target seed digest preset stream top1 mean_class evaluations selection"
         assert set(frame.columns) >= {*columns.split(), "training_seconds", "device", "path"}
         assert set(frame["source"] + frame["target"]) == {"AB"}
 
@@ -248,6 +254,26 @@ class TestLoading:
             per_class = [correct[:, arrays["label"] == k].mean() for k in range(len(CLASSES))]
             assert row.mean_class == pytest.approx(100 * np.mean(per_class))
             assert row.evaluations == len(arrays["steps"]) == 2
+
+    def test_labelled_test_segments_are_counted(self, runs: Path, tmp_path: Path) -> None:
+        """In the manifest; of an older run in its predictions, from folders and zip files; of a cut one not at all."""
+        assert set(load_runs(runs)["test_segments"]) == {9}
+        older = shutil.copytree(runs, tmp_path / "older")
+        for path in older.rglob("manifest.json"):
+            manifest = read_manifest(path)
+            del manifest["result"]["test_segments"]
+            write_json(path, manifest)
+        assert set(load_runs(older)["test_segments"]) == {9}
+        assert set(load_runs(packed(older, tmp_path / "older.zip"))["test_segments"]) == {9}
+        paths = list(older.rglob("predictions.npz"))
+        arrays = read_arrays(paths[0])
+        write_arrays(paths[0], arrays | {"label": np.where(arrays["label"] == 0, -1, arrays["label"])})
+        assert count_test_segments(paths[0].parent) == 6, "of some nothing is known"
+        paths[0].write_bytes(paths[0].read_bytes()[:100])
+        assert np.isnan(count_test_segments(paths[0].parent))
+        for path in paths:
+            path.unlink()
+        assert load_runs(older)["test_segments"].isna().all()
 
     def test_predictions_are_tidy(self, mmsada_run: Path) -> None:
         frame = load_predictions(mmsada_run)
@@ -308,3 +334,43 @@ class TestLoading:
         (runs / "notes").mkdir()
         (runs / "notes" / "manifest.json").write_text("mine")
         pd.testing.assert_frame_equal(load_runs(runs), before)
+
+
+class TestWorlds:
+    @pytest.mark.parametrize(
+        ("specification", "data", "world"),
+        [
+            ("kitchens", "kitchens", 0),
+            ("kitchens:seed=0", "kitchens", 0),
+            ("kitchens:seed=12", "kitchens", 12),
+            ("kitchens:appearance=0.5,seed=3,motion=0", "kitchens:appearance=0.5,motion=0", 3),
+            ("kitchens:seed=1,seed=2", "kitchens", 2),
+            ("kitchens:appearance=0.5", "kitchens:appearance=0.5", 0),
+            ("epic:/data/kitchens:seed=3", "epic:/data/kitchens:seed=3", 0),
+            ("arrays:DIR,seed=3", "arrays:DIR,seed=3", 0),
+            ("toy", "toy", 0),
+        ],
+    )
+    def test_only_drawn_data_have_several(self, specification: str, data: str, world: int) -> None:
+        assert split_world(specification) == (data, world)
+        if specification.startswith("kitchens"):
+            knobs, without = (parse_knobs(text.partition(":")[2]) for text in (specification, data))
+            assert (knobs.seed, without.seed) == (world, 0), "as the kitchens read it"
+
+    def test_a_setting_is_the_same_in_all_worlds_and_seeds(self, runs: Path, tmp_path: Path) -> None:
+        (path,) = (path for path in find_runs(runs) if path.name.startswith("seed2"))
+        manifest, again = read_manifest(path / "manifest.json"), tmp_path / "runs"
+        knobs = ["", ":seed=3", ":appearance=0.5,seed=3"]
+        for data, seed in product(knobs, (0, 1)):
+            config = replace(ExperimentConfig(**manifest["config"]), data=f"kitchens{data}", seed=seed)
+            folder = RunFolder(again, config, data_name="kitchens")
+            folder.path.mkdir(parents=True)
+            write_json(folder.manifest_path, manifest | {"config": config.to_dict(), "digest": config.digest})
+        frame = load_runs(again).query("stream == 'fused'")
+        settings = frame.groupby("setting")[["data", "world", "seed"]].agg(lambda values: sorted(set(values)))
+        assert sorted(settings.to_numpy().tolist()) == [
+            [["kitchens"], [0, 3], [0, 1]],
+            [["kitchens:appearance=0.5"], [3], [0, 1]],
+        ]
+        first = frame[(frame["data"] == "kitchens") & (frame["world"] == 0) & (frame["seed"] == 0)]
+        assert (first["setting"] == first["digest"]).all(), "as it was before there were worlds"

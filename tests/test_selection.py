@@ -78,7 +78,7 @@ def made_run(folder: Path, truth: list[float], **scores: list[float]) -> pd.Data
         values = {"fused/top1": accuracy, **{f"validator/{name}": series[at] for name, series in scores.items()}}
         lines.append({"kind": "evaluation", "stage": "adapt", "step": at, "total_step": 5 + at, "values": values})
     (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    row = {"data": "toy", "preset": "quick", "method": "mmsada", "source": "A", "target": "B", "seed": 0}
+    row = {"data": "toy", "preset": "quick", "method": "mmsada", "source": "A", "target": "B", "world": 0, "seed": 0}
     return pd.DataFrame([{**row, "stream": "fused", "evaluations": 2, "path": str(folder)}])
 
 

@@ -27,12 +27,12 @@ from mmsada_lab.errors import UserError
 VALUES = {"none": 0.0, "half": 0.5, "one": 1.0}
 
 
-def made_sweep(folder: Path, seed: int, *, digests: tuple[str, ...] = tuple(VALUES)) -> pd.DataFrame:
+def made_sweep(folder: Path, seed: int, *, digests: tuple[str, ...] = tuple(VALUES), world: int = 0) -> pd.DataFrame:
     """Runs as `load_runs` gives them, of three values: 20, 40, 30 % on the target, the source best at the last."""
     rows = []
     for digest in digests:
         at = list(VALUES).index(digest)
-        path = folder / f"{digest}{seed}"
+        path = folder / f"{digest}{seed}-{world}"
         path.mkdir(parents=True)
         lines = []
         for step, noise in enumerate((50, -2, 2)):  # the first does not count
@@ -43,7 +43,8 @@ def made_sweep(folder: Path, seed: int, *, digests: tuple[str, ...] = tuple(VALU
             record = {"kind": "evaluation", "stage": "adapt", "step": step, "total_step": step, "values": values}
             lines.append(json.dumps(record) + "\n")
         (path / "history.jsonl").write_text("".join(lines))
-        shared = {"data": "toy", "preset": "quick", "method": "mmsada", "source": "A", "target": "B", "seed": seed}
+        shared = {"data": "toy", "preset": "quick", "method": "mmsada", "source": "A", "target": "B"}
+        shared |= {"world": world, "seed": seed}
         top1 = float([20, 40, 30][at])
         rows.append({**shared, "stream": "fused", "digest": digest, "top1": top1, "evaluations": 2, "path": str(path)})
     return pd.DataFrame(rows)
@@ -88,6 +89,11 @@ class TestValues:
         assert USUAL not in set(value_choices(value_scores(sweep, VALUES))["rule"])
         with pytest.raises(UserError, match=r"0.7 is none of the values 0, 0.5, 1"):
             value_choices(value_scores(sweep, VALUES), usual=0.7)
+
+    def test_the_same_seed_in_two_worlds_chooses_twice(self, sweep: pd.DataFrame, tmp_path: Path) -> None:
+        scores = value_scores(pd.concat([sweep, made_sweep(tmp_path, 0, world=3)], ignore_index=True), VALUES)
+        oracle = value_choices(scores).query(f"rule == '{ORACLE}'")
+        assert oracle[["world", "seed", "evaluations"]].to_numpy().tolist() == [[0, 0, 3], [0, 1, 3], [3, 0, 3]]
 
     def test_seeds_that_lack_a_value_do_not_count(self, sweep: pd.DataFrame, tmp_path: Path) -> None:
         more = pd.concat([sweep, made_sweep(tmp_path, 2, digests=("none", "one"))], ignore_index=True)

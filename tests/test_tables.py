@@ -1,4 +1,4 @@
-"""Tables from frames made by hand, with answers one can compute on paper; intervals by simulation."""
+"""Tables from frames made by hand, with answers one can compute on paper."""
 
 from __future__ import annotations
 
@@ -8,17 +8,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmsada_lab.analysis.tables import pair_matrix, paired_difference, results_table
+from mmsada_lab.analysis.differences import paired_difference
+from mmsada_lab.analysis.tables import (
+    MEAN,
+    OVER,
+    TEST_SE,
+    binomial_errors,
+    over_replicates,
+    pair_matrix,
+    results_table,
+    seeds_by_pair,
+)
 from mmsada_lab.errors import UserError
-from mmsada_lab.paper import PAIRS
+from mmsada_lab.paper import PAIRS, DomainPair
 
 SIX = [tuple(pair) for pair in PAIRS]
 
 
 def run(method: str, pair: str | tuple[str, str], seed: int, top1: float, **changes: object) -> dict[str, object]:
     source, target = pair if isinstance(pair, tuple) else pair.split()
-    row = {"data": "toy", "preset": "quick", "method": method, "source": source, "target": target, "seed": seed}
+    row = {"data": "toy", "preset": "quick", "method": method, "source": source, "target": target}
     row |= {
+        "world": 0,
+        "seed": seed,
+        "test_segments": 100,
         "stream": "fused",
         "top1": top1,
         "mean_class": top1 - 10,
@@ -40,10 +53,39 @@ class TestResultsTable:
         assert len(table) == 1
         assert (row["pair"], row["seeds"], row["top1"], row["mean_class"]) == ("D2→D1", 3, 50, 40)
         assert row["top1_sd"] == row["mean_class_sd"] == pytest.approx(10)
+        assert (row["worlds"], row["sd_over"]) == (1, "seeds")
 
     def test_one_seed_has_no_spread(self) -> None:
         table = results_table(frame(run("mmsada", "D2 D1", 0, 40)))
         assert np.isnan(table["top1_sd"][0])
+        assert table["sd_over"].tolist() == [""]
+
+    def test_several_worlds_are_the_replicates(self) -> None:
+        """Means over seeds 50, 60 and 80; the worlds have three seeds, two and one of the same numbers."""
+        top1 = {0: (40, 50, 60), 1: (55, 65), 7: (80,)}
+        rows = [run("mmsada", "D2 D1", s, t, world=w) for w, values in top1.items() for s, t in enumerate(values)]
+        (row,) = results_table(frame(*rows)).to_dict("records")
+        assert (row["worlds"], row["seeds"], row["sd_over"]) == (3, 1, "worlds")
+        assert row["top1"] == pytest.approx(np.mean([50, 60, 80])), "every world weighs the same"
+        assert row["top1_sd"] == pytest.approx(np.std([50, 60, 80], ddof=1))
+
+    def test_the_test_sets_standard_error_stands_beside_the_spread(self) -> None:
+        """Seeds share 100 segments: 50 % of them have a standard error of 5 points. Worlds do not share theirs."""
+        one = results_table(frame(*(run("mmsada", "D2 D1", seed, 50) for seed in range(5))))
+        assert one[TEST_SE].tolist() == pytest.approx([5])
+        rows = [run("mmsada", "D2 D1", s, t, world=w) for w, t in enumerate((50, 90, 50, 90)) for s in range(2)]
+        four = results_table(frame(*rows))
+        assert four[TEST_SE].tolist() == pytest.approx([np.sqrt(5**2 + 3**2 + 5**2 + 3**2) / 4])
+        unknown = results_table(frame(rows[0] | {"test_segments": np.nan}, *rows[1:]))
+        assert unknown[TEST_SE].isna().sum() == 0, "another seed of that world knows it"
+        rows[:2] = [row | {"test_segments": np.nan} for row in rows[:2]]
+        assert results_table(frame(*rows))[TEST_SE].isna().all(), "not that of the other worlds"
+
+    def test_two_runs_of_one_seed_of_one_world_are_refused(self) -> None:
+        rows = [run("mmsada", "D2 D1", 0, 40), run("mmsada", "D2 D1", 0, 60)]
+        for table in (results_table, pair_matrix):
+            with pytest.raises(UserError, match=r"two runs of .*, world 0, seed 0; leave one of them out"):
+                table(frame(*rows))
 
     def test_order_is_that_of_the_paper(self) -> None:
         rows = [
@@ -76,9 +118,9 @@ class TestPairMatrix:
             for (k, m), p, s in product(enumerate(["mmsada", "source_only"]), SIX, (0, 2))
         ]
         table = pair_matrix(frame(*rows))
-        assert table.columns.tolist() == ["D2→D1", "D3→D1", "D1→D2", "D3→D2", "D1→D3", "D2→D3", "mean"]
+        assert table.columns.tolist() == ["D2→D1", "D3→D1", "D1→D2", "D3→D2", "D1→D3", "D2→D3", MEAN, OVER]
         assert table.index.tolist() == ["Source-only", "MM-SADA"]
-        assert table.loc["MM-SADA"].tolist() == [f"{10 * k + 1}.0 ± 1.4" for k in range(6)] + ["26.0 ± 1.4"]
+        assert table.loc["MM-SADA"].tolist() == [f"{10 * k + 1}.0 ± 1.4" for k in range(6)] + ["26.0 ± 1.4", "2 seeds"]
         assert table.loc["Source-only", "D1→D2"] == "22.0 ± 1.4"
 
     def test_the_means_spread_is_that_of_the_seeds_means(self) -> None:
@@ -88,21 +130,46 @@ class TestPairMatrix:
 
     def test_one_seed(self) -> None:
         rows = [run("mmsada", p, 0, 40) for p in ("D2 D1", "D1 D2")]
-        assert pair_matrix(frame(*rows)).loc["MM-SADA"].tolist() == ["40.0", "40.0", "40.0"]
+        assert pair_matrix(frame(*rows)).loc["MM-SADA"].tolist() == ["40.0", "40.0", "40.0", "1 seed"]
+
+    def test_several_worlds(self) -> None:
+        """Pairs and seeds far apart, the worlds' means 52, 54, 56 and 58 with the same seeds in each."""
+        pairs = ("D2 D1", "D1 D2")
+        rows = [
+            run("mmsada", p, s, 50 + 30 * sign + 8 * s - 4 + 2 * w, world=w)
+            for (sign, p), s, w in product(zip((-1, 1), pairs, strict=True), (0, 1), (1, 2, 3, 4))
+        ]
+        row = pair_matrix(frame(*rows)).loc["MM-SADA"]
+        assert row.tolist() == ["25.0 ± 2.6", "85.0 ± 2.6", "55.0 ± 2.6", "4 worlds of 2 seeds"]
+        shuffled = pair_matrix(frame(*rows).sample(frac=1, random_state=0)).loc["MM-SADA"]
+        assert shuffled.tolist() == row.tolist()
 
     def test_supervised_target_stands_in_every_column_of_its_target(self) -> None:
         rows = [run("mmsada", p, 0, 40) for p in SIX]
         rows += [run("supervised_target", (d, d), 0, t) for d, t in zip(("D1", "D2", "D3"), (60, 70, 80), strict=True)]
         table = pair_matrix(frame(*rows))
-        assert table.columns.tolist() == [*[str(p) for p in PAIRS], "mean"]
-        assert table.loc["Supervised target"].tolist() == ["60.0", "60.0", "70.0", "70.0", "80.0", "80.0", "70.0"]
+        assert table.columns.tolist() == [*[str(p) for p in PAIRS], MEAN, OVER]
+        expected = ["60.0", "60.0", "70.0", "70.0", "80.0", "80.0", "70.0", "1 seed"]
+        assert table.loc["Supervised target"].tolist() == expected
+
+    def test_supervised_target_is_no_more_certain_for_standing_twice(self) -> None:
+        """As on one pair a target: the mean's spread and standard error are those of three runs a seed, not of six."""
+        rows = [run("source_only", p, s, 40) for p, s in product(SIX, (0, 1, 2))]
+        own = [
+            run("supervised_target", (d, d), s, 60 + 3 * s * k)
+            for (k, d), s in product(enumerate(("D1", "D2", "D3")), (0, 1, 2))
+        ]
+        circle = [row for row in rows if (row["source"], row["target"]) in (("D1", "D2"), ("D2", "D3"), ("D3", "D1"))]
+        twice, once = (pair_matrix(frame(*them, *own)).loc["Supervised target"] for them in (rows, circle))
+        assert twice[MEAN] == once[MEAN] == "63.0 ± 3.0"
+        assert twice[OVER] == once[OVER] == "3 seeds"
 
     def test_what_is_missing_is_not_averaged(self) -> None:
         rows = [run("mmsada", p, 0, 40) for p in ("D2 D1", "D1 D2")] + [run("source_only", "D2 D1", 0, 30)]
         table = pair_matrix(frame(*rows))
-        assert table.loc["Source-only"].tolist() == ["30.0", "", "incomplete"]
+        assert table.loc["Source-only"].tolist() == ["30.0", "", "incomplete", "1 seed"]
         rows.append(run("mmsada", "D2 D1", 1, 90))
-        assert pair_matrix(frame(*rows)).loc["MM-SADA", "mean"] == "incomplete"
+        assert pair_matrix(frame(*rows)).loc["MM-SADA", [MEAN, OVER]].tolist() == ["incomplete", "1-2 seeds"]
 
     def test_streams_and_measures(self) -> None:
         rows = frame(run("mmsada", "D2 D1", 0, 40), run("mmsada", "D2 D1", 0, 30, stream="rgb"))
@@ -112,79 +179,72 @@ class TestPairMatrix:
             pair_matrix(rows, stream="audio")
 
 
+class TestReplicates:
+    def test_seeds_of_several_worlds_do_not_hide_each_other(self) -> None:
+        rows = [run("mmsada", "D2 D1", seed, 10 * world + seed, world=world) for world, seed in product((0, 3), (0, 1))]
+        values = seeds_by_pair(frame(*rows[::-1]), [DomainPair("D2", "D1")])["D2→D1"]
+        assert values.to_dict() == {(0, 0): 0, (0, 1): 1, (3, 0): 30, (3, 1): 31}
+        with pytest.raises(UserError, match="two runs of D2→D1, world 3, seed 1"):
+            seeds_by_pair(frame(*rows, run("mmsada", "D2 D1", 1, 50, world=3)), [DomainPair("D2", "D1")])
+
+    def test_a_world_weighs_the_same_however_many_seeds_it_has(self) -> None:
+        rows = [run("mmsada", "D2 D1", seed, 60) for seed in range(9)] + [run("mmsada", "D2 D1", 0, 80, world=1)]
+        table = over_replicates(frame(*rows), ["method"], "top1")
+        assert table[["worlds", "seeds", "mean"]].to_numpy().tolist() == [[2, 1, 70]]
+        assert table["sd"].tolist() == pytest.approx([np.std([60, 80], ddof=1)])
+
+    def test_groups_keep_their_own_unit(self) -> None:
+        rows = [run("mmsada", "D2 D1", s, 50 + s) for s in range(3)]
+        rows += [run("adabn", "D2 D1", 0, 50 + 10 * w, world=w) for w in range(2)]
+        table = over_replicates(frame(*rows), ["method"], "top1")
+        assert table[["method", "worlds", "seeds", "mean"]].to_numpy().tolist() == [
+            ["mmsada", 1, 3, 51],
+            ["adabn", 2, 1, 55],
+        ]
+        assert table["sd"].tolist() == pytest.approx([1, np.std([50, 60], ddof=1)])
+
+
+class TestBinomialErrors:
+    def errors(self, *rows: dict[str, object]) -> pd.Series:
+        top1, segments = (seeds_by_pair(frame(*rows), PAIRS, measure=m) for m in ("top1", "test_segments"))
+        return binomial_errors(top1, segments, PAIRS)
+
+    def test_pairs_of_one_target_share_their_test_set(self) -> None:
+        """Each of six cells has 5 points; as three independent test sets their mean has 5 / √3, not 5 / √6."""
+        errors = self.errors(*(run("mmsada", p, s, 50) for p, s in product(SIX, (0, 1))))
+        assert errors[:-1].tolist() == pytest.approx([5] * 6)
+        assert errors[MEAN] == pytest.approx(5 / np.sqrt(3))
+
+    def test_worlds_are_independent_and_seeds_are_not(self) -> None:
+        rows = [run("mmsada", p, s, 50, world=w) for p, s, w in product(SIX, range(7), range(4))]
+        assert self.errors(*rows)[MEAN] == pytest.approx(5 / np.sqrt(3 * 4))
+
+    def test_supervised_target_counts_once(self) -> None:
+        errors = self.errors(*(run("supervised_target", (d, d), 0, 50) for d in ("D1", "D2", "D3")))
+        assert errors[MEAN] == pytest.approx(5 / np.sqrt(3))
+
+    def test_by_simulation(self) -> None:
+        """Segments drawn anew, every one known or not whatever the pair: the spread of the mean over pairs."""
+        rng, counts, known = np.random.default_rng(0), (70, 112, 156), (0.8, 0.6, 0.5)
+        drawn = [rng.binomial(n, p, size=20_000) / n for n, p in zip(counts, known, strict=True)]
+        rows = [
+            run("mmsada", pair, 0, 100 * known[k], test_segments=counts[k])
+            for pair in SIX
+            for k in [("D1", "D2", "D3").index(pair[1])]
+        ]
+        assert self.errors(*rows)[MEAN] == pytest.approx(100 * np.mean(drawn, axis=0).std(), rel=0.02)
+
+    def test_what_is_not_known_stays_missing(self) -> None:
+        rows = [run("mmsada", p, 0, 50, test_segments=np.nan if p[1] == "D3" else 100) for p in SIX]
+        errors = self.errors(*rows)
+        assert errors.isna().tolist() == [False] * 4 + [True] * 3
+        errors = self.errors(*rows[:3])
+        assert np.isnan(errors[MEAN]), "no mean of some of the pairs"
+
+
 @pytest.mark.parametrize("table", [results_table, pair_matrix, lambda runs: paired_difference(runs, "mmsada", "adabn")])
 def test_two_settings_in_one_folder_are_refused(table) -> None:
     rows = [run(m, p, s, 40.0) for m, p, s in product(["mmsada", "adabn"], ["D2 D1", "D1 D2"], (0, 1))]
     twice = run("mmsada", "D2 D1", 0, 50, digest="1" * 10, setting="1" * 10)
     with pytest.raises(UserError, match=r"mmsada D2→D1.*runs folder of its own"):
         table(frame(*rows, twice))
-
-
-class TestPairedDifference:
-    def runs(self, differences: np.ndarray, *, spread: float = 20.0) -> pd.DataFrame:
-        """Pairs x seeds of differences, on top of accuracies that vary far more than they do."""
-        rng = np.random.default_rng(0)
-        rows = []
-        for (pair, seed), d in np.ndenumerate(differences):
-            base = 50 + spread * rng.standard_normal()
-            rows += [run("adabn", SIX[pair], seed, base), run("mmsada", SIX[pair], seed, base + d)]
-        return frame(*rows)
-
-    def test_a_constant_difference_is_certain(self) -> None:
-        found = paired_difference(self.runs(np.full((4, 3), 2.5)), "mmsada", "adabn")
-        assert (found.difference, found.low, found.high) == pytest.approx((2.5, 2.5, 2.5))
-        assert (found.pairs, found.seeds) == (4, 3)
-        assert str(found) == "+2.5 points, 95 % interval [+2.5, +2.5] (4 pairs x 3 seeds)"
-
-    def test_is_antisymmetric_in_its_methods(self) -> None:
-        runs = self.runs(np.random.default_rng(1).normal(1, 2, (6, 3)))
-        there, back = paired_difference(runs, "mmsada", "adabn"), paired_difference(runs, "adabn", "mmsada")
-        assert (back.difference, back.low, back.high) == pytest.approx((-there.difference, -there.high, -there.low))
-
-    def test_the_order_of_the_runs_does_not_matter(self) -> None:
-        runs = self.runs(np.random.default_rng(1).normal(1, 2, (3, 3)))
-        one, other = (paired_difference(r, "mmsada", "adabn") for r in (runs, runs.sample(frac=1, random_state=0)))
-        assert one.difference == pytest.approx(other.difference)
-        assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.15)
-
-    def test_interval_of_two_pairs_by_hand(self) -> None:
-        """Differences 0 in one pair and 10 in the other: the resampled means are 0, 5, 5, 10 with equal chances."""
-        found = paired_difference(self.runs(np.array([[0.0, 0.0], [10.0, 10.0]])), "mmsada", "adabn")
-        assert (found.difference, found.low, found.high) == pytest.approx((5, 0, 10))
-
-    def test_seeds_are_resampled_within_their_pair(self) -> None:
-        """Two equal pairs with seeds 0 and 10: each resample is the mean of four draws of 0 or 10."""
-        found = paired_difference(self.runs(np.array([[0.0, 10.0], [0.0, 10.0]])), "mmsada", "adabn")
-        assert (found.difference, found.low, found.high) == pytest.approx((5, 0, 10))
-        many = paired_difference(self.runs(np.tile([0.0, 10.0], (6, 1))), "mmsada", "adabn")
-        assert 1.5 < many.low < 3
-        assert 7 < many.high < 8.5
-
-    def test_intervals_cover_the_truth(self) -> None:
-        """Sixty experiments of six pairs, five seeds: a percentile bootstrap of so few falls a little short of 95 %."""
-        rng = np.random.default_rng(2)
-        covered = 0
-        for _ in range(60):
-            differences = 1.0 + rng.normal(0, 2, (6, 1)) + rng.normal(0, 1, (6, 5))
-            found = paired_difference(self.runs(differences), "mmsada", "adabn", resamples=400)
-            assert found.low <= found.difference <= found.high
-            covered += found.low <= 1.0 <= found.high
-        assert 45 <= covered < 60
-
-    def test_only_what_both_have_counts(self) -> None:
-        runs = self.runs(np.full((3, 3), 2.0))
-        extra = frame(run("adabn", SIX[4], 0, 99), run("mmsada", SIX[0], 7, 1), run("source_only", SIX[0], 0, 1))
-        found = paired_difference(pd.concat([runs, extra]), "mmsada", "adabn")
-        assert (found.difference, found.pairs, found.seeds) == (pytest.approx(2), 3, 3)
-
-    @pytest.mark.parametrize("shape", [(1, 3), (3, 1), (1, 1)])
-    def test_too_few_for_an_interval(self, shape: tuple[int, int]) -> None:
-        with pytest.raises(
-            UserError, match=f"share {shape[0]} pairs and {shape[1]} seeds; an interval needs two of each"
-        ):
-            paired_difference(self.runs(np.ones(shape)), "mmsada", "adabn")
-
-    @pytest.mark.parametrize(("better", "baseline"), [("mmsda", "adabn"), ("mmsada", "")])
-    def test_a_method_that_is_not_there_is_named(self, better: str, baseline: str) -> None:
-        with pytest.raises(UserError, match=f"{better}.*{baseline}"):
-            paired_difference(self.runs(np.ones((2, 2))), better, baseline)

@@ -41,6 +41,17 @@ class TestPredictions:
         assert found["predicted"].tolist() == [toy_data().classes[k] for k in last["predicted"]]
         np.testing.assert_allclose(found["confidence"], probabilities.max(axis=1))
 
+    def test_a_mean_of_streams_is_one_in_training_and_after(self, tmp_path: Path) -> None:
+        """The run's own predictions are those of the mean, and a finished run predicts the same."""
+        path = run("mcd", tmp_path, fusion="mean", test_windows=1)
+        arrays = read_arrays(path / "predictions.npz")
+        logs = {stream: np.log(arrays[f"p_{stream}"][-1]) for stream in ("fused", "rgb", "flow")}
+        mean = (logs["rgb"] + logs["flow"]) / 2  # a softmax drops a constant a row
+        powers = np.exp(mean) / np.exp(mean).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(np.exp(logs["fused"]), powers, rtol=1e-3)
+        probabilities = predict_table(path, split="test", device="cpu").filter(like="p(").to_numpy()
+        np.testing.assert_allclose(probabilities, arrays["p_fused"][-1], atol=1e-6)
+
     def test_every_segment_of_a_domain_labelled_or_not(self, open_as_toy, tmp_path: Path) -> None:
         path = run("source_only", tmp_path)
         open_as_toy(relabelled(toy_data(), "C", lambda _: None))

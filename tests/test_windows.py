@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from scipy.stats import chi2_contingency
 
 from mmsada_lab.clips.segments import Segment
 from mmsada_lab.clips.windows import (
@@ -21,6 +22,7 @@ from mmsada_lab.clips.windows import (
     training_centre,
     training_window,
     window_at,
+    windows_apart,
 )
 
 PAPER = WindowRule(16, 2)
@@ -103,6 +105,42 @@ def test_windows_of_a_segment_long_enough_stay_inside(start: int, extra: int, ru
     low, high = centre_bounds(segment(start, stop), rule)
     assert start <= window_at(low, rule)[0]
     assert window_at(high, rule)[-1] <= stop
+
+
+@given(start=starts, length=lengths, rule=rules, count=st.integers(1, 4), seed=st.integers(0, 99))
+@LAW
+def test_windows_apart_are_half_a_span_apart_where_the_segment_allows(
+    start: int, length: int, rule: WindowRule, count: int, seed: int
+) -> None:
+    """Of every two of them; in a shorter segment they are spread as evenly as whole frames can be."""
+    low, high = centre_bounds(segment(start, start + length - 1), rule)
+    windows = windows_apart(segment(start, start + length - 1), rule, np.random.default_rng(seed), count=count)
+    centres = sorted(window[0] + rule.half for window in windows)
+    assert windows.shape == (count, rule.length)
+    assert all(low <= centre <= high for centre in centres)
+    gaps, wanted = np.diff(centres), max(rule.half, 1)
+    if high - low >= wanted * (count - 1):
+        assert (gaps >= wanted).all()
+    else:
+        assert (gaps >= (high - low) // (count - 1)).all()
+
+
+def two_apart(start: int, stop: int, rule: WindowRule, *, seed: int) -> tuple[int, int]:
+    windows = windows_apart(segment(start, stop), rule, np.random.default_rng(seed), count=2)
+    return int(windows[0, 0]) + rule.half, int(windows[1, 0]) + rule.half
+
+
+def test_two_windows_of_a_short_segment_are_at_its_ends() -> None:
+    """Centres from 117 to 124: 7 apart at most, not 16. In either order."""
+    assert {two_apart(101, 139, PAPER, seed=seed) for seed in range(20)} == {(117, 124), (124, 117)}
+
+
+def test_every_moment_is_as_likely_in_either_modality() -> None:
+    """Else one modality by itself would tell which clips do not correspond."""
+    first, second = np.array([two_apart(101, 160, WindowRule(4, 2), seed=seed) for seed in range(3000)]).T
+    counts = [np.bincount(centres // 7)[14:] for centres in (first, second)]
+    assert chi2_contingency(np.array(counts)[:, np.sum(counts, axis=0) > 0]).pvalue > 0.01
+    assert np.abs(first - second).min() == 4, "and as near as is allowed"
 
 
 def test_training_centres_are_uniform_and_reach_both_ends() -> None:

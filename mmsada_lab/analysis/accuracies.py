@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.style import xy
-from mmsada_lab.analysis.tables import ACCURACIES, method_order
+from mmsada_lab.analysis.tables import ACCURACIES, method_order, over_replicates
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.facts import METHODS
 
@@ -68,10 +68,11 @@ def draw_stream_accuracies(accuracies: pd.DataFrame, *, title: str = "Target acc
 def method_bars(runs: pd.DataFrame, *, measure: str = "top1") -> pd.DataFrame:
     """Accuracy (percent) of methods and streams on the target, of one pair: a `measure` of `load_runs`.
 
-    Columns method (its title), stream, mean, sd (over seeds, missing for one), seeds.
+    Columns method (its title), stream, worlds, seeds, mean, sd (over worlds, or the seeds of a single one; missing for
+    one seed), as `over_replicates` has them.
 
     Example:
-        >>> run = {"source": "D2", "target": "D1", "stream": "fused"}
+        >>> run = {"source": "D2", "target": "D1", "stream": "fused", "world": 0, "seed": 0}
         >>> runs = pd.DataFrame({**run, "method": ["mmsada", "adabn"], "top1": [60.0, 50.0]})
         >>> method_bars(runs)["method"].tolist()
         ['AdaBN', 'MM-SADA']
@@ -81,23 +82,23 @@ def method_bars(runs: pd.DataFrame, *, measure: str = "top1") -> pd.DataFrame:
     pairs = runs[runs["source"] != runs["target"]][["source", "target"]].drop_duplicates()
     if len(pairs) > 1 or runs["target"].nunique() != 1:
         raise UserError(f"runs of {len(pairs)} pairs; a bar is for one, so choose runs of one source and target")
-    grouped = runs.groupby(["method", "stream"], sort=False)[measure]
-    bars = grouped.agg(mean="mean", sd="std", seeds="size").reset_index()
+    bars = over_replicates(runs, ["method", "stream"], measure)
     bars = bars.sort_values("method", key=method_order, kind="stable", ignore_index=True)
     return bars.assign(method=[METHODS[method].title for method in bars["method"]])
 
 
 def draw_method_bars(bars: pd.DataFrame, *, title: str = "Accuracy on the target") -> go.Figure:
-    """Draw `method_bars`: a group per method, a bar per stream, error bars where there are several seeds.
+    """Draw `method_bars`: a group per method, a bar per stream, error bars where there are several seeds or worlds.
 
     Example:
-        >>> bars = pd.DataFrame({"method": ["AdaBN"], "stream": "fused", "mean": 50.0, "sd": 1.5, "seeds": 3})
+        >>> bars = {"method": ["AdaBN"], "stream": "fused", "mean": 50.0, "sd": 1.5, "worlds": 1, "seeds": 3}
+        >>> bars = pd.DataFrame(bars)
         >>> draw_method_bars(bars).layout.xaxis.title.text
         'method (± sd over 3 seeds)'
     """
     figure = style.empty_figure(title)
     _add_bars(figure, bars.assign(group=bars["method"]))
-    spread = style.write_spread(bars["seeds"]).removeprefix(", ") or "one seed, no spread"
+    spread = style.write_spread_over(bars).removeprefix(", ") or "one seed, no spread"
     figure.update_xaxes(title=f"method ({spread})")
     return figure.update_yaxes(title="accuracy (%)", range=[0, 100])
 

@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.curves import add_band
+from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS
 from mmsada_lab.analysis.style import CYCLE, to_list, xy
-from mmsada_lab.analysis.tables import MEAN
+from mmsada_lab.analysis.tables import MEAN, over_replicates, write_replicates
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.runs import load_history
 
@@ -52,14 +53,15 @@ def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution"
 def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str = "fused") -> pd.DataFrame:
     """Accuracy (percent) on the target over training (Fig. 5) of the runs in `titles`, by digest of a configuration.
 
-    Columns row (the title), pair, stage, total_step, mean, sd (over seeds, missing for one), seeds.
+    Columns row (the title), pair, stage, total_step, worlds, seeds, mean, sd (over worlds, or the seeds of a single
+    one), as `over_replicates` has them.
 
     Example:
         >>> import json, tempfile
         >>> record = {"kind": "evaluation", "stage": "adapt", "step": 5, "total_step": 5, "values": {"fused/top1": 60}}
         >>> with tempfile.TemporaryDirectory() as path:
         ...     _ = Path(path, "history.jsonl").write_text(json.dumps(record))
-        ...     run = {"path": path, "digest": "0f", "source": "D2", "target": "D1", "seed": 0}
+        ...     run = {"path": path, "digest": "0f", "source": "D2", "target": "D1", "world": 0, "seed": 0}
         ...     target_curves(pd.DataFrame([run]), {"0f": "MM-SADA"})[["row", "pair", "mean"]].to_numpy().tolist()
         [['MM-SADA', 'D2→D1', 60.0]]
     """
@@ -68,11 +70,11 @@ def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str 
         history = load_history(Path(run["path"]))
         accuracy = history[(history["kind"] == "evaluation") & (history["name"] == f"{stream}/top1")]
         pair = f"{run['source']}→{run['target']}"
-        histories.append(accuracy.assign(row=titles[run["digest"]], pair=pair, seed=run["seed"]))
+        replicate = {"world": run["world"], "seed": run["seed"]}
+        histories.append(accuracy.assign(row=titles[run["digest"]], pair=pair, **replicate))
     if not histories:
         raise UserError("none of the runs is finished")
-    grouped = pd.concat(histories).groupby(["row", "pair", "stage", "total_step"], sort=False)["value"]
-    return grouped.agg(mean="mean", sd="std", seeds="size").reset_index()
+    return over_replicates(pd.concat(histories, ignore_index=True), ["row", "pair", "stage", "total_step"], "value")
 
 
 def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the target during training") -> go.Figure:
@@ -80,7 +82,7 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
 
     Example:
         >>> curves = pd.DataFrame({"row": ["Source-only", "MM-SADA"], "pair": "D2→D1", "stage": "adapt"})
-        >>> curves = curves.assign(total_step=5, mean=60.0, sd=1.0, seeds=3)
+        >>> curves = curves.assign(total_step=5, mean=60.0, sd=1.0, worlds=1, seeds=3)
         >>> [trace.line.dash for trace in draw_target_curves(curves).data if trace.name]
         ['dot', 'solid']
     """
@@ -94,30 +96,31 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
             line = {"color": colour, "width": 2, "dash": "solid" if row == rows[-1] else "dot"}
             entry = {"name": f"{pair}, {row}", "legendgroup": pair}
             figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines", line=line, **entry)
-    title_of_y = f"top-1 (%){style.write_spread(curves['seeds'])}"
+    title_of_y = f"top-1 (%){style.write_spread_over(curves)}"
     return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y, height=520)
 
 
 def sweep_means(table: pd.DataFrame, values: Mapping[str, float]) -> pd.DataFrame:
     """Mean accuracy over pairs at each value of a swept option (Fig. 6), of `report_table` and the values of its rows.
 
-    Columns value, top1, sd, seeds.
+    Columns value, top1, sd, worlds, seeds.
 
     Example:
-        >>> table = pd.DataFrame({"row": ["λ = 1", "λ = 0.5"], "pair": MEAN, "top1": [60.0, 58.0], "sd": 1, "seeds": 3})
+        >>> means = {"row": ["λ = 1", "λ = 0.5"], "pair": MEAN, "top1": [60.0, 58.0], "sd": 1, "worlds": 1, "seeds": 3}
+        >>> table = pd.DataFrame(means)
         >>> sweep_means(table, {"λ = 1": 1.0, "λ = 0.5": 0.5})["top1"].tolist()
         [58.0, 60.0]
     """
     means = table[(table["pair"] == MEAN) & table["row"].isin(list(values))]
-    means = means.assign(value=means["row"].map(values))[["value", "top1", "sd", "seeds"]]
+    means = means.assign(value=means["row"].map(values))[["value", "top1", "sd", "worlds", "seeds"]]
     return means.dropna(subset="top1").sort_values("value", ignore_index=True)
 
 
 def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None, title: str = "Sweep") -> go.Figure:
-    """Draw `sweep_means` with error bars of one sd over seeds; a dashed line at the baseline.
+    """Draw `sweep_means` with error bars of one sd; a dashed line at the baseline.
 
     Example:
-        >>> means = pd.DataFrame({"value": [0.5, 1.0], "top1": [58.0, 60.0], "sd": 1.0, "seeds": 3})
+        >>> means = pd.DataFrame({"value": [0.5, 1.0], "top1": [58.0, 60.0], "sd": 1.0, "worlds": 1, "seeds": 3})
         >>> draw_sweep(means, name="λ", baseline=55.0).layout.yaxis.title.text
         'top-1, mean over pairs (%), ± sd over 3 seeds'
     """
@@ -126,40 +129,52 @@ def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None,
     figure.add_scatter(**xy(means, "value", "top1"), error_y=style.error_bars(means["sd"]), **look)
     if baseline is not None:
         figure.add_hline(y=baseline, line={"color": style.GREY, "dash": "dash"}, annotation_text="source-only")
-    title_of_y = f"top-1, mean over pairs (%){style.write_spread(means['seeds'])}"
+    title_of_y = f"top-1, mean over pairs (%){style.write_spread_over(means)}"
     return figure.update_layout(xaxis_title=name, yaxis_title=title_of_y, showlegend=False)
 
 
 def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
     """Gains of a report's lines over its baseline, in points of the mean over pairs, beside the paper's.
 
-    `table` is from `report_table`, made with the same baseline. Columns row, seeds, difference, low, high (95 %), paper
-    (difference of the printed means, which come without a spread; missing where none is printed).
+    `table` is from `report_table`, made with the same baseline. Columns row, worlds, seeds, difference, low, high (of
+    the 95 % interval over worlds where there is one, else of that over seeds), over (which of the two, by its name),
+    paper (difference of the printed means, which come without a spread; missing where none is printed).
 
     Example:
-        >>> means = {"row": ["Source-only", "MM-SADA"], "pair": MEAN, "seeds": 3, "paper": [45.5, 50.3]}
-        >>> table = pd.DataFrame({**means, "difference": [None, 6.0], "low": [None, 2.0], "high": [None, 9.0]})
-        >>> mean_gains(table, baseline="Source-only")[["row", "difference", "paper"]].round(1).to_numpy().tolist()
-        [['MM-SADA', 6.0, 4.8]]
+        >>> means = {"row": ["Source-only", "MM-SADA"], "pair": MEAN, "worlds": 1, "seeds": 3, "paper": [45.5, 50.3]}
+        >>> ends = {"worlds_low": None, "worlds_high": None, "seeds_low": [None, 5.0], "seeds_high": [None, 7.0]}
+        >>> table = pd.DataFrame({**means, "difference": [None, 6.0], **ends}, dtype=object)
+        >>> mean_gains(table, baseline="Source-only").round(1)[["row", "low", "over", "paper"]].to_numpy().tolist()
+        [['MM-SADA', 5.0, 'over seeds, worlds fixed', 4.8]]
     """
     means = table[table["pair"] == MEAN]
     if baseline not in set(means["row"]):
         raise unknown("line", baseline, means["row"])
     printed = float(means.loc[means["row"] == baseline, "paper"].iloc[0])
-    others = means[means["row"] != baseline].assign(paper=lambda rows: rows["paper"] - printed)
-    return others[["row", "seeds", "difference", "low", "high", "paper"]].reset_index(drop=True)
+    others = means[means["row"] != baseline].reset_index(drop=True)
+    numbers = ["difference", "worlds_low", "worlds_high", "seeds_low", "seeds_high", "paper"]
+    others = others.astype(dict.fromkeys(numbers, float)).assign(paper=lambda rows: rows["paper"] - printed)
+    over_worlds = others["worlds_low"].notna()
+    for end in ("low", "high"):
+        others[end] = others[f"worlds_{end}"].where(over_worlds, others[f"seeds_{end}"])
+    others["over"] = over_worlds.map({True: OVER_WORLDS, False: OVER_SEEDS})
+    return others[["row", "worlds", "seeds", "difference", "low", "high", "over", "paper"]]
 
 
 def draw_mean_gains(gains: pd.DataFrame, *, baseline: str, title: str = "Gains") -> go.Figure:
     """Draw `mean_gains`: ours with its interval, the paper's as an open diamond, a line at no gain.
 
     Example:
-        >>> gains = {"row": ["MM-SADA"], "seeds": 3, "difference": 6.0, "low": 2.0, "high": 9.0, "paper": 4.8}
-        >>> [trace.x for trace in draw_mean_gains(pd.DataFrame(gains), baseline="Source-only").data]
+        >>> gains = {"row": ["MM-SADA"], "worlds": 1, "seeds": 3, "difference": 6.0, "low": 2.0, "high": 9.0}
+        >>> gains = pd.DataFrame({**gains, "over": OVER_SEEDS, "paper": 4.8})
+        >>> [trace.x for trace in draw_mean_gains(gains, baseline="Source-only").data]
         [(6.0,), (4.8,)]
     """
     figure = style.empty_figure(title)
-    _add_own_gains(figure, gains[gains["difference"].notna()], sorted(gains["seeds"].unique()))
+    for over, symbol in ((OVER_WORLDS, "square"), (OVER_SEEDS, "circle")):
+        ours = gains[gains["difference"].notna() & (gains["over"] == over)]
+        if len(ours):
+            _add_own_gains(figure, ours, over=over, symbol=symbol)
     printed = gains[gains["paper"].notna()]
     marker = {"color": style.GREY, "size": 11, "symbol": "diamond-open", "line": {"width": 2}}
     look = {"name": "the paper's, on EPIC-Kitchens,<br>one run, no spread", "marker": marker}
@@ -170,10 +185,10 @@ def draw_mean_gains(gains: pd.DataFrame, *, baseline: str, title: str = "Gains")
     return figure.update_layout(height=160 + 34 * len(gains))
 
 
-def _add_own_gains(figure: go.Figure, gains: pd.DataFrame, seeds: Sequence[int]) -> None:
+def _add_own_gains(figure: go.Figure, gains: pd.DataFrame, *, over: str, symbol: str) -> None:
     difference = gains["difference"]
     ends = {"array": to_list(gains["high"] - difference, 2), "arrayminus": to_list(difference - gains["low"], 2)}
-    name = f"ours, {', '.join(map(str, seeds))} seeds, 95 % interval"
-    look = {"name": name, "mode": "markers", "marker": {"color": style.INK, "size": 9}}
+    name = f"ours, {write_replicates(gains['worlds'], gains['seeds'])},<br>95 % {over}"
+    look = {"name": name, "mode": "markers", "marker": {"color": style.INK, "size": 9, "symbol": symbol}}
     error = {"type": "data", "symmetric": False, **ends}
     figure.add_scatter(x=to_list(difference, 2), y=to_list(gains["row"]), error_x=error, **look)

@@ -1,4 +1,4 @@
-"""Reports: ours beside the paper's, with seeds, spread, interval and selection rule, as CSV, Markdown and HTML."""
+"""Reports: ours beside the paper's, with spread, intervals and selection rule, as CSV, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -12,8 +12,18 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.io import to_html
 
+from mmsada_lab.analysis.differences import LEAST_WORLDS, OVER_SEEDS, OVER_WORLDS, compare_seeds
 from mmsada_lab.analysis.pages import render_page
-from mmsada_lab.analysis.tables import MEAN, interval_of, pairs_by_target, seeds_by_pair, write_accuracy
+from mmsada_lab.analysis.tables import (
+    TEST_SE,
+    binomial_errors,
+    pairs_by_target,
+    seeds_by_pair,
+    spread_by_pair,
+    write_accuracy,
+    write_count,
+    write_range,
+)
 from mmsada_lab.errors import UserError
 
 PAPER_LINE = "the paper's, on EPIC-Kitchens"  # title of the line of printed accuracies
@@ -32,76 +42,96 @@ class ReportLine:
     paper: Mapping[str, float] | None = None
 
 
+_CELL = ["row", "pair", "worlds", "seeds", "top1", "sd", TEST_SE, "paper"]
+_COMPARED = ["difference", "worlds_low", "worlds_high", "seeds_low", "seeds_high", "worlds_compared", "left_out"]
+
+
 def report_table(runs: pd.DataFrame, lines: Sequence[ReportLine], *, baseline: str) -> pd.DataFrame:
     """Every cell of a report of `load_runs`: a row per line and pair, and one for the mean over pairs.
 
-    Columns row, pair, seeds, top1 (percent; missing where no run is finished), sd (over seeds; that of the mean is of
-    the per-seed means), paper (the printed figure), and for the mean: difference, low, high (points to the line titled
-    `baseline`, paired over pairs and seeds, 95 % interval; missing where two seeds and two pairs are not shared).
+    Columns row, pair, worlds, seeds (of each world, the fewest), top1 (percent; missing where no run is finished), sd
+    (over the worlds' means over seeds; over seeds where there is one world; that of the mean is of means over pairs),
+    `TEST_SE` (points, see `binomial_errors`), paper (the printed figure), and for the mean: difference (points to the
+    line titled `baseline`), the ends of its 95 % intervals over worlds and over seeds with the worlds fixed (see
+    `interval_of`; missing where there is none, and the difference too where there is neither), how many worlds both
+    lines have, and what was left out because only one of them has it.
     """
     pairs = pairs_by_target(runs)
-    tables = {
-        line.title: seeds_by_pair(runs[runs["digest"].isin(line.digests) & (runs["stream"] == line.stream)], pairs)
-        for line in lines
-    }
+    chosen = {line.title: runs[runs["digest"].isin(line.digests) & (runs["stream"] == line.stream)] for line in lines}
+    tables = {title: seeds_by_pair(of_line, pairs) for title, of_line in chosen.items()}
     rows = []
     for line in lines:
-        rows += _cells(line, tables[line.title])
+        segments = seeds_by_pair(chosen[line.title], pairs, measure="test_segments")
+        rows += _cells(line, tables[line.title], binomial_errors(tables[line.title], segments, pairs))
         if line.title != baseline and baseline in tables:
-            rows[-1] |= _compare(tables[line.title], tables[baseline])
-    return pd.DataFrame(rows, columns=["row", "pair", "seeds", "top1", "sd", "paper", "difference", "low", "high"])
+            rows[-1] = _compare(tables[line.title], tables[baseline]) | rows[-1]
+    return pd.DataFrame(rows, columns=_CELL + _COMPARED)
 
 
-def _cells(line: ReportLine, table: pd.DataFrame) -> list[dict[str, Any]]:
+def _cells(line: ReportLine, table: pd.DataFrame, errors: pd.Series[float]) -> list[dict[str, Any]]:
     """A row for every pair, the last for their mean, not yet compared."""
-    columns = {**{str(pair): values.dropna() for pair, values in table.items()}, MEAN: table.dropna().mean(axis=1)}
     paper = line.paper or {}
-    return [
-        {"row": line.title, "pair": name, "seeds": len(values), "top1": values.mean(), "sd": values.std()}
-        | {"paper": paper.get(name, np.nan)}
-        for name, values in columns.items()
-    ]
+    cells = spread_by_pair(table).rename(columns={"mean": "top1"}).assign(**{TEST_SE: errors})
+    cells = cells.assign(row=line.title, paper=[paper.get(pair, np.nan) for pair in cells.index])
+    rows: list[dict[str, Any]] = cells.reset_index(names="pair").to_dict("records")  # type: ignore[assignment]
+    return rows
 
 
-def _compare(ours: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, float]:
-    difference = (ours - baseline).dropna(axis=1, how="all").dropna()
-    if min(difference.shape) < 2:
-        return {}
-    return dict(zip(("difference", "low", "high"), interval_of(difference), strict=False))
+def _compare(ours: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, Any]:
+    difference = compare_seeds(ours, baseline)
+    return {**difference.columns(), "worlds_compared": difference.worlds} if difference else {}
 
 
 def format_report(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
     """A report for the eye: a line per row, a column per pair, the paper's line below ours."""
-    against = f"− {baseline} [95 %]"
     lines = []
     for title, cells in table.groupby("row", sort=False):
-        seeds = "-".join(map(str, sorted({int(n) for n in cells["seeds"]})))
         ours = dict(zip(cells["pair"], map(write_accuracy, cells["top1"], cells["sd"]), strict=True))
-        compared = "" if title == baseline else _write_interval(cells.iloc[-1])
-        lines.append({"": title, "seeds": seeds, **ours, against: compared})
+        counts = {name: write_range(cells[name]) for name in ("worlds", "seeds")}
+        compared = _write_difference(cells.iloc[-1], baseline=baseline)
+        lines.append(
+            {"": title, **counts, **ours, TEST_SE: write_accuracy(cells[TEST_SE].iloc[-1], np.nan), **compared}
+        )
         if cells["paper"].notna().any():
             paper = dict(zip(cells["pair"], (write_accuracy(mean, np.nan) for mean in cells["paper"]), strict=True))
-            lines.append({"": PAPER_LINE, "seeds": "1", **paper, against: ""})
-    return pd.DataFrame(lines)
+            lines.append({"": PAPER_LINE, "worlds": "1", "seeds": "1", **paper})
+    shown = pd.DataFrame(lines).fillna("")
+    return shown if (shown[LEFT_OUT] != "").any() else shown.drop(columns=LEFT_OUT)
 
 
-def _write_interval(mean: pd.Series[float]) -> str:
+LEFT_OUT = "not in the difference"  # title of the column of what only one of two lines has
+
+
+def _write_difference(mean: pd.Series[Any], *, baseline: str) -> dict[str, str]:
+    """Difference, intervals and what was left out, by column; all empty for the baseline itself."""
+    shown = dict.fromkeys((f"− {baseline}", f"95 % {OVER_WORLDS}", f"95 % {OVER_SEEDS}", LEFT_OUT), "")
+    if mean["row"] == baseline:
+        return shown
     if np.isnan(mean["difference"]):
-        return "too few runs"
-    return f"{mean['difference']:+.1f} [{mean['low']:+.1f}, {mean['high']:+.1f}]"
+        return shown | {f"− {baseline}": "too few runs"}
+    ends = {unit: [mean[f"{unit}_low"], mean[f"{unit}_high"]] for unit in ("worlds", "seeds")}
+    none = {"worlds": f"none ({write_count([mean['worlds_compared']], 'world')})", "seeds": "none (1 seed)"}
+    written = {u: none[u] if np.isnan(low) else f"[{low:+.1f}, {high:+.1f}]" for u, (low, high) in ends.items()}
+    values = (f"{mean['difference']:+.1f}", written["worlds"], written["seeds"], mean["left_out"])
+    return dict(zip(shown, values, strict=True))
 
 
 def describe_runs(runs: pd.DataFrame) -> list[str]:
-    """Notes below a report: data, preset, selection, devices, hours, versions."""
+    """Notes below a report: data, preset, worlds, what spreads and intervals are over, selection, devices, hours."""
     if runs.empty:
         raise UserError("no finished run to report on")
     runs = runs.drop_duplicates("path")
     names = ("data", "preset", "selection", "device", "version")
     data, preset, selection, device, version = (", ".join(map(str, runs[name].unique())) for name in names)
+    worlds = write_count([runs["world"].nunique()], "world")
     notes = [
-        f"{len(runs)} runs on {data}, preset {preset}; top-1 in % on the target's test segments, mean ± sd over seeds",
+        f"{len(runs)} runs on {data} ({worlds}), preset {preset}; top-1 in % on the target's test segments",
+        "mean ± sd: over the worlds' means over seeds, or over seeds where a line has one world",
         f"selection: {selection}; no target label is seen in training or selection",
-        "differences are paired over pairs and seeds; intervals from 10,000 bootstrap resamples of pairs, then seeds",
+        "differences are paired over worlds, seeds and pairs; their intervals are Student's t: over worlds (none for "
+        f"fewer than {LEAST_WORLDS}), and over seeds, which tells nothing of another world",
+        f"{TEST_SE} of the mean: what the size of the test sets alone leaves open (binomial; pairs of one target share "
+        "theirs); – where the number of segments is not known",
         f"{runs['training_seconds'].sum() / 3600:.1f} hours of training on {device}; mmsada_lab {version}",
     ]
     if runs["version"].nunique() > 1:

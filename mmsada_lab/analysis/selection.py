@@ -2,7 +2,8 @@
 
 A rule is a score that every evaluation of the last stage was given without a target label (`mmsada_lab.evaluate`), or
 the mean of the last evaluations, which is what runs report. Regret is the accuracy given away against the oracle, which
-looks at the target's labels and is shown as the bound it is. Nothing here gives a checkpoint or a value for use.
+looks at the target's labels and is shown as the bound it is. Most rules see the target's *test* inputs, unlabelled
+(`TRANSDUCTIVE`). Nothing here gives a checkpoint or a value for use.
 """
 
 from __future__ import annotations
@@ -41,15 +42,21 @@ RULES = {
 https://arxiv.org/abs/1206.6438, SND: https://arxiv.org/abs/2108.10860, BNM: https://arxiv.org/abs/2003.12237; compared
 by https://arxiv.org/abs/2208.07360."""
 
-_RUN = ["data", "preset", "method", "source", "target", "seed"]
+TRANSDUCTIVE = (
+    "every rule but the last evaluations and source_accuracy looks at the target's test segments, without their "
+    "labels: what it chooses has seen them (transductive), where the paper's protocol has not (inductive)"
+)
+"""What a choice by these rules is."""
+
+_RUN = ["data", "preset", "method", "source", "target", "world", "seed"]
 
 
 def selection_table(runs: pd.DataFrame, *, stream: str = "fused") -> pd.DataFrame:
     """Which evaluation each rule would have chosen in each run of `load_runs`.
 
-    Columns data, preset, method, source, target, seed, rule, step (missing for a mean), top1 (percent), regret (points
-    below the oracle), correlation (Spearman's, of score and target accuracy over the evaluations; missing where one of
-    them does not vary), evaluations.
+    Columns data, preset, method, source, target, world, seed, rule, step (missing for a mean), top1 (percent), regret
+    (points below the oracle), correlation (Spearman's, of score and target accuracy over the evaluations; missing where
+    one of them does not vary), evaluations.
 
     Example:
         >>> import json, tempfile
@@ -79,8 +86,8 @@ def _choices_of_run(run: Mapping[Hashable, Any], stream: str) -> list[dict[str, 
 def value_scores(runs: pd.DataFrame, values: Mapping[str, float], *, stream: str = "fused") -> pd.DataFrame:
     """Label-free scores and accuracy (percent) of every run of a sweep, means over its last evaluations.
 
-    `values` are by digest of a configuration. Columns data, preset, method, source, target, seed, value, top1, and one
-    for every rule of `RULES` that the run has scores of.
+    `values` are by digest of a configuration. Columns data, preset, method, source, target, world, seed, value, top1,
+    and one for every rule of `RULES` that the run has scores of.
 
     Example:
         >>> import json, tempfile
@@ -117,13 +124,13 @@ def _scores(evaluations: pd.DataFrame) -> pd.DataFrame:
 
 
 def value_choices(scores: pd.DataFrame, *, usual: float | None = None) -> pd.DataFrame:
-    """Which value would each rule have chosen, pair by pair and seed by seed, and what would that have cost?
+    """Which value would each rule have chosen, pair by pair and seed by seed of each world, and at what cost?
 
     Of `value_scores`, as `selection_table` with the value (missing for `AT_RANDOM`) for the step; `usual` is one that
     is always taken. Left out: pairs and seeds that lack a value, and rules that not all values have a score of.
 
     Example:
-        >>> run = dict.fromkeys(["data", "preset", "method", "source", "target", "seed"], 0)
+        >>> run = dict.fromkeys(["data", "preset", "method", "source", "target", "world", "seed"], 0)
         >>> scores = pd.DataFrame({**run, "value": [0.5, 1.0], "top1": [60.0, 70.0], "nuclear_norm": [0.9, 0.8]})
         >>> value_choices(scores)[["rule", "regret"]].to_numpy().tolist()
         [['at random', 5.0], ['nuclear_norm', 10.0], ['oracle', 0.0]]

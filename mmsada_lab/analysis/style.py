@@ -117,6 +117,20 @@ def write_spread(counts: pd.Series[int], noun: str = "seeds") -> str:
     return f", ± sd over {fewest} {noun}" if fewest > 1 else ""
 
 
+def write_spread_over(table: pd.DataFrame) -> str:
+    """`write_spread` of values with columns worlds and seeds: over worlds where all are the mean over several.
+
+    Example:
+        >>> table = pd.DataFrame({"worlds": [1, 4], "seeds": [3, 2]})
+        >>> write_spread_over(table[:1]), write_spread_over(table[1:]), write_spread_over(table)
+        (', ± sd over 3 seeds', ', ± sd over 4 worlds', ', ± sd over worlds, or seeds of one world')
+    """
+    several = table["worlds"] > 1
+    if several.any() and not several.all():
+        return ", ± sd over worlds, or seeds of one world"
+    return write_spread(table["worlds"], "worlds") if several.any() else write_spread(table["seeds"])
+
+
 def empty_figure(
     title: str, *, panels: tuple[int, int] | None = None, height: int | None = None, **options: Any
 ) -> go.Figure:

@@ -79,12 +79,20 @@ def _print_result(run: Path, target: str) -> None:
     result = read_manifest(run / "manifest.json")["result"]
     for stream, measures in result["target"].items():
         typer.echo(f"{stream:>8}  top-1 {measures['top1']:5.1f} %   mean class {measures['mean_class']:5.1f} %")
+    if caution := result.get("caution"):
+        typer.echo(f"note: {caution}", err=True)
     if result["target"]:
         typer.echo(f"on {target}'s test segments, {result['selection']}")
     else:
         reason = f"{target} has no labelled test segments, so there is no accuracy to report"
         typer.echo(f"{reason}; see mmsada predict {run}")
     typer.echo(run)
+
+
+_STATISTICS = (
+    "statistics: evaluation, the batch statistics the run is judged under; own, each domain's, as discriminators see "
+    "features in training, where the domains pass apart"
+)
 
 
 @app.command()
@@ -96,13 +104,18 @@ def gap(
 ) -> None:
     """Print how far apart a run's features of source and target are: proxy A-distance, MMD, Fréchet, CORAL, with nulls.
 
+    Under the batch statistics of evaluation and, where the run holds them, under each domain's own.
+
     Example: mmsada gap runs/kitchens/mmsada/D1-D3/seed0-0123456789
     """
-    from mmsada_lab.analysis.gap.table import gap_table, run_features
+    from mmsada_lab.analysis.gap.table import COVERAGE, run_gap_table
 
-    table = gap_table(*run_features(run), permutations=permutations, at_least=at_least)
+    table = run_gap_table(run, permutations=permutations, at_least=at_least)
     typer.echo(format_table(table.drop(columns="note"), format, digits=3))
-    for note in dict.fromkeys(filter(None, table["note"])):
+    notes = [f"low and high are {COVERAGE}", *filter(None, table["note"])]
+    if set(table["statistics"]) > {"evaluation"}:
+        notes.insert(0, _STATISTICS)
+    for note in dict.fromkeys(notes):
         typer.echo(f"note: {note}", err=True)
 
 

@@ -30,10 +30,12 @@ sweeps_app = typer.Typer()
 Seeds = Annotated[int, Option(min=1, help="How many seeds, from 0.")]
 # Help that would not fit beside its option.
 _DRY_RUN = "Show the jobs, what is finished, and an estimate of the time."
+_WORLDS = "Data seeds of the kitchens, each another world; an interval over worlds needs four. 0 to 9 are for reports."
+_PAIRS = "Instead of every pair of domains."
 _MATRIX = "A row per method, a column per pair, as in the paper."
 _STREAM = "Of --matrix, --difference and --selection: fused, rgb, flow, ..."
 _REPORT_ONLY = "Train nothing; report on the runs that are finished."
-_DIFFERENCE = "Print A - B in points with a 95 % interval, paired over pairs and seeds."
+_DIFFERENCE = "Print A - B in points, paired, with its 95 % intervals over worlds and over seeds."
 _SELECTION = "Print what each label-free rule of choosing a checkpoint would have cost, per method."
 _ARRAYS = "Keep predictions and features of these runs too. Repeatable."
 
@@ -135,9 +137,13 @@ def results(
     Example: mmsada results runs --format md
 
     Example: mmsada results runs --difference mmsada,source_only
+
+    Spreads are over worlds (data drawn with another seed, kitchens:seed=1) where there are several, else over seeds;
+    sd_over and "± over" say which. Four worlds give an interval over worlds, two seeds one over seeds.
     """
-    from mmsada_lab.analysis.selection import selection_summary, selection_table
-    from mmsada_lab.analysis.tables import pair_matrix, paired_difference, results_table
+    from mmsada_lab.analysis.differences import paired_difference
+    from mmsada_lab.analysis.selection import TRANSDUCTIVE, selection_summary, selection_table
+    from mmsada_lab.analysis.tables import pair_matrix, results_table
     from mmsada_lab.runs import load_runs
 
     frame = load_runs(runs)
@@ -147,10 +153,14 @@ def results(
         return
     if selection:
         table = selection_summary(selection_table(frame, stream=stream))
+        typer.echo(f"note: {TRANSDUCTIVE}", err=True)
     elif matrix:
         table = pair_matrix(frame, stream=stream).reset_index(names="method")
     else:
         table = results_table(frame)
+        cautions = frame.loc[frame["caution"] != "", ["target", "caution"]].drop_duplicates()
+        for target, caution in cautions.itertuples(index=False):
+            typer.echo(f"note: {target}: {caution}", err=True)
     typer.echo(format_table(table, format))
 
 
@@ -160,6 +170,8 @@ def reproduce(
     data: options.Data = "kitchens",
     preset: options.Preset = None,
     seeds: Seeds = 5,
+    worlds: Annotated[str, Option(metavar="0,1,2,3", help=_WORLDS)] = "",
+    pairs: Annotated[str, Option(metavar="D1-D2,D2-D3", help=_PAIRS)] = "",
     jobs: options.Jobs = 1,
     runs: options.RunsPath = Path("runs/reproduce"),
     out: Annotated[Path, Option(help="Where the reports are written.")] = Path("runs/reports"),
@@ -181,8 +193,11 @@ def reproduce(
     shared: dict[str, Any] = {"data": data, "preset": preset, "seeds": range(seeds), "overrides": overrides}
     shared |= {"runs_dir": runs, "out": out, "jobs": jobs, "device": device, "train": not report_only}
     shared |= {"scheduler": scheduler, "notebook": RUN_NOTEBOOK if notebooks else None}
+    shared |= {"worlds": _parse_worlds(worlds), "pairs": pairs.split(",") if pairs else None}
     failures: list[Failure] = []
-    for name in list(RECIPES) if recipe == "all" else [recipe]:
+    # Kinds of gap are knobs of the kitchens; other data have none.
+    everything = [name for name in RECIPES if name != "kinds" or data.partition(":")[0] == "kitchens"]
+    for name in everything if recipe == "all" else [recipe]:
         files, failed = make(find_recipe(name), **shared)
         typer.echo("\n".join(map(str, files)))
         failures += failed
@@ -202,6 +217,14 @@ def keep(
     from mmsada_lab.sweeps.keep import keep_runs
 
     typer.echo(keep_runs(runs, to, arrays_of=[_parse_run(text) for text in arrays]))
+
+
+def _parse_worlds(text: str) -> list[int] | None:
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]+(,[0-9]+)*", text):
+        raise UserError(f"--worlds is {text!r}; give data seeds separated by commas, e.g. 0,1,2,3")
+    return [int(world) for world in text.split(",")]
 
 
 def _parse_run(text: str) -> tuple[str, str, int]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from mmsada_lab.clips.clips import ClipRule, allocate_clips, clip_shape, cropped
 from mmsada_lab.clips.device_crops import Boxes, cut_out, resize_on_device
 from mmsada_lab.clips.segments import Domain, FramePart, Kind, MultiDomainData, Reader, Segment, read_frame_parts
 from mmsada_lab.clips.transforms import Crop, sample_crop
-from mmsada_lab.clips.windows import training_window
+from mmsada_lab.clips.windows import training_window, windows_apart
 from mmsada_lab.config import BatchPlan
 from mmsada_lab.errors import UserError
 from mmsada_lab.runtime.processes import select_shard
@@ -36,7 +36,8 @@ class TargetBatch:
 
     Attributes:
         clips: `(B, C, T, S, S)` uint8 by modality; `(B, C, T)` or `(B, C)` float32 where it is no video.
-        corresponds: `(B,)` True where the modalities of a clip come from the same segment.
+        corresponds: `(B,)` True where the modalities of a clip come from the same segment; of `ClipRule.moments`, from
+            the same moment of it.
         boxes: crops by modality that become clips on the way to the device (`ClipRule.resize_on`).
     """
 
@@ -171,42 +172,53 @@ class TrainingBatches(Dataset[TrainingBatch]):
         for number, modality in enumerate(self._modalities):
             shared = 0 if self._rule.synchronous else number
             generators = [np.random.default_rng([*self._seed, 1 + step, side, slot, shared]) for slot in slots]
-            rotated = rotate_tail(segments, positives, by=number)  # in the whole batch, before it is shared
-            shown = [rotated[slot] for slot in slots]
+            by = 0 if self._rule.moments else number
+            rotated = rotate_tail(segments, positives, by=by)  # in the whole batch, before it is shared
+            drawn = zip(slots, generators, strict=True)
+            shown = [
+                _Shown(rotated[slot], self._window(rotated[slot], rng, number if slot >= positives else 0), rng)
+                for slot, rng in drawn
+            ]
             if self._rule.resize_on == "device" and domain.readers[modality].kind == "video":
-                boxes[modality] = self._boxes(domain, modality, shown, generators)
+                boxes[modality] = self._boxes(domain.readers[modality], shown)
             else:
-                clips[modality] = self._stack(domain, modality, shown, generators)
+                clips[modality] = self._stack(domain.readers[modality], shown)
         corresponds = torch.from_numpy(slots < positives)
         return TargetBatch(clips, corresponds, boxes=boxes), [segments[slot] for slot in slots]
 
-    def _boxes(
-        self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
-    ) -> Boxes:
-        reader = domain.readers[modality]
-        cut = partial(cut_out, channels=reader.channels, length=self._rule.window.length)
-        drawn = zip(segments, generators, strict=True)
-        cuts = tuple(cut(self._pictures(reader, segment, rng)) for segment, rng in drawn)
-        return Boxes(cuts, self._rule.size, reader.mirror_negates)
+    def _window(self, segment: Segment, rng: np.random.Generator, moment: int) -> NDArray[np.int64]:
+        """A random window, `(T,)`; of clips that differ in moment, the one of a number."""
+        if not (self._rule.negatives and self._rule.moments):
+            return training_window(segment, self._rule.window, rng)
+        windows = windows_apart(segment, self._rule.window, rng, count=len(self._modalities))
+        return np.asarray(windows[moment])
 
-    def _stack(
-        self, domain: Domain, modality: str, segments: Sequence[Segment], generators: Sequence[np.random.Generator]
-    ) -> Tensor:
-        reader = domain.readers[modality]
-        clips = allocate_clips(len(segments), reader, self._rule)
-        for place, (segment, rng) in enumerate(zip(segments, generators, strict=True)):
+    def _boxes(self, reader: Reader, shown: Sequence[_Shown]) -> Boxes:
+        cut = partial(cut_out, channels=reader.channels, length=self._rule.window.length)
+        return Boxes(tuple(cut(self._pictures(reader, clip)) for clip in shown), self._rule.size, reader.mirror_negates)
+
+    def _stack(self, reader: Reader, shown: Sequence[_Shown]) -> Tensor:
+        clips = allocate_clips(len(shown), reader, self._rule)
+        for place, seen in enumerate(shown):
             clip = clips[place : place + 1]
             if reader.kind == "video":
-                cut_clips(clip, self._pictures(reader, segment, rng), mirror_negates=reader.mirror_negates)
+                cut_clips(clip, self._pictures(reader, seen), mirror_negates=reader.mirror_negates)
             else:
-                read_clips(clip, reader, segment, training_window(segment, self._rule.window, rng)[None])
+                read_clips(clip, reader, seen.segment, seen.window[None])
         return torch.from_numpy(clips)
 
-    def _pictures(self, reader: Reader, segment: Segment, rng: np.random.Generator) -> Iterator[tuple[Crop, FramePart]]:
-        """The pictures of a random window, and a random crop of them."""
-        window = training_window(segment, self._rule.window, rng)
-        crop = partial(sample_crop, rng=rng, offsets=self._rule.offsets)
-        return cropped(read_frame_parts(reader, segment, window), crop)
+    def _pictures(self, reader: Reader, shown: _Shown) -> Iterator[tuple[Crop, FramePart]]:
+        """The pictures of a window, and a random crop of them."""
+        crop = partial(sample_crop, rng=shown.rng, offsets=self._rule.offsets)
+        return cropped(read_frame_parts(reader, shown.segment, shown.window), crop)
+
+
+class _Shown(NamedTuple):
+    """What a modality of a clip shows: a window `(T,)` of a segment; the generator that drew it draws the crop."""
+
+    segment: Segment
+    window: NDArray[np.int64]
+    rng: np.random.Generator
 
 
 def load_batches(

@@ -30,6 +30,8 @@ class ClipRule:
         offsets: crop offsets in training, see `sample_crop`.
         synchronous: the modalities of a clip share window, crop and flip (Table 4's "Sync").
         negatives: the last half of each domain's clips gets its later modalities from other segments (``half``).
+        moments: its modalities show different moments of one segment instead; those of the others share a moment that
+            is drawn alike, so that no modality by itself tells which half a clip is of.
         resize_on: where training crops are resized: by the ``loader``, clip by clip, or on the ``device``, batch by
             batch (at most one grey level apart).
     """
@@ -39,6 +41,7 @@ class ClipRule:
     offsets: str = "released"
     synchronous: bool = False
     negatives: bool = False
+    moments: bool = False
     resize_on: str = "loader"
 
 
@@ -49,6 +52,7 @@ def clip_rule(config: ExperimentConfig) -> ClipRule:
         config.input_size,
         offsets=config.crops,
         synchronous=config.positives == "synchronous",
+        moments=config.negatives == "moment",
         resize_on=config.resize_on,
     )
 

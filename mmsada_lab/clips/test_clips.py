@@ -59,8 +59,9 @@ class TestClipLoader:
     Worker processes stay between one evaluation and the next. Each makes segments ahead, not batches, so that little
     memory is held meanwhile.
 
-    A batch has `batch_size` segments; with a `shard` (number, shards) processes share the batches, each a contiguous
-    run of them. A reading that takes long has a progress bar if there is a `title`.
+    A batch has `batch_size` segments, or with `equal` at most so many, all batches as many but for one; with a `shard`
+    (number, shards) processes share the batches, each a contiguous run of them. A reading that takes long has a
+    progress bar if there is a `title`.
     """
 
     __test__ = False
@@ -71,12 +72,15 @@ class TestClipLoader:
         clips: TestClips,
         *,
         batch_size: int = 16,
+        equal: bool = False,
         workers: int = 0,
         shard: tuple[int, int] = (0, 1),
         title: str = "",
     ) -> None:
+        self.clips = clips
         self._title, places, (number, count) = title, np.arange(len(clips)), shard
-        batches = [places[first : first + batch_size] for first in range(0, len(places), batch_size)]
+        starts = np.arange(0, len(places), batch_size)
+        batches = np.array_split(places, len(starts) if equal else starts[1:]) if len(places) else []
         first, last = (len(batches) * end // count for end in (number, number + 1))
         self._sizes = [len(batch) for batch in batches[first:last]]
         order = np.concatenate([places[:0], *batches[first:last]]).tolist()

@@ -58,6 +58,26 @@ def training_window(segment: Segment, rule: WindowRule, rng: np.random.Generator
     return window_at(training_centre(segment, rule, rng), rule)
 
 
+def windows_apart(segment: Segment, rule: WindowRule, rng: np.random.Generator, *, count: int) -> NDArray[np.int64]:
+    """Random windows of a segment at different moments, `(count, T)`, in random order.
+
+    Their centres are at least half a window's span apart, each from each, where the segment is long enough for that,
+    else as far as it allows (0, where a window has one place only). Not for windows that span their segment.
+
+    Example:
+        >>> segment, rule = Segment("a", "video", 101, 200), WindowRule(length=4, stride=2)
+        >>> windows = windows_apart(segment, rule, np.random.default_rng(0), count=2)
+        >>> windows.shape, bool(abs(windows[0, 0] - windows[1, 0]) >= rule.half)
+        ((2, 4), True)
+    """
+    low, high = centre_bounds(segment, rule)
+    apart = min(max(rule.half, 1), (high - low) // max(count - 1, 1))
+    # Without the gaps between them any places will do; sorted, they get their gaps back.
+    places = rng.integers(0, high - low - apart * (count - 1), size=count, endpoint=True)
+    centres = low + np.sort(places) + apart * np.arange(count)
+    return np.stack([window_at(int(centre), rule) for centre in rng.permutation(centres)])
+
+
 def test_windows(segment: Segment, rule: WindowRule, *, count: int = 5) -> NDArray[np.int64]:
     """`count` equidistant windows, `(count, T)`; spanning the segment, they interleave."""
     if rule.whole:

@@ -102,16 +102,56 @@ def held_statistics(module: nn.Module) -> Iterator[None]:
             layer.updating = True
 
 
+def has_batch_statistics(network: nn.Module) -> bool:
+    """Whether any layer normalises by statistics of a batch."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
+class _Pool:
+    """Mean and variance of all that passes through a layer, batch by batch, as if it had come at once.
+
+    The layer is to have momentum 1, so that after each batch its running statistics are that batch's.
+    """
+
+    def __init__(self, layer: _BatchNorm) -> None:
+        self.layer, self.count = layer, 0
+        self.mean, self.squares = (torch.zeros_like(layer.get_buffer("running_mean")) for _ in range(2))  # (C,) each
+        # The running variance of torch's own layers is unbiased, that of the released code is not.
+        self.unbiased = not isinstance(layer, GroupedBatchNorm3d)
+
+    def add(self, _: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> None:
+        """A forward hook."""
+        count = inputs[0].numel() // inputs[0].shape[1]  # values per channel
+        mean, variance = self.layer.get_buffer("running_mean"), self.layer.get_buffer("running_var")
+        # Squares about the joint mean are those within the batches and those between them; each value counts once.
+        total, shift = self.count + count, mean - self.mean
+        self.squares += variance * (count - self.unbiased) + shift.square() * (self.count * count / total)
+        self.mean += shift * (count / total)
+        self.count = total
+
+    def write(self) -> None:
+        """Give the layer what was pooled; one that saw nothing keeps what it had."""
+        if self.count == 1:
+            raise single_clip_error()
+        if self.count:
+            self.layer.get_buffer("running_mean").copy_(self.mean)
+            self.layer.get_buffer("running_var").copy_(self.squares / (self.count - self.unbiased))
+
+
 @contextmanager
 def adapted_batchnorm(network: nn.Module, forward_target: Callable[[], object]) -> Iterator[None]:
     """AdaBN: within the context, running statistics are those of the target; afterwards they are as before.
 
-    They are averages, with equal weight per batch, over what `forward_target` passes through the network. No weight is
-    trained and no label is read.
+    They are mean and variance over all that `forward_target` passes through the network, between its batches as well
+    as within them, whatever the batches' sizes. (Beyond the first layer they depend on the batches a little: each is
+    normalised by itself on its way.) No weight is trained and no label is read.
 
     Args:
         network: any module with batch normalisation.
         forward_target: passes the target's training clips through the network, a batch at a time.
+
+    Raises:
+        UserError: if there is one value per channel only.
 
     Source: [Li et al. 2018](https://arxiv.org/abs/1603.04779), compared with in section 4.2 of the paper.
 
@@ -123,18 +163,23 @@ def adapted_batchnorm(network: nn.Module, forward_target: Callable[[], object]) 
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     before = [({name: buffer.clone() for name, buffer in layer.named_buffers()}, layer.momentum) for layer in layers]
-    training = network.training
+    training, pools = network.training, [_Pool(layer) for layer in layers]
     network.eval()  # no dropout
     for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a cumulative average
+        layer.momentum = 1.0
         layer.train()
+    hooks = [pool.layer.register_forward_hook(pool.add) for pool in pools]
     try:
         with torch.no_grad():
             forward_target()
+        for pool, hook in zip(pools, hooks, strict=True):
+            hook.remove()
+            pool.write()
         network.eval()
         yield
     finally:
+        for hook in hooks:
+            hook.remove()
         for layer, (buffers, momentum) in zip(layers, before, strict=True):
             layer.momentum = momentum
             for name, buffer in buffers.items():

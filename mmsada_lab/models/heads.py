@@ -6,7 +6,8 @@ Legend: `B` clips of a batch, `F` feature width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
+from functools import partial
+from itertools import combinations, pairwise
 from typing import Any
 
 import torch
@@ -43,13 +44,14 @@ def reverse_gradient(features: Tensor, coefficient: float) -> Tensor:
     return result
 
 
-def _two_layers(features: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Fully connected layers with a ReLU between; kernels truncated normal of std 0.1, biases 0 (released code)."""
-    first, second = nn.Linear(features, hidden), nn.Linear(hidden, outputs)
-    for layer in (first, second):
+def _fully_connected(*widths: int) -> nn.Sequential:
+    """Layers from width to width, ReLUs between; kernels truncated normal of std 0.1, biases 0 (released code)."""
+    layers = [nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths)]
+    for layer in layers:
         nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
         nn.init.zeros_(layer.bias)
-    return nn.Sequential(first, nn.ReLU(), second)
+    first, *others = layers
+    return nn.Sequential(first, *(module for layer in others for module in (nn.ReLU(), layer)))
 
 
 def _scores(layers: nn.Module, features: Tensor, outputs: int) -> Tensor:
@@ -101,7 +103,7 @@ class DomainDiscriminator(nn.Module):
     def __init__(self, features: int, *, hidden: int = 100, outputs: int = 2) -> None:
         super().__init__()
         self.outputs = outputs
-        self.layers = _two_layers(features, hidden, outputs)
+        self.layers = _fully_connected(features, hidden, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         """Scores of `(B, F)` features: `(B, 2)`, or `(B,)` with one output; source = 0, target = 1."""
@@ -109,11 +111,12 @@ class DomainDiscriminator(nn.Module):
 
 
 class CorrespondenceHead(nn.Module):
-    """C, two layers over the features of all modalities, "concatenated along the channel dimension" (section 4.1).
+    """C, over the features of all modalities, "concatenated along the channel dimension" (section 4.1).
 
     Args:
         features: F of each modality; their order fixes the concatenation.
-        hidden: width of the hidden layer.
+        hidden: width of a hidden layer.
+        hidden_layers: 1 (released code), or 2: "two fully connected layers of 100 dimensions", read literally.
         outputs: 2 for a two-way softmax (released code), 1 for a sigmoid (Eq. 3).
 
     Source: [Munro and Damen 2020](https://arxiv.org/abs/2001.09691).
@@ -124,11 +127,13 @@ class CorrespondenceHead(nn.Module):
         torch.Size([3, 2])
     """
 
-    def __init__(self, features: Mapping[str, int], *, hidden: int = 100, outputs: int = 2) -> None:
+    def __init__(
+        self, features: Mapping[str, int], *, hidden: int = 100, hidden_layers: int = 1, outputs: int = 2
+    ) -> None:
         super().__init__()
         self.modalities = tuple(features)
         self.outputs = outputs
-        self.layers = _two_layers(sum(features.values()), hidden, outputs)
+        self.layers = _fully_connected(sum(features.values()), *[hidden] * hidden_layers, outputs)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Scores of `(B, F)` features by modality: `(B, 2)`, or `(B,)` with one output; 1 = corresponds."""
@@ -141,8 +146,9 @@ class PairwiseCorrespondence(nn.Module):
 
     Args:
         features: F of each modality.
-        hidden: width of each head's hidden layer.
-        outputs: of each head, as for `CorrespondenceHead`.
+        hidden: width of each head's hidden layers.
+        hidden_layers: of each head, as for `CorrespondenceHead`.
+        outputs: likewise.
 
     Source: [Munro and Damen 2020](https://arxiv.org/abs/2001.09691) have two modalities; the pairs are ours.
 
@@ -152,10 +158,13 @@ class PairwiseCorrespondence(nn.Module):
         torch.Size([15, 2])
     """
 
-    def __init__(self, features: Mapping[str, int], *, hidden: int = 100, outputs: int = 2) -> None:
+    def __init__(
+        self, features: Mapping[str, int], *, hidden: int = 100, hidden_layers: int = 1, outputs: int = 2
+    ) -> None:
         super().__init__()
         pairs = [{m: features[m] for m in pair} for pair in combinations(features, 2)]
-        self.heads = nn.ModuleList(CorrespondenceHead(pair, hidden=hidden, outputs=outputs) for pair in pairs)
+        build = partial(CorrespondenceHead, hidden=hidden, hidden_layers=hidden_layers, outputs=outputs)
+        self.heads = nn.ModuleList(build(pair) for pair in pairs)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Scores of `(B, F)` features by modality: those of the first pair, then of the second, ...: `(P B, 2)`."""

@@ -28,7 +28,8 @@ def normalise(clips: Tensor) -> Tensor:
         >>> normalise(torch.tensor([0, 128, 255], dtype=torch.uint8))
         tensor([-1.0000,  0.0000,  0.9922])
     """
-    return clips.float() / 128 - 1 if clips.dtype == torch.uint8 else clips
+    # In place: each further copy of a batch is new memory, which takes as long as the arithmetic.
+    return clips.float().div_(128).sub_(1) if clips.dtype == torch.uint8 else clips
 
 
 class Standardise(nn.Module):
@@ -64,14 +65,18 @@ class Standardise(nn.Module):
         return (clips - self.get_buffer("mean").view(shape)) / self.get_buffer("std").view(shape)
 
 
-def fuse(stream_logits: Mapping[str, Tensor]) -> Tensor:
+def fuse(stream_logits: Mapping[str, Tensor], *, fusion: str = "sum") -> Tensor:
     """Late fusion: the sum of the streams' logits, `(B, K)`; the softmax of P(x) comes after it (Eq. 1).
+
+    With `fusion` ``mean`` it is their mean ("average pooled scores", Fig. 3): an M-th of it, so a window's class is the
+    same, but its probabilities are less sure, and so are gradients smaller.
 
     Example:
         >>> fuse({"rgb": torch.tensor([[1.0, 0.0]]), "flow": torch.tensor([[2.0, 3.0]])})
         tensor([[3., 3.]])
     """
-    return torch.stack(list(stream_logits.values())).sum(dim=0)
+    stacked = torch.stack(list(stream_logits.values()))  # (M, B, K)
+    return stacked.mean(dim=0) if fusion == "mean" else stacked.sum(dim=0)
 
 
 class LateFusionNetwork(nn.Module):
@@ -83,6 +88,7 @@ class LateFusionNetwork(nn.Module):
         dropout: probability, in training.
         dropout_on: ``classifier``: only G sees dropped-out features (released code); ``features``: every head
             does (section 4.1 as it reads).
+        fusion: of the streams' logits, see `fuse`.
         standardise: by modality, for those that are not 8-bit video.
         norm_group: clips that share batch statistics in training; 0 = all that are passed at once. Callers pass
             one domain at a time, so that statistics never mix domains.
@@ -97,6 +103,7 @@ class LateFusionNetwork(nn.Module):
         *,
         dropout: float = 0.5,
         dropout_on: str = "classifier",
+        fusion: str = "sum",
         norm_group: int = 0,
         standardise: Mapping[str, Standardise] | None = None,
         precision: str = "no",
@@ -108,6 +115,7 @@ class LateFusionNetwork(nn.Module):
         self.classifiers = build_classifiers(self.feature_widths, num_outputs)
         self.dropout = nn.Dropout(dropout)
         self.dropout_on = dropout_on
+        self.fusion = fusion
         self.norm_group = norm_group
         self.precision = precision
 
@@ -143,9 +151,13 @@ class LateFusionNetwork(nn.Module):
         drop = self.dropout if self.dropout_on == "classifier" else nn.Identity()
         return {m: drop(feature) for m, feature in features.items()}
 
+    def fused(self, stream_logits: Mapping[str, Tensor]) -> Tensor:
+        """The streams' logits `(B, K)` as one, fused the way this network is trained and tested."""
+        return fuse(stream_logits, fusion=self.fusion)
+
     def forward(self, clips: Mapping[str, Tensor]) -> Tensor:
         """Fused logits `(B, K)`; P(x) is their softmax (Eq. 1)."""
-        return fuse(self.stream_logits(self.features(clips)))
+        return self.fused(self.stream_logits(self.features(clips)))
 
 
 def build_classifiers(widths: Mapping[str, int], num_outputs: int) -> nn.ModuleDict:
@@ -197,6 +209,7 @@ def build_network(
         num_classes * config.outputs_per_class,
         dropout=config.dropout,
         dropout_on=config.dropout_on,
+        fusion=config.fusion,
         norm_group=config.norm_group,
         standardise={m: Standardise(channels) for m, (kind, channels) in inputs.items() if kind != "video"},
         precision=config.precision,

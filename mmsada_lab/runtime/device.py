@@ -20,7 +20,9 @@ from mmsada_lab.models.network import LateFusionNetwork
 
 
 @contextmanager
-def open_accelerator(device: str, *, precision: str, compiled: bool, batch: BatchPlan) -> Iterator[Accelerator]:
+def open_accelerator(
+    device: str, *, precision: str, compiled: bool, batch: BatchPlan, in_turn: bool = False
+) -> Iterator[Accelerator]:
     """Set up device, precision and data parallelism, for one of many runs that a process may train in turn.
 
     Args:
@@ -28,6 +30,7 @@ def open_accelerator(device: str, *, precision: str, compiled: bool, batch: Batc
         precision: ``no``, ``bf16`` or ``fp16``.
         compiled: whether backbones will be compiled.
         batch: clips of a step, over all processes.
+        in_turn: whether some steps train a part of the parameters only.
 
     Raises:
         UserError: if there is no such device, it lacks the precision or a compiler, or the batch cannot be shared.
@@ -38,7 +41,8 @@ def open_accelerator(device: str, *, precision: str, compiled: bool, batch: Batc
     check_precision(precision, PartialState(cpu=device == "cpu").device)
     # The network casts its backbones itself; what is left to Accelerate is the scale of fp16 gradients. Buffers are not
     # broadcast: that would replace the running statistics of every process by those of the first.
-    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False), AutocastKwargs(enabled=False)]
+    parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=in_turn)
+    handlers = [parallel, AutocastKwargs(enabled=False)]
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=handlers)
     check_accumulation(batch, processes=accelerator.num_processes)
     if compiled:

@@ -112,7 +112,7 @@ class Grid:
             if not any(has_effect(key, method) for method in self.methods):
                 raise UserError(f"{key} changes nothing for {', '.join(self.methods)}; leave it out")
         _require_known("domain", self.domains or (), domains)
-        pairs = None if self.pairs is None else [_split_pair(pair, domains) for pair in self.pairs]
+        pairs = None if self.pairs is None else [split_pair(pair, domains) for pair in self.pairs]
         shared: dict[str, Any] = {"data": self.data, "preset": self.preset or "quick", "pairs": pairs}
         configs: list[ExperimentConfig] = []
         for seed, method in product(self.seeds, self.methods):
@@ -129,7 +129,7 @@ class Grid:
             yield fixed | dict(zip(swept, values, strict=True))
 
 
-def _split_pair(pair: str, known: Sequence[str]) -> Pair:
+def split_pair(pair: str, known: Sequence[str]) -> Pair:
     """``D2-D1`` as source and target; names may have dashes of their own."""
     matches = [chosen for chosen in product(known, known) if "-".join(chosen) == pair]
     if len(matches) != 1:

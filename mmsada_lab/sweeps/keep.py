@@ -6,6 +6,7 @@ Whatever reads a runs folder reads the zip file in place (`mmsada_lab.files.loca
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
 from collections.abc import Collection, Iterable, Iterator
@@ -20,7 +21,7 @@ import pandas as pd
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import locate, read_file, write_atomic
-from mmsada_lab.runs import Record, find_runs, read_manifest, to_json
+from mmsada_lab.runs import Record, count_test_segments, find_runs, read_manifest, to_json
 
 DIGITS = 6
 """Significant digits of a kept history."""
@@ -92,9 +93,10 @@ def _runs_holding(name: str, runs: pd.DataFrame) -> list[str]:
 def keep_runs(runs_dir: Path, to: Path, *, arrays_of: Iterable[ChosenRun] = ()) -> KeptRuns:
     """Pack finished runs into a zip file small enough to commit. The same runs give the same bytes.
 
-    Manifests stay as they are, but for the folders in absolute paths; histories keep their evaluations and, as means of
-    `GAME_STEPS` steps, the records of the game, rounded to `DIGITS` significant digits; predictions and features are
-    kept for the chosen pairs and seeds, of every method and setting. The new file takes its place when it is whole.
+    Manifests stay as they are, but for the folders in absolute paths, and are told the number of test segments if they
+    lack it; histories keep their evaluations and, as means of `GAME_STEPS` steps, the records of the game, rounded to
+    `DIGITS` significant digits; predictions and features are kept for the chosen pairs and seeds, of every method and
+    setting. The new file takes its place when it is whole.
 
     Args:
         runs_dir: folder or zip file of runs, read only.
@@ -156,10 +158,18 @@ def _kept_files(folder: Path, manifest: dict[str, Any], *, arrays: bool) -> dict
     """Name and content of the files of a run that are kept."""
     names = [name for name in _ARRAYS if arrays and locate(folder / name).is_file()]
     return {
-        "manifest.json": to_json(without_folders(manifest)),
+        "manifest.json": to_json(without_folders(_counted(folder, manifest))),
         "history.jsonl": b"".join(_kept_records(folder / "history.jsonl")),
         **{name: read_file(folder / name) for name in names},
     }
+
+
+def _counted(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with the number of test segments, which predictions that are left out could not tell any more."""
+    result = manifest["result"]
+    if "test_segments" in result or math.isnan(count := count_test_segments(folder)):
+        return manifest
+    return {**manifest, "result": {**result, "test_segments": count}}
 
 
 def _write_zip(file: BinaryIO, contents: Iterable[tuple[str, bytes]]) -> None:

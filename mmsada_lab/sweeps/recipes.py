@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.errors import unknown
+from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import PAPER_ROWS, TEXT_UNITS, VARIANTS, PaperRow
-from mmsada_lab.sweeps.grid import build_grid
+from mmsada_lab.runs import join_world, split_world
+from mmsada_lab.sweeps.grid import Pair, build_grid
 
-LAMBDA_D = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+LAMBDA_D = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Values of lambda_d in the sweep of Fig. 6 (the paper does not print its own)."""
 
 LAMBDA_C = (0.0, 1.0, 2.5, 5.0, 10.0)
 """Values of lambda_c, in both stages; the paper's is 5, chosen by accuracy on the source."""
+
+# True synchrony reads its negatives, which `repair` does not. Saito et al. have no reversal: full strength at once.
+_SYNCHRONY = {"positives": "synchronous", "negatives": "moment", "correspondence_batch": "half"}
+_SAITO = {"discrepancy_steps": "alternating", "discrepancy_reversal": 1.0, "reversal_schedule": "constant"}
 
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "MM-SADA": ("mmsada", {}),
@@ -29,12 +34,18 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "13 crop offsets of TSN": ("mmsada", {"crops": "tsn"}),
     "dropout before every head": ("mmsada", {"dropout_on": "features"}),
     "synchronous positives": ("mmsada", {"positives": "synchronous"}),
+    "synchronous positives, negatives of another moment": ("mmsada", _SYNCHRONY),
     "half-and-half correspondence batch": ("mmsada", {"correspondence_batch": "half"}),
     "Eq. 3 as printed": ("mmsada", {"correspondence_terms": "printed"}),
     "sigmoid heads (Eqs. 2 and 3)": ("mmsada", {"discriminator_outputs": 1}),
+    "C with two hidden layers of 100": ("mmsada", {"correspondence_layers": 2}),
+    "mean of the streams' logits (Fig. 3)": ("mmsada", {"fusion": "mean"}),
     "mean of logits over windows": ("mmsada", {"window_average": "logits"}),
-    "Source-only": ("source_only", {}),
-    "source-only, half the source clips": ("source_only", {"source_only_batch": "half"}),
+    "MCD": ("mcd", {}),
+    "MCD, reversal up to 1 (released)": ("mcd", {"discrepancy_reversal": 1.0}),
+    "MCD in three alternating steps, as Saito et al.": ("mcd", _SAITO),
+    "source-only, as many source clips a step": ("source_only", {"source_only_batch": "half"}),
+    "source-only, twice as many (the paper's)": ("source_only", {"source_only_batch": "full"}),
 }
 """What is changed -> method and overrides: the switches where paper and released code differ."""
 
@@ -43,7 +54,8 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 class RecipeRow:
     """One row of a report: runs of one setting over all pairs and seeds, and the accuracy of one stream.
 
-    `paper` is the paper's row beside it, `value` that of the option that the recipe sweeps.
+    `paper` is the paper's row beside it, `value` that of the option that the recipe sweeps, `kind` the key of
+    `KINDS` that the row's data have as their only gap.
     """
 
     title: str
@@ -52,6 +64,7 @@ class RecipeRow:
     stream: str = "fused"
     paper: PaperRow | None = None
     value: float | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,35 @@ class Recipe:
     baseline: str = "Source-only"
     swept: str = ""
     selection: bool = False
+
+
+KINDS: dict[str, Mapping[str, float]] = {
+    "none": {},
+    "camera": {"camera": 1},
+    "light": {"light": 1},
+    "sway": {"sway": 1},
+    "context": {"context": 1},
+    "style": {"appearance": 1, "viewpoint": 1, "motion": 1},
+    "label shift": {"label_shift": 1},
+    "absent classes": {"absent": 1},
+}
+"""Kind of gap -> the knobs of the kitchens that make it; all others are 0."""
+
+KIND_METHODS = ("adabn", "mmd", "mcd", "adversarial_only", "self_supervised_only", "mmsada")
+"""Rows of the table of kinds, each compared with source-only and with the control."""
+
+CONTROL = RecipeRow("Control: target clips, reversal 0", "adversarial_only", (("reversal_coefficient", 0.0),))
+"""Adversarial only of which F feels nothing: what target clips in the batch statistics do by themselves."""
+
+_FAIR = RecipeRow("Source-only, as many source clips a step", "source_only", (("source_only_batch", "half"),))
+"""What methods that take target clips into a step are to be compared with: they see half as many source clips."""
+
+
+def _of_kind(kind: str) -> tuple[RecipeRow, ...]:
+    plain = RecipeRow(f"{kind}: {METHODS['source_only'].title}", "source_only", kind=kind)
+    control = RecipeRow(f"{kind}: control", CONTROL.method, CONTROL.overrides, kind=kind)
+    methods = (RecipeRow(f"{kind}: {METHODS[method].title}", method, kind=kind) for method in KIND_METHODS)
+    return (plain, control, *methods)
 
 
 def _of_table(number: int) -> tuple[RecipeRow, ...]:
@@ -98,14 +140,20 @@ _CURVES = (RecipeRow("Source-only", "source_only"), RecipeRow("MM-SADA", "mmsada
 _SPACES = (_CURVES[0], RecipeRow("Self-supervised only", "self_supervised_only"), _CURVES[1])
 
 RECIPES: dict[str, Recipe] = {
-    "table1": Recipe("table1", "Table 1: MM-SADA and the baselines", _of_table(1), selection=True),
-    "table2": Recipe("table2", "Table 2: what each loss contributes", _of_table(2)),
+    "table1": Recipe("table1", "Table 1: MM-SADA and the baselines", (*_of_table(1), _FAIR, CONTROL), selection=True),
+    "table2": Recipe("table2", "Table 2: what each loss contributes", (*_of_table(2), CONTROL)),
     "table3": Recipe("table3", "Table 3: every stream on its own", _of_table(3), baseline="Source-only, rgb stream"),
     "table4": Recipe("table4", "Table 4: what corresponds", _of_table(4), baseline="Self-supervised only"),
     "fig4": Recipe("fig4", "Fig. 4: classes and segments of the domains", ()),
     "fig5": Recipe("fig5", "Fig. 5: accuracy on the target during training", _CURVES),
     "fig6": Recipe("fig6", "Fig. 6: accuracy over λd", _sweep("λd", LAMBDA_D, _OF_LAMBDA_D), swept="λd"),
     "lambda_c": Recipe("lambda_c", "Accuracy over λc", _sweep("λc", LAMBDA_C, _OF_LAMBDA_C), swept="λc"),
+    "kinds": Recipe(
+        "kinds",
+        "Which gap does which method close?",
+        tuple(row for kind in KINDS for row in _of_kind(kind)),
+        baseline="none: Source-only",
+    ),
     "fig7": Recipe("fig7", "Fig. 7: feature space of each stream", _SPACES),
     "ablations": Recipe(
         "ablations",
@@ -130,8 +178,27 @@ def row_configs(
     preset: str,
     domains: Sequence[str],
     seeds: Iterable[int],
+    worlds: Iterable[int] | None = None,
+    pairs: Sequence[Pair] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[ExperimentConfig]:
-    """Configurations of one row, by `build_grid`; what the row changes wins over `overrides`."""
-    changes = {**(overrides or {}), **dict(row.overrides)}
-    return build_grid(domains, methods=[row.method], seeds=seeds, data=data, preset=preset, overrides=changes)
+    """Configurations of one row, by `build_grid`, in each of some worlds; what the row changes wins over `overrides`.
+
+    Raises:
+        UserError: worlds or a kind of gap of data that are not drawn.
+    """
+    grid: dict[str, Any] = {"methods": [row.method], "seeds": list(seeds), "preset": preset, "pairs": pairs}
+    grid["overrides"] = {**(overrides or {}), **dict(row.overrides)}
+    chosen = _of_one_kind(data, row.kind) if row.kind else data
+    drawn = [chosen] if worlds is None else [join_world(chosen, world) for world in worlds]
+    return [config for data in drawn for config in build_grid(domains, data=data, **grid)]
+
+
+def _of_one_kind(data: str, kind: str) -> str:
+    """The world of a specification with one kind of gap alone."""
+    name, world = split_world(data)
+    if name.partition(":")[0] != "kitchens":
+        raise UserError(f"kinds of gap are knobs of the kitchens; {data} has none")
+    knobs = {**dict.fromkeys((knob for kinds in KINDS.values() for knob in kinds), 0), **KINDS[kind]}
+    alone = "kitchens:" + ",".join(f"{knob}={value:g}" for knob, value in knobs.items())
+    return join_world(alone, world) if world else alone

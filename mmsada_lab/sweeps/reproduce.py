@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.files import write_whole
 from mmsada_lab.runs import load_runs, read_arrays
 from mmsada_lab.sweeps.batch import run_grid
-from mmsada_lab.sweeps.grid import unique_configs
+from mmsada_lab.sweeps.grid import split_pair, unique_configs
 from mmsada_lab.sweeps.jobs import Failure
 from mmsada_lab.sweeps.recipes import Recipe, RecipeRow, row_configs
 
@@ -36,6 +38,8 @@ def reproduce(
     device: str = "auto",
     scheduler: str | None = None,
     notebook: str | Path | None = None,
+    worlds: Sequence[int] | None = None,
+    pairs: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
     train: bool = True,
 ) -> tuple[list[Path], list[Failure]]:
@@ -52,6 +56,8 @@ def reproduce(
         device: ``auto`` or ``cpu``.
         scheduler: address of a Dask scheduler, ``tcp://host:port``; worker processes of this machine if None.
         notebook: to execute for each run and keep with it, see `run_grid`; None trains without one.
+        worlds: data seeds of the embedded kitchens, each of them a world; the one that `data` names if None.
+        pairs: ``D2-D1`` each, to use instead of every pair of domains.
         overrides: changes of the preset for every run.
         train: whether to make missing runs; otherwise the report is of what is there.
 
@@ -62,21 +68,41 @@ def reproduce(
 
     opened = load_data(data)
     grid: dict[str, Any] = {"data": data, "preset": preset, "domains": list(opened.domains), "overrides": overrides}
-    rows = [(row, row_configs(row, seeds=seeds, **grid)) for row in recipe.rows]
+    grid |= {"worlds": worlds, "pairs": [split_pair(pair, list(opened.domains)) for pair in pairs] if pairs else None}
+    rows, left_out = _rows_that_fit(recipe, grid, seeds=seeds)
     wanted = unique_configs(config for _, configs in rows for config in configs)
     failures: list[Failure] = []
     if train and wanted:
-        wanted.sort(key=lambda config: config.seed)
+        wanted.sort(key=lambda config: (config.seed, config.data))
         failures = run_grid(wanted, runs_dir, jobs=jobs, device=device, scheduler=scheduler, notebook=notebook)
     digests = [(row, frozenset(config.digest for config in configs)) for row, configs in rows]
-    return _write(recipe, digests, opened, runs_dir=runs_dir, out=out), failures
+    return _write(recipe, digests, opened, runs_dir=runs_dir, out=out, further=left_out), failures
+
+
+def _rows_that_fit(
+    recipe: Recipe, grid: Mapping[str, Any], *, seeds: Sequence[int]
+) -> tuple[list[tuple[RecipeRow, list[ExperimentConfig]]], list[str]]:
+    """Rows with their configurations, and notes on those that a preset cannot have.
+
+    Windows that span their segment, for instance, leave it no other moment. What a user gave may not be why.
+    """
+    rows, notes = [], []
+    for row in recipe.rows:
+        plain = row_configs(replace(row, overrides=()), seeds=seeds, **grid)
+        try:
+            rows.append((row, row_configs(row, seeds=seeds, **grid) if row.overrides else plain))
+        except UserError as error:
+            notes.append(f"left out: {row.title} ({error})")
+    return rows, notes
 
 
 _Rows = Sequence[tuple[RecipeRow, frozenset[str]]]
 """Each row of a recipe with the digests of its runs."""
 
 
-def _write(recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path, out: Path) -> list[Path]:
+def _write(
+    recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path, out: Path, further: Sequence[str]
+) -> list[Path]:
     from mmsada_lab.analysis.report import describe_runs, format_report, render_html, render_markdown, report_table
 
     if not rows:
@@ -86,11 +112,38 @@ def _write(recipe: Recipe, rows: _Rows, data: MultiDomainData, *, runs_dir: Path
     runs = runs[runs["digest"].isin(frozenset().union(*(digests for _, digests in rows)))]
     if runs.empty:
         raise UserError(f"none of the runs of {recipe.name} in {runs_dir} is finished")
+    if recipe.name == "kinds":
+        return _write_kinds(recipe, rows, runs, out=out, further=further)
     table = report_table(runs, [_line(row, digests) for row, digests in rows], baseline=recipe.baseline)
-    tables, notes = {"": format_report(table, baseline=recipe.baseline)}, describe_runs(runs)
+    tables, notes = {"": format_report(table, baseline=recipe.baseline)}, [*describe_runs(runs), *further]
     if recipe.selection:
         tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
     figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, rows)
+    texts = {
+        "csv": table.to_csv(index=False, float_format="%.4f"),
+        "md": render_markdown(recipe.title, tables, notes),
+        "html": render_html(recipe.title, tables, figures, notes),
+    }
+    return _save(out, recipe, texts)
+
+
+def _write_kinds(recipe: Recipe, rows: _Rows, runs: pd.DataFrame, *, out: Path, further: Sequence[str]) -> list[Path]:
+    """A table per kind of gap, its own source-only as the baseline, and their differences as heat maps."""
+    from mmsada_lab.analysis.kinds import draw_kinds, kinds_table
+    from mmsada_lab.analysis.report import describe_runs, format_report, render_html, render_markdown, report_table
+
+    tables, reports = {}, []
+    for kind in dict.fromkeys(row.kind for row, _ in rows):
+        lines = [_line(row, digests) for row, digests in rows if row.kind == kind]
+        of_kind = runs[runs["digest"].isin(frozenset().union(*(line.digests for line in lines)))]
+        if of_kind.empty:
+            continue
+        baseline = lines[0].title
+        report = report_table(of_kind, lines, baseline=baseline)
+        reports.append(report.assign(kind=kind))
+        tables[kind] = format_report(report, baseline=baseline)
+    table, notes = pd.concat(reports, ignore_index=True), [*describe_runs(runs), *further]
+    figures = [draw_kinds(kinds_table(table))]
     texts = {
         "csv": table.to_csv(index=False, float_format="%.4f"),
         "md": render_markdown(recipe.title, tables, notes),
@@ -152,7 +205,7 @@ def _spaces(runs: pd.DataFrame, rows: _Rows) -> list[go.Figure]:
     from mmsada_lab.analysis.embedding import draw_embedding, joint_embedding
 
     figures = []
-    ordered = runs.sort_values(["seed", "target", "source"])
+    ordered = runs.sort_values(["world", "seed", "target", "source"])
     for row, digests in rows:
         for run in ordered[ordered["digest"].isin(digests)].head(1).to_dict("records"):
             features = read_arrays(Path(run["path"]) / "features.npz")

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.gap.measures import MEASURES
+from mmsada_lab.analysis.gap.table import COVERAGE
 from mmsada_lab.analysis.style import to_list
 from mmsada_lab.errors import UserError, unknown
 
@@ -22,6 +23,8 @@ TITLES = {
 }
 """Measure -> title of its axis."""
 
+_INTERVAL = "less its bias; arms hold it in 80 % or more (nominally 95 %)"
+_KINDS = {"evaluation": "statistics of evaluation", "own": "each domain's own statistics"}
 SCOPES = {False: "all segments", True: "within classes"}
 _NUMBERS = ["value", "null", "p", "corrected", "low", "high"]
 
@@ -29,7 +32,8 @@ _NUMBERS = ["value", "null", "p", "corrected", "low", "high"]
 def gap_bars(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Several `gap_table`s, by title, in one tidy frame: their columns beside row (the title) and scope.
 
-    Segments are those of the smaller side. Scopes in which nothing could be measured are left out.
+    Segments are those of the smaller side; statistics are ``evaluation`` where a table does not say. Scopes in which
+    nothing could be measured are left out.
 
     Example:
         >>> table = pd.DataFrame({"modality": "rgb", "measure": ["coral"], "conditional": False, "note": ""})
@@ -40,38 +44,46 @@ def gap_bars(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     if not tables:
         raise UserError("no gap to draw; measure at least one run")
     joined = pd.concat([table.assign(row=name) for name, table in tables.items()], ignore_index=True)
-    joined = joined[joined["value"].notna()]
+    joined = _with_statistics(joined[joined["value"].notna()])
     joined["scope"] = joined["conditional"].map(SCOPES)
     joined["segments"] = joined[["n_source", "n_target"]].min(axis=1)
-    columns = ["row", "modality", "measure", "scope", *_NUMBERS, "segments", "classes", "note"]
+    columns = ["row", "statistics", "modality", "measure", "scope", *_NUMBERS, "segments", "classes", "note"]
     return joined[columns].reset_index(drop=True)
 
 
+def _with_statistics(table: pd.DataFrame) -> pd.DataFrame:
+    known = table["statistics"] if "statistics" in table else pd.Series(None, index=table.index, dtype=object)
+    return table.assign(statistics=known.fillna("evaluation"))
+
+
 def draw_gap(bars: pd.DataFrame, *, measure: str, title: str = "") -> go.Figure:
-    """Draw one measure of `gap_bars`: a panel per modality and scope, a bar per run.
+    """Draw one measure of `gap_bars`: a panel per modality, scope and kind of batch statistics, a bar per run.
 
     A bar is the value as measured, the grey dash the mean where domains mean nothing, the dot with its arms the value
-    less its bias and the 95 % interval. So a bar can end above its own interval.
+    less its bias and its interval (`COVERAGE`). So a bar can end above its own interval.
 
     Example:
         >>> bars = pd.DataFrame({"row": ["MM-SADA"], "modality": "rgb", "measure": "coral", "scope": "all segments"})
         >>> [trace.name for trace in draw_gap(bars.assign(**dict.fromkeys(_NUMBERS, 1.0)), measure="coral").data]
-        ['value', 'null (domains shuffled)', 'less its bias, 95 % interval']
+        ['value', 'null (domains shuffled)', 'less its bias; arms hold it in 80 % or more (nominally 95 %)']
     """
-    of_measure = bars[bars["measure"] == measure]
+    of_measure = _with_statistics(bars[bars["measure"] == measure])
     if of_measure.empty:
         raise unknown("measure", measure, [name for name in MEASURES if name in set(bars["measure"])])
     modalities, scopes = list(of_measure["modality"].unique()), list(of_measure["scope"].unique())
-    titles = [f"{modality}, {scope}" for scope in scopes for modality in modalities]
-    panels, height = (len(scopes), len(modalities)), 80 + 260 * len(scopes)
+    kinds = list(of_measure["statistics"].unique())
+    lines = [(scope, kind) for scope in scopes for kind in kinds]
+    suffixes = {kind: f", {_KINDS[kind]}" if len(kinds) > 1 else "" for kind in kinds}
+    titles = [f"{modality}, {scope}{suffixes[kind]}" for scope, kind in lines for modality in modalities]
+    panels, height = (len(lines), len(modalities)), 80 + 260 * len(lines)
     options = {"shared_yaxes": "all", "subplot_titles": titles}
     figure = style.empty_figure(title or TITLES[measure], panels=panels, height=height, **options)
     colours = style.colours(modalities)
-    for r, scope in enumerate(scopes, start=1):
+    for r, (scope, kind) in enumerate(lines, start=1):
+        of_line = of_measure[(of_measure["scope"] == scope) & (of_measure["statistics"] == kind)]
         for c, modality in enumerate(modalities, start=1):
-            of_panel = of_measure[(of_measure["scope"] == scope) & (of_measure["modality"] == modality)]
-            _add_panel(figure, of_panel, colours[modality], row=r, col=c)
-    figure.update_xaxes(title="method", row=len(scopes))
+            _add_panel(figure, of_line[of_line["modality"] == modality], colours[modality], row=r, col=c)
+    figure.update_xaxes(title="method", row=len(lines))
     return figure.update_yaxes(title=TITLES[measure], col=1)
 
 
@@ -84,8 +96,14 @@ def _add_panel(figure: go.Figure, bars: pd.DataFrame, colour: str, *, row: int, 
     null = {"mode": "markers", "marker": dash, "name": "null (domains shuffled)", "legendgroup": "null"}
     figure.add_scatter(**_points(bars, "null"), **null, **where)
     dot = {"mode": "markers", "marker": {"color": style.INK, "size": 8}, "legendgroup": "interval"}
-    interval = {"name": "less its bias, 95 % interval", "error_y": _arms(bars[bars["corrected"].notna()]), **dot}
-    figure.add_scatter(**_points(bars, "corrected"), **interval, **where)
+    measured = bars[bars["corrected"].notna()]
+    interval = {"name": _INTERVAL, "error_y": _arms(measured), "hovertext": _hover(measured), "hoverinfo": "x+text"}
+    figure.add_scatter(**_points(bars, "corrected"), **interval, **dot, **where)
+
+
+def _hover(bars: pd.DataFrame) -> list[str]:
+    rows = bars[["corrected", "low", "high"]].to_numpy().tolist()
+    return [f"{middle:.4g}, arms from {low:.4g} to {high:.4g}: {COVERAGE}" for middle, low, high in rows]
 
 
 def _points(bars: pd.DataFrame, column: str) -> dict[str, list[Any]]:

@@ -1,0 +1,112 @@
+"""The table of kinds: which runs it needs, its numbers by hand, and the heat map as drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmsada_lab.analysis.kinds import draw_kinds, kinds_table
+from mmsada_lab.analysis.tables import MEAN
+from mmsada_lab.datasets.kitchens.loader import KNOBS, parse_knobs
+from mmsada_lab.errors import UserError
+from mmsada_lab.runs import join_world, split_world
+from mmsada_lab.sweeps import reproduce as module
+from mmsada_lab.sweeps.recipes import KINDS, RECIPES, row_configs
+
+GRID = {"preset": "quick", "domains": ("D1", "D2", "D3"), "seeds": (0,)}
+
+
+class TestWhichRuns:
+    def test_a_kind_has_its_own_knobs_and_no_other(self) -> None:
+        for row in RECIPES["kinds"].rows:
+            (data,) = {config.data for config in row_configs(row, data="kitchens", **GRID)}  # type: ignore[arg-type]
+            knobs = parse_knobs(data.partition(":")[2])
+            turned = {knob: getattr(knobs, knob) for knob in KNOBS if getattr(knobs, knob)}
+            assert turned == KINDS[row.kind]
+
+    def test_every_knob_is_of_one_kind(self) -> None:
+        knobs = [knob for kind in KINDS.values() for knob in kind]
+        assert sorted(knobs) == sorted(KNOBS)
+
+    def test_worlds_and_pairs(self) -> None:
+        row = RECIPES["kinds"].rows[0]
+        configs = row_configs(row, data="kitchens", worlds=[2, 3], pairs=[("D1", "D2")], **GRID)  # type: ignore[arg-type]
+        assert [split_world(config.data)[1] for config in configs] == [2, 3]
+        assert {str(config.pair) for config in configs} == {"D1→D2"}
+
+    def test_recorded_data_have_neither(self) -> None:
+        row = RECIPES["kinds"].rows[0]
+        with pytest.raises(UserError, match="kinds of gap are knobs of the kitchens; toy has none"):
+            row_configs(row, data="toy", **GRID)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match="toy is recorded data, of which there is one world"):
+            row_configs(RECIPES["fig5"].rows[0], data="toy", worlds=[0], **GRID)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("data", ["kitchens", "kitchens:light=0.5", "kitchens:seed=4,light=0.5"])
+    def test_joining_a_world_is_the_inverse_of_splitting(self, data: str) -> None:
+        assert split_world(join_world(data, 7)) == (split_world(data)[0], 7)
+
+
+def report(*rows: tuple[str, str, float, tuple[float, float], tuple[float, float], int]) -> pd.DataFrame:
+    names = ["kind", "row", "difference", "worlds", "seeds", "worlds_compared"]
+    frame = pd.DataFrame(rows, columns=names)
+    for unit in ("worlds", "seeds"):
+        frame[[f"{unit}_low", f"{unit}_high"]] = frame.pop(unit).to_list()
+    return frame.assign(pair=MEAN)
+
+
+NONE = (np.nan, np.nan)
+ROWS = report(
+    ("camera", "camera: Source-only", np.nan, NONE, NONE, 4),
+    ("camera", "camera: AdaBN", 9.0, (7.0, 11.0), (8.0, 10.0), 4),
+    ("light", "light: AdaBN", 2.0, NONE, (1.0, 3.0), 2),
+    ("light", "light: MM-SADA", -1.5, NONE, NONE, 1),
+)
+
+
+class TestTable:
+    def test_by_hand(self) -> None:
+        table = kinds_table(pd.concat([ROWS, ROWS.assign(pair="D2→D1", difference=99.0)]))
+        assert table[["kind", "method", "difference", "over"]].to_numpy().tolist() == [
+            ["camera", "AdaBN", 9.0, "over worlds"],
+            ["light", "AdaBN", 2.0, "over seeds, worlds fixed"],
+            ["light", "MM-SADA", -1.5, ""],
+        ]
+        assert table[["low", "high"]].to_numpy()[:2].tolist() == [[7.0, 11.0], [1.0, 3.0]]
+
+    def test_nothing_to_compare(self) -> None:
+        with pytest.raises(UserError, match="no kind of gap has runs"):
+            kinds_table(ROWS.iloc[:1])
+
+    def test_as_drawn(self) -> None:
+        figure = draw_kinds(kinds_table(ROWS))
+        heat = figure.data[0]
+        assert (list(heat.x), list(heat.y)) == (["camera", "light"], ["AdaBN", "MM-SADA"])
+        assert [list(row) for row in heat.z] == [[9.0, 2.0], [None, -1.5]]
+        assert [list(row) for row in heat.text] == [["+9.0<br>[+7.0, +11.0]", "+2.0<br>[+1.0, +3.0]"], ["", "-1.5"]]
+        assert (heat.zmin, heat.zmax) == (-9.0, 9.0), "no change is white"
+        assert "over worlds or over seeds" in figure.layout.xaxis.title.text
+
+
+def test_report_of_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From runs to the three files, each kind against its own source-only."""
+    rows = [row for row in RECIPES["kinds"].rows if row.kind in ("camera", "light")]
+    configs = {row.title: row_configs(row, data="kitchens", **GRID | {"seeds": (0, 1)}) for row in rows}  # type: ignore[arg-type]
+    gains = {"camera: AdaBN": 9.0, "light: MM-SADA": 4.0}
+    runs = pd.DataFrame(
+        {"digest": c.digest, "source": c.source, "target": c.target, "seed": c.seed, "method": c.method}
+        | {"top1": 50 + gains.get(title, 0.0) + c.seed, "data": title.partition(":")[0], "path": f"{title} {c.digest}"}
+        for title, of_row in configs.items()
+        for c in of_row
+    ).assign(world=0, stream="fused", preset="quick", selection="last", device="cpu", version="1", test_segments=100)
+    runs = runs.assign(training_seconds=1.0, setting="a", mean_class=50.0)
+    monkeypatch.setattr(module, "load_runs", lambda _: runs)
+    digests = [(row, frozenset(c.digest for c in configs[row.title])) for row in rows]
+    files = module._write(RECIPES["kinds"], digests, None, runs_dir=tmp_path, out=tmp_path, further=[])  # type: ignore[arg-type]
+    assert [path.name for path in files] == ["kinds.csv", "kinds.md", "kinds.html"]
+    table = kinds_table(pd.read_csv(files[0]))
+    found = {(r["kind"], r["method"]): r["difference"] for r in table.to_dict("records") if r["difference"]}
+    assert found == {("camera", "AdaBN"): 9.0, ("light", "MM-SADA"): 4.0}
+    assert files[1].read_text().count("## ") == 2
