@@ -204,6 +204,8 @@ class TestDrawnGame:
         figure = figures.draw_game(figures.game_curves(frame))
         assert {a.text for a in figure.layout.annotations} - {"chance", "ln 2: guessing"} == said
         assert "NaN" not in figure.to_json()
+        assert {trace.yaxis or "y" for trace in figure.data} == {"y", "y2", "y3"}, "or the panel would have no axes"
+        assert len(figure.layout.shapes) == 2
 
     def test_bands_stand_for_several_runs(self) -> None:
         curves = figures.game_curves(THREE_RUNS)

@@ -75,10 +75,11 @@ def draw_game(curves: pd.DataFrame, *, title: str = "The game") -> go.Figure:
         for quantity in of_name["quantity"].unique():  # one entry of the legend for both
             legend = {"name": _opponent(name), "showlegend": quantity == of_name["quantity"].iloc[0]}
             _add_curve(figure, of_name[of_name["quantity"] == quantity], line, legend, _PANELS[quantity])
-    row, col = _PANELS["reversal"]
-    thin = {"mode": "lines", "line": {"color": style.INK, "width": 1.5}, "showlegend": False}
     reversal = curves[curves["quantity"] == "reversal"]
-    figure.add_scatter(**xy(reversal, "total_step", "mean"), **thin, row=row, col=col)
+    if len(reversal):
+        row, col = _PANELS["reversal"]
+        thin = {"mode": "lines", "line": {"color": style.INK, "width": 1.5}, "showlegend": False}
+        figure.add_scatter(**xy(reversal, "total_step", "mean"), **thin, row=row, col=col)
     _add_levels(figure, curves)
     return _label_axes(figure, curves)
 
@@ -100,17 +101,18 @@ def _opponent(name: str) -> str:
 
 def _add_levels(figure: go.Figure, curves: pd.DataFrame) -> None:
     """What guessing gives; and a word in every panel that has nothing to show."""
+    for quantity, (row, col) in _PANELS.items():
+        if quantity not in set(curves["quantity"]):
+            text = "no reversal" if quantity == "reversal" else "no discriminator"
+            figure.add_scatter(x=[], y=[], **style.HIDDEN, row=row, col=col)  # or there would be no axes
+            where = {"xref": "x domain", "yref": "y domain", "x": 0.5, "y": 0.5, "showarrow": False}
+            figure.add_annotation(text=text, font_color=style.GREY, **where, row=row, col=col)
     dotted = {"color": style.GREY, "dash": "dot", "width": 1.5}
     levels = (("accuracy", 50.0, "chance", "bottom"), ("loss", math.log(2), "ln 2: guessing", "top"))
     for quantity, level, text, side in levels:
         row, col = _PANELS[quantity]
         label = {"annotation_text": text, "annotation_position": f"{side} right"}
         figure.add_hline(y=level, row=row, col=col, line=dotted, **label)
-    for quantity, (row, col) in _PANELS.items():
-        if quantity not in set(curves["quantity"]):
-            where = {"x": 0.5, "y": 0.5, "xref": "x domain", "yref": "y domain", "showarrow": False}
-            text = "no reversal" if quantity == "reversal" else "no discriminator"
-            figure.add_annotation(text=text, font_color=style.GREY, **where, row=row, col=col)
 
 
 def _label_axes(figure: go.Figure, curves: pd.DataFrame) -> go.Figure:
