@@ -246,6 +246,7 @@ class ExperimentConfig:
         1.0,
         above=0,
         acts_on=("adversarial",),
+        second_stage=True,
         added_later=True,
     )
     discriminator_outputs: int = choice(
@@ -367,7 +368,15 @@ class ExperimentConfig:
         return BatchPlan(source, target, mismatched, self.norm_group, self.accumulation)
 
     def is_evaluated(self, number: int, step: int) -> bool:
-        """Whether the network is evaluated after a step of a stage: more often where evaluations are averaged."""
+        """Whether the network is evaluated after a step of a stage: at its end, and more often near the last one's.
+
+        Example:
+            >>> from mmsada_lab import build_config
+            >>> sparse = {"adapt.steps": 90, "evaluate_every": 10, "evaluate_before": 40, "averaged_evaluations": 3}
+            >>> config = build_config("quick", source="D2", target="D1", overrides=sparse)
+            >>> [step for step in range(1, 91) if config.is_evaluated(1, step)]
+            [40, 70, 80, 90]
+        """
         last = number == len(self.stages) - 1
         stage = self.stages[number][1]
         averaged = last and stage.steps - step < self.evaluate_every * self.averaged_evaluations

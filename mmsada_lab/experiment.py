@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +69,7 @@ from mmsada_lab.runtime.processes import (
     match_statistics,
 )
 from mmsada_lab.runtime.read_ahead import BatchLoader, explain_lost_workers
-from mmsada_lab.train import mean_terms, step_seed, train_steps
+from mmsada_lab.train import mean_scalars, step_seed, train_steps
 
 _INITIALISATION = 99  # names the seed of the initial weights, beside the stages 0 and 1
 
@@ -304,7 +305,7 @@ class Experiment:
             return
         method, optimiser = self.prepare_stage(stage, resumed=resumed)
         seed = (config.seed, number)
-        terms, since = {}, time.monotonic()
+        scalars, since = {}, time.monotonic()
         steps = train_steps(
             method,
             optimiser,
@@ -316,18 +317,18 @@ class Experiment:
             accumulation=config.accumulation,
         )
         for step, last in steps:
-            terms[step] = last
+            scalars[step] = last
             # Counted as steps all the same, since batches and schedules go by their number; but told.
             self.progress.skipped += bool(getattr(optimiser, "step_was_skipped", False))
             if config.is_evaluated(number, step):
-                for end, means in mean_terms(terms, every=config.log_every, accelerator=accelerator):
+                means = mean_scalars(scalars, terms=stage.weights, every=config.log_every, accelerator=accelerator)
+                for end, values in means:
                     self.progress.step = end
-                    self._record("train", name, {term: means[term] for term in stage.weights})
-                    self._record("game", name, {what: v for what, v in means.items() if what not in stage.weights})
+                    self._record_means(name, values, terms=stage.weights)
                 if accelerator.scaler is not None:
                     scale = accelerator.scaler.get_scale()
                     self._record("scale", name, {"scale": scale, "skipped_steps": self.progress.skipped})
-                terms = {}
+                scalars = {}
                 average_statistics(self.network, accelerator)  # before anything is evaluated or saved
                 values = self.evaluate(final_stage=number == len(config.stages) - 1, step=step)
                 self._record("evaluation", name, values)
@@ -373,6 +374,13 @@ class Experiment:
     def _record(self, kind: str, stage: str, values: dict[str, float]) -> None:
         steps = {"step": self.progress.step, "total_step": self._steps_done()}
         self.progress.history.append({"kind": kind, "stage": stage, **steps, "values": values})
+
+    def _record_means(self, stage: str, means: Mapping[str, float], *, terms: Collection[str]) -> None:
+        self._record("train", stage, {name: value for name, value in means.items() if name in terms})
+        # A gradient may overflow where the loss does not: that ends no run, and JSON has no word for it.
+        game = {name: value for name, value in means.items() if name not in terms and math.isfinite(value)}
+        if game:
+            self._record("game", stage, game)
 
     def evaluate(self, *, final_stage: bool, step: int) -> dict[str, float]:
         """Accuracies on the target and, in the last stage, scores that need no label; keeps what will be averaged.

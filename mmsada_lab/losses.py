@@ -130,8 +130,9 @@ def mmd_loss(source: Tensor, target: Tensor) -> Tensor:
     """
 
     def mean_kernel(rows: Tensor, columns: Tensor) -> Tensor:
-        squared = (rows.unsqueeze(1) - columns.unsqueeze(0)).square().sum(dim=2)  # (B, B')
-        return torch.stack([torch.exp(-squared / g) for g in MMD_BANDWIDTHS]).sum(dim=0).mean()
+        nearness = -(rows.unsqueeze(1) - columns.unsqueeze(0)).square().sum(dim=2)  # (B, B')
+        # One exponential for all kernels: of so few clips, fewer operations are faster.
+        return torch.stack([nearness / g for g in MMD_BANDWIDTHS]).exp().sum(dim=0).mean()
 
     return mean_kernel(source, source) + mean_kernel(target, target) - 2 * mean_kernel(source, target)
 

@@ -8,7 +8,7 @@ and terms, is its entry in `facts.METHODS`. Legend: `B` clips, `F` feature width
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -22,7 +22,7 @@ from mmsada_lab.clips.segments import Kind
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import METHODS, load_class
 from mmsada_lab.losses import classification_loss, classifier_discrepancy, domain_adversarial_loss, mmd_loss
-from mmsada_lab.models.heads import DomainDiscriminator, reverse_gradient
+from mmsada_lab.models.heads import DomainDiscriminator, balanced_accuracy, reverse_gradient
 from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network
 from mmsada_lab.pretexts import Features, build_pretext
 from mmsada_lab.runtime.processes import all_gather
@@ -60,8 +60,9 @@ class Method(nn.Module):
         self.num_classes = num_classes
         self.step = 0  # optimiser steps of the stage that are done; the training loop counts
         self.terms: frozenset[str] = frozenset({"classification"})  # of the current stage
-        self.observed: dict[str, Tensor] = {}  # of the last batch, beside the loss terms
-        self._features: list[Features] = []
+        self.observed: dict[str, Tensor] = {}  # scalars of the last batch, beside its loss terms
+        self._features: list[Features] = []  # of its domains
+        self.register_forward_pre_hook(_forget)
 
     def select_terms(self, terms: Iterable[str]) -> None:
         """Choose the loss terms of the coming stage; heads that no term needs keep their initial weights."""
@@ -81,60 +82,84 @@ class Method(nn.Module):
         return None
 
     def game(self, source: Features, target: Features) -> dict[str, float]:
-        """How the method's opponents do on `(N, F)` features of both domains' segments; nothing if there are none."""
+        """How the method's opponents do on `(N, F)` features of both domains' segments; nothing if it has none."""
         return {}
 
     def parameter_groups(self, *, learning_rate: float) -> list[dict[str, Any]]:
-        """The parameters in groups for an optimiser, those with a learning rate of their own apart."""
+        """The parameters in an optimiser's groups; one that does not learn at the stage's rate has an ``lr``."""
         return [{"params": list(self.parameters())}]
 
     def features(self, clips: Mapping[str, Tensor]) -> Features:
-        """Features of clips of one domain, at which `observe` looks."""
+        """`(B, F)` features of clips of one domain, by modality; `observe` looks at their gradients."""
         features = self.network.features(clips)
         self._features.append(features)
         return features
-
-    def observe(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
-        """What a step is made of, beside its loss terms; to be called between `forward` and its backward pass.
-
-        Args:
-            terms: of `forward`.
-            weights: of the stage.
-
-        Returns:
-            Scalars: what the method has noted (for instance D's accuracy), and ``gradient/TERM/MODALITY``: the norm of
-            the weighted term's gradient with respect to that modality's features, over the clips of the batch. It is
-            what arrives at F, reversal included.
-        """
-        domains, self._features = self._features, []
-        noted, self.observed = self.observed, {}
-        inputs = [(m, f) for features in domains for m, f in features.items() if f.requires_grad]
-        for name, term in terms.items():
-            gradients: Sequence[Tensor | None] = [None] * len(inputs)
-            if term.requires_grad and inputs:
-                gradients = torch.autograd.grad(
-                    weights[name] * term, [f for _, f in inputs], retain_graph=True, allow_unused=True
-                )
-            for modality in domains[0] if domains else ():
-                squares = [
-                    g.square().sum()
-                    for (m, _), g in zip(inputs, gradients, strict=True)
-                    if m == modality and g is not None
-                ]
-                # 0 where nothing arrives: a record has the same names at every step.
-                norm = torch.stack(squares).sum().sqrt() if squares else term.new_zeros(())
-                noted[f"gradient/{name}/{modality}"] = norm
-        return noted
 
     def both_domains(self, batch: TrainingBatch) -> tuple[Features, Features]:
         """Features of source and target. The domains pass apart, so that batch statistics never mix them."""
         target = batch.require_target()
         return self.features(batch.source.clips), self.features(target.clips)
 
+    def observe(
+        self, terms: Mapping[str, Tensor], weights: Mapping[str, float], *, shards: int = 1
+    ) -> dict[str, Tensor]:
+        """What a step is made of beside its loss terms; it changes nothing, and waits for nothing.
+
+        To be called once, after `forward` and before the backward pass, which needs the same graph.
+
+        Args:
+            terms: of `forward`.
+            weights: of the stage.
+            shards: into how many the batch is divided, of which this is one; the mean over them is the batch's, but for
+                the spread of their gradients.
+
+        Returns:
+            Scalars on the device: what the method notes in `observed`, for instance D's accuracy, and
+            ``gradient/TERM/MODALITY``, the norm of the weighted term's gradient with respect to that modality's
+            `(B, F)` features of all domains: what arrives at F, reversal included; 0 where nothing does. There is none
+            for an F that is not trained.
+
+        Example:
+            >>> from mmsada_lab import build_config
+            >>> config = build_config("quick", source="D2", target="D1", method="mmd")
+            >>> method, batch = method_on_noise(config)
+            >>> sorted(method.observe(method(batch, 0.5), config.adapt.weights))[:2]
+            ['gradient/classification/flow', 'gradient/classification/rgb']
+        """
+        observed, domains = self.observed, self._features
+        _forget(self)  # the graph is not kept longer than the step
+        trained = [m for m, f in self.network.backbones.items() if any(p.requires_grad for p in f.parameters())]
+        inputs = [(m, f) for features in domains for m, f in features.items() if m in trained and f.requires_grad]
+        for name, term in terms.items():
+            arrived: dict[str, list[Tensor]] = {modality: [] for modality in trained}
+            if inputs and term.requires_grad:
+                gradients = torch.autograd.grad(term, [f for _, f in inputs], retain_graph=True, allow_unused=True)
+                for (modality, _), gradient in zip(inputs, gradients, strict=True):
+                    if gradient is not None:
+                        arrived[modality].append(gradient)
+            # A shard's loss is a mean over fewer clips: each of them has `shards` times the gradient.
+            factor = weights[name] / math.sqrt(shards)
+            for modality, of_domains in arrived.items():
+                # 0 where nothing arrives: a record has the same names at every step.
+                norm = torch.linalg.vector_norm(torch.cat(of_domains)) if of_domains else term.new_zeros(())
+                observed[f"gradient/{name}/{modality}"] = factor * norm
+        return observed
+
     def reversal(self, progress: float) -> float:
         """The configured factor of the discriminators' reversed gradient at a stage's progress."""
         config = self.config
         return reversal_coefficient(progress, maximum=config.reversal_coefficient, schedule=config.reversal_schedule)
+
+    def reverse(self, features: Features, coefficient: float) -> Features:
+        """`(B, F)` features behind a gradient reversal, whose coefficient is noted."""
+        # Filled where it is needed: a number copied to the device would wait for it.
+        self.observed["reversal"] = next(iter(features.values())).new_full((), coefficient)
+        return {m: reverse_gradient(feature, coefficient) for m, feature in features.items()}
+
+
+def _forget(method: Method, *_: object) -> None:
+    """What was noted of a batch; before every other one, too, whether it was observed or not."""
+    method.observed, method._features = {}, []
 
 
 class SourceOnly(Method):
@@ -201,48 +226,53 @@ class MMSADA(Method):
 
     def adversarial(self, source: Features, target: Features, progress: float) -> Tensor:
         """``sum_m Ld_m`` behind a gradient reversal (Eq. 2): one discriminator per modality."""
-        coefficient = self.reversal(progress)
-        self.observed["reversal"] = torch.tensor(coefficient, device=next(iter(source.values())).device)
+        # D gets its full gradient; only what goes on into F is reversed and scaled.
+        source, target = (self.reverse(features, self.reversal(progress)) for features in (source, target))
         losses = []
         for m, discriminator in self.discriminators.items():
-            # D gets its full gradient; only what goes on into F is reversed and scaled.
-            scores = [discriminator(reverse_gradient(features[m], coefficient)) for features in (source, target)]
+            scores = discriminator(source[m]), discriminator(target[m])  # (B, 2) or (B,) each
             losses.append(domain_adversarial_loss(*scores))
-            self.observed |= _domain_game(m, *scores)
+            self.observed[f"domain_accuracy/{m}"] = _domain_accuracy(*scores)
+            self.observed[f"domain_loss/{m}"] = losses[-1].detach()
         return torch.stack(losses).sum()
 
     @torch.no_grad()
     def game(self, source: Features, target: Features) -> dict[str, float]:
-        """Balanced accuracy (percent) and loss of each modality's D on `(N, F)` features of both domains."""
-        if "adversarial" not in self.terms:
-            return {}
-        scores = {m: (d(source[m]), d(target[m])) for m, d in self.discriminators.items()}
-        return {name: float(v) for m, pair in scores.items() for name, v in _domain_game(m, *pair).items()}
+        """Balanced accuracy (percent) and loss of each modality's D, in which both domains count the same.
+
+        Args:
+            source: `(N, F)` features of segments, by modality.
+            target: `(N', F)`.
+        """
+        played: dict[str, float] = {}
+        for m, discriminator in self.discriminators.items() if "adversarial" in self.terms else ():
+            scores = discriminator(source[m]), discriminator(target[m])  # (N, 2) or (N,), (N', 2) or (N',)
+            of_source = domain_adversarial_loss(scores[0], scores[1][:0])
+            of_target = domain_adversarial_loss(scores[0][:0], scores[1])
+            played[f"domain_accuracy/{m}"] = float(_domain_accuracy(*scores))
+            played[f"domain_loss/{m}"] = float(of_source + of_target) / 2
+        return played
 
     def parameter_groups(self, *, learning_rate: float) -> list[dict[str, Any]]:
-        """The parameters in groups for an optimiser, those with a learning rate of their own apart."""
+        """The parameters in an optimiser's groups; one that does not learn at the stage's rate has an ``lr``."""
         if self.config.discriminator_rate == 1:
             return super().parameter_groups(learning_rate=learning_rate)
         opponents = list(self.discriminators.parameters())
-        others = [p for p in self.parameters() if not any(p is opponent for opponent in opponents)]
-        return [{"params": others}, {"params": opponents, "lr": learning_rate * self.config.discriminator_rate}]
+        others = set(self.parameters()) - set(opponents)  # parameters are told apart by identity
+        return [
+            {"params": [p for p in self.parameters() if p in others]},
+            {"params": opponents, "lr": learning_rate * self.config.discriminator_rate},
+        ]
 
     def pretext_score(self, features: Features) -> float | None:
         """How well the self-supervised task is solved on `(N, F)` features of a domain; None where none is trained."""
         return self.pretext.score(features) if self.config.pretext in self.terms else None
 
 
-@torch.no_grad()
-def _domain_game(modality: str, source_scores: Tensor, target_scores: Tensor) -> dict[str, Tensor]:
-    """Balanced accuracy in percent, and loss, of a discriminator's scores of source and target clips."""
-    right = []
-    for scores, is_target in ((source_scores, False), (target_scores, True)):
-        says_target = scores > 0 if scores.ndim == 1 else scores[:, 1] > scores[:, 0]
-        right.append((says_target == is_target).float().mean())
-    # A mean over domains, so that always giving the same answer is 50 % whatever their sizes.
-    accuracy = 50 * (right[0] + right[1])
-    loss = domain_adversarial_loss(source_scores, target_scores)
-    return {f"domain_accuracy/{modality}": accuracy, f"domain_loss/{modality}": loss}
+def _domain_accuracy(source_scores: Tensor, target_scores: Tensor) -> Tensor:
+    """Balanced accuracy (percent) of D's scores, `(B, 2)` or `(B,)` of each domain."""
+    scores = torch.cat([source_scores, target_scores])
+    return balanced_accuracy(scores, torch.arange(len(scores), device=scores.device) >= len(source_scores))
 
 
 class MMD(Method):
@@ -314,9 +344,8 @@ class MCD(Method):
             ]
         terms = dict(zip(("classification", "auxiliary"), losses, strict=True))
         if "discrepancy" in self.terms:
-            coefficient = self.discrepancy_reversal(progress)
             # Both classifiers descend on -discrepancy: they disagree more; F, reversed, makes them agree.
-            reversed_features = {m: reverse_gradient(feature, coefficient) for m, feature in target.items()}
+            reversed_features = self.reverse(target, self.discrepancy_reversal(progress))
             with _without_gradient(turn == "source"):
                 main, auxiliary = self._fused_twice(reversed_features, fixed=turn == "features")
             terms["discrepancy"] = -classifier_discrepancy(main, auxiliary, num_classes=self.num_classes)

@@ -16,7 +16,7 @@ from mmsada_lab.clips.batches import TargetBatch
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.facts import PRETEXTS, load_class
 from mmsada_lab.losses import correspondence_loss
-from mmsada_lab.models.heads import CorrespondenceHead, PairwiseCorrespondence
+from mmsada_lab.models.heads import CorrespondenceHead, PairwiseCorrespondence, balanced_accuracy
 from mmsada_lab.runtime.processes import all_gather, local_shard
 
 Features = dict[str, Tensor]
@@ -33,7 +33,7 @@ class Pretext(nn.Module):
     def __init__(self, widths: Mapping[str, int], config: ExperimentConfig) -> None:
         super().__init__()
         self.config = config
-        self.observed: dict[str, Tensor] = {}  # of the last batch, beside the loss
+        self.observed: dict[str, Tensor] = {}  # scalars of the last batch, beside its loss
 
     def loss(self, *domains: tuple[Features, TargetBatch]) -> Tensor:
         """Scalar loss over the clips of all domains, from `(B, F)` features by modality and the batch they are of."""
@@ -68,9 +68,9 @@ class Correspondence(Pretext):
         pairs = [self._pair(features, batch.corresponds) for features, batch in domains]
         scores = [self.head(features) for features, _ in pairs]  # (P B, 2) or (P B,) for P pairs of modalities
         answers = [c.repeat(len(s) // len(c)) for s, (_, c) in zip(scores, pairs, strict=True)]  # (P B,)
-        printed = self.config.correspondence_terms == "printed"
-        self.observed["correspondence_accuracy"] = _accuracy(torch.cat(scores), torch.cat(answers))
-        return correspondence_loss(torch.cat(scores), torch.cat(answers), printed=printed)
+        scored, answered = torch.cat(scores), torch.cat(answers)
+        self.observed["correspondence_accuracy"] = balanced_accuracy(scored, answered)
+        return correspondence_loss(scored, answered, printed=self.config.correspondence_terms == "printed")
 
     @torch.no_grad()
     def score(self, features: Features) -> float | None:
@@ -87,7 +87,7 @@ class Correspondence(Pretext):
         shuffled = {m: feature[order.to(feature.device)] for m, feature in features.items()}
         scores = torch.cat([self.head(shuffled), self.head(_roll(shuffled))])
         # Half of the questions have the answer yes, so that chance is 50 %.
-        return float(_accuracy(scores, torch.arange(len(scores), device=scores.device) < len(scores) // 2))
+        return float(balanced_accuracy(scores, torch.arange(len(scores), device=scores.device) < len(scores) // 2))
 
     def _pair(self, features: Features, corresponds: Tensor) -> tuple[Features, Tensor]:
         """Features to judge, and whether they correspond.
@@ -101,14 +101,6 @@ class Correspondence(Pretext):
         rolled = local_shard(_roll(all_gather(features)))
         paired = {m: torch.cat([features[m], rolled[m]]) for m in features}  # (2 B, F)
         return paired, torch.cat([corresponds, torch.zeros_like(corresponds)])
-
-
-@torch.no_grad()
-def _accuracy(scores: Tensor, answers: Tensor) -> Tensor:
-    """Balanced accuracy in percent of a head's scores, `(B, 2)` or `(B,)`; answers are `(B,)`, some of either kind."""
-    right = (scores > 0 if scores.ndim == 1 else scores[:, 1] > scores[:, 0]) == answers
-    shares = [(right & of).sum() / of.sum().clamp(min=1) for of in (answers, ~answers)]
-    return 50 * (shares[0] + shares[1])
 
 
 def _roll(features: Features) -> Features:

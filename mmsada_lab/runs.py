@@ -3,7 +3,10 @@
 ``RUNS/<data>/<method>/<source>-<target>/seed<k>-<digest>/`` holds
 
 - ``manifest.json``: configuration, digest, versions, git state, device, data digest, start, end, status, result;
-- ``history.jsonl``: one JSON record a line, ``kind`` ``train`` (loss terms) or ``evaluation`` (accuracies);
+- ``history.jsonl``: one JSON record a line, ``kind`` ``train`` (loss terms, unweighted), ``game`` (of the same steps:
+  D's balanced accuracy and loss by modality, the self-supervised head's accuracy, the reversal, and
+  ``gradient/TERM/MODALITY``, the norm of what arrives at F of a weighted term), ``scale`` (of gradients in fp16) or
+  ``evaluation`` (accuracies; in the last stage ``validator/...`` and, of D on the evaluated segments, ``game/...``);
 - ``predictions.npz``: window-averaged probabilities per stream of every averaged evaluation;
 - ``features.npz``: features per modality of the source's and the target's test segments (``f_...``, and ``own_...``
   under the batch statistics of each domain's own training clips);
@@ -265,7 +268,10 @@ def count_test_segments(path: Path) -> float:
 
 
 def load_history(path: Path) -> pd.DataFrame:
-    """History of one run as a tidy frame: kind, stage, step, name, value (loss terms; ``stream/measure``)."""
+    """History of one run as a tidy frame: kind, stage, step, total_step, name, value.
+
+    Names are loss terms (kind ``train``), ``stream/measure`` (``evaluation``), and as above (``game``).
+    """
     rows = []
     for record in map(json.loads, read_file(Path(path) / "history.jsonl").splitlines()):
         shared = {name: record[name] for name in ("kind", "stage", "step", "total_step")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import chain, islice
 
@@ -34,7 +34,7 @@ def train_steps(
     seed: tuple[int, ...],
     accumulation: int = 1,
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """Train step by step; yields the number of steps done, with the loss terms and `Method.observe` of the last.
+    """Train step by step; yields the number of steps done, with the last one's loss terms and `Method.observe`.
 
     Nothing here waits for the device: the terms stay on it until somebody reads them.
 
@@ -51,7 +51,7 @@ def train_steps(
     """
     method.train()
     batches = iter(batches)
-    unwrapped = accelerator.unwrap_model(method)
+    unwrapped, shards = accelerator.unwrap_model(method), accelerator.num_processes * accumulation
     for step, first in enumerate(batches, start=first_step):
         unwrapped.step = step  # whatever a method does in turn is a function of the step, too
         logged = []
@@ -62,7 +62,7 @@ def train_steps(
             with nullcontext() if micro == accumulation - 1 else accelerator.no_sync(method):
                 terms = method(batch.to(accelerator.device), step / stage.steps)
                 loss = total_loss(terms, stage.weights)  # Eq. 4
-                observed = unwrapped.observe(terms, stage.weights)
+                observed = unwrapped.observe(terms, stage.weights, shards=shards)
                 accelerator.backward(loss / accumulation)
             logged.append({name: term.detach() for name, term in terms.items()} | observed)
         optimiser.step()
@@ -70,13 +70,14 @@ def train_steps(
         yield step + 1, {name: torch.stack([terms[name] for terms in logged]).mean() for name in logged[0]}
 
 
-def mean_terms(
-    terms: Mapping[int, Mapping[str, Tensor]], *, every: int, accelerator: Accelerator
+def mean_scalars(
+    scalars: Mapping[int, Mapping[str, Tensor]], *, terms: Collection[str], every: int, accelerator: Accelerator
 ) -> Iterator[tuple[int, dict[str, float]]]:
-    """Mean of each loss term over all processes and over every so many steps, read off the device in one copy.
+    """Mean of each scalar over all processes and over every so many steps, read off the device in one copy.
 
     Args:
-        terms: scalars by name, by the number of steps done.
+        scalars: by name, by the number of steps done.
+        terms: names of those that are loss terms.
         every: a mean ends at each multiple of this, and at the last step.
         accelerator: of the processes.
 
@@ -84,18 +85,19 @@ def mean_terms(
         The step at which a mean ends, and the means by name.
 
     Raises:
-        UserError: if a term is not finite, naming it and the step.
+        UserError: if a loss term is not finite, naming it and the step.
     """
-    steps, names = list(terms), list(next(iter(terms.values())))
-    # (terms, steps): one copy to the host for all of them, so that training waits for the device once
-    local = torch.stack([torch.stack([terms[step][name].float() for step in steps]) for name in names])
+    steps, names = list(scalars), list(next(iter(scalars.values())))
+    # (scalars, steps): one copy to the host for all of them, so that training waits for the device once
+    local = torch.stack([torch.stack([scalars[step][name].float() for step in steps]) for name in names])
     values = accelerator.reduce(local, reduction="mean").cpu()
-    # The earliest step with a value that is not finite, and the first such term in it.
-    for column in torch.nonzero(~values.isfinite().all(dim=0))[:1, 0].tolist():
-        row = int(torch.nonzero(~values[:, column].isfinite())[0])
-        what = names[row] if "/" in names[row] else f"{names[row]} loss"
+    losses = torch.tensor([name in terms for name in names])
+    failed = losses.unsqueeze(1) & ~values.isfinite()  # (scalars, steps)
+    # The earliest step with a term that is not finite, and the first such term in it.
+    for column in torch.nonzero(failed.any(dim=0))[:1, 0].tolist():
+        row = int(torch.nonzero(failed[:, column])[0])
         raise UserError(
-            f"the {what} became {float(values[row, column])} at step {steps[column]}; training stopped and "
+            f"the {names[row]} loss became {float(values[row, column])} at step {steps[column]}; training stopped and "
             "the last checkpoint is kept. Lower the learning rate or the weight of this term, or use precision=no"
         )
     start = 0

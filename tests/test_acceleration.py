@@ -335,7 +335,8 @@ def test_fused_updates_are_the_same_updates(optimiser: str) -> None:
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)
         parameters = [nn.Parameter(torch.randn(7, 13)), nn.Parameter(torch.randn(5), requires_grad=False)]
-        built = device_module.build_optimiser(optimiser, parameters, **rates, device=torch.device(device))
+        groups = [{"params": parameters}]
+        built = device_module.build_optimiser(optimiser, groups, **rates, device=torch.device(device))
         assert built.defaults["fused"] is (True if device == "cuda" else None)
         for _ in range(5):
             parameters[0].grad = torch.randn(7, 13)
@@ -407,8 +408,11 @@ def test_a_step_waits_for_nothing(name: str, backbone: str) -> None:
     with torch.device("meta"):
         method = built(config)
     with Waits() as waits:
-        torch.stack(list(method(batch, 0.5).values())).sum().backward()
+        terms = method(batch, 0.5)
+        observed = method.observe(terms, config.adapt.weights)
+        torch.stack(list(terms.values())).sum().backward()
     assert waits.found == []
+    assert {scalar.device.type for scalar in observed.values()} == {"meta"}
 
 
 def test_the_loop_waits_for_nothing_between_evaluations() -> None:
@@ -419,6 +423,9 @@ def test_the_loop_waits_for_nothing_between_evaluations() -> None:
 
         def forward(self, batch: torch.Tensor, progress: float) -> dict[str, Tensor]:
             return {"near": (self.w - batch).square().mean() * progress}
+
+        def observe(self, terms: dict[str, Tensor], weights: dict[str, float], *, shards: int) -> dict[str, Tensor]:
+            return {"seen": weights["near"] * terms["near"].detach() / shards}
 
     accelerator, line = Accelerator(cpu=True), Line()
     method, optimiser = accelerator.prepare(line, torch.optim.SGD(line.parameters(), lr=0.1))

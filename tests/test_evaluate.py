@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -20,6 +21,7 @@ from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
 from mmsada_lab.clips.windows import WindowRule
 from mmsada_lab.errors import UserError
 from mmsada_lab.evaluate import (
+    Evaluation,
     Predictions,
     Predictor,
     accuracies,
@@ -402,3 +404,56 @@ class TestPredictAdapted:
         for name, tensor in state(network).items():
             assert_close(tensor, before[name], rtol=0, atol=0)
         assert modes(network) == modes_before
+
+
+class TestEachDomainUnderItsOwnStatistics:
+    """AdaBN on either side: the source's segments under statistics of the source's training clips, by numpy."""
+
+    RULE = ClipRule(WindowRule(2, 1), 7)
+
+    def domain(self, name: str, scale: float, shift: float) -> Domain:
+        def paint(segment: Segment, frame: int) -> np.ndarray:
+            seed = [sum(segment.uid.encode()), frame]
+            return scale * np.random.default_rng(seed).integers(0, 100, (8, 8, 2)) + shift
+
+        segments = toy_segments(name, "train", 20), toy_segments(name, "test", 4)
+        return Domain(name, {"rgb": PaintedReader(2, paint)}, *segments)
+
+    def evaluation(self, network: LateFusionNetwork, *, own: bool, source: Domain, target: Domain) -> Evaluation:
+        predictor = Predictor(network, self.RULE, 3, "probabilities", own, False, 16, CPU)
+        return Evaluation(predictor, source, target, accelerator=Accelerator(cpu=True))
+
+    def by_numpy(self, domain: Domain) -> np.ndarray:
+        """Statistics are those of all training segments, a window each; features are means over three windows."""
+
+        def clips(segments: tuple[Segment, ...], windows: int) -> np.ndarray:
+            shown = TestClips(domain, segments, rule=self.RULE, modalities=("rgb",), windows=windows)
+            return np.stack([shown[k]["rgb"].double().numpy() / 128 - 1 for k in range(len(segments))])
+
+        single = clips(domain.train, 1)[:, 0]  # (N, C, T, H, W)
+        mean, variance = single.mean(axis=(0, 2, 3, 4)), single.var(axis=(0, 2, 3, 4), ddof=1)
+        shape = (1, 1, 2, 1, 1, 1)
+        shown = (clips(domain.test, 3) - mean.reshape(shape)) / np.sqrt(variance).reshape(shape)
+        pixels = (3, 4, 5)
+        return np.concatenate([shown.mean(axis=pixels), (shown**2).mean(axis=pixels)], axis=2).mean(axis=1)
+
+    def test_features_of_both_sides(self, network: LateFusionNetwork) -> None:
+        source, target = self.domain("A", 1.0, 0.0), self.domain("B", 2.0, 30.0)
+        shown = self.evaluation(network, own=True, source=source, target=target)
+        for found, domain in ((shown.predict_source(), source), (shown.predict_target(), target)):
+            np.testing.assert_allclose(found.features["rgb"], self.by_numpy(domain), rtol=1e-4, atol=1e-5)
+
+    def test_what_the_target_is_makes_no_difference_to_the_source(self, network: LateFusionNetwork) -> None:
+        source = self.domain("A", 1.0, 0.0)
+        found = [
+            self.evaluation(network, own=True, source=source, target=self.domain("B", *look)).predict_source()
+            for look in ((1.0, 0.0), (0.5, 100.0))
+        ]
+        np.testing.assert_array_equal(*(predictions.features["rgb"] for predictions in found))
+
+    def test_without_it_both_sides_are_seen_under_the_running_statistics(self, network: LateFusionNetwork) -> None:
+        source = self.domain("A", 1.0, 0.0)
+        shown = self.evaluation(network, own=False, source=source, target=self.domain("B", 2.0, 30.0))
+        expected = predict(network, shown.source_clips, device=CPU).features["rgb"]
+        np.testing.assert_array_equal(shown.predict_source().features["rgb"], expected)
+        assert np.abs(expected - self.by_numpy(source)).max() > 0.1

@@ -40,7 +40,7 @@ from mmsada_lab.runs import load_runs
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LIVE = "nbval-ignore-output"
-LESSON_FIGURES, RUN_FIGURES = 3, 5  # of 05_mmsada
+LESSON_FIGURES, RUN_FIGURES = 3, 7  # of 05_mmsada
 
 TINY = {
     "pretrain.steps": 4,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import zipfile
 from pathlib import Path
@@ -43,6 +45,7 @@ def made_run(runs: Path, config: ExperimentConfig, *, status: str = "finished", 
     for step in range(1, 7):
         where = {"stage": "adapt", "step": step, "total_step": step}
         records.append({"kind": "train", **where, "values": {"classification": rng.random()}})
+        records.append({"kind": "game", **where, "values": {"domain_accuracy/rgb": 100 * rng.random()}})
         values = {"fused/top1": 100 * rng.random(), "validator/nuclear_norm": rng.random() / 1000}
         records.append({"kind": "evaluation", **where, "values": values})
     folder.write_history(records)
@@ -89,10 +92,45 @@ class TestWhatIsKept:
     def test_histories_hold_the_evaluations_to_six_digits(self, runs: Path, kept: Path) -> None:
         for path in find_runs(runs):
             original, packed = load_history(path), load_history(kept / path.relative_to(runs))
-            wanted = original[original["kind"] == "evaluation"].reset_index(drop=True)
-            pd.testing.assert_frame_equal(wanted.drop(columns="value"), packed.drop(columns="value"))
-            np.testing.assert_allclose(packed["value"], wanted["value"], rtol=5e-6)
+            wanted, found = (
+                history[history["kind"] == "evaluation"].reset_index(drop=True) for history in (original, packed)
+            )
+            pd.testing.assert_frame_equal(wanted.drop(columns="value"), found.drop(columns="value"))
+            np.testing.assert_allclose(found["value"], wanted["value"], rtol=5e-6)
             assert all(value == float(f"{value:.6g}") for value in packed["value"])
+            assert set(packed["kind"]) == {"game", "evaluation"}
+
+    @pytest.mark.parametrize("every", [1, 4, 10, 15, 40])
+    def test_histories_hold_means_of_the_game(self, every: int, tmp_path: Path) -> None:
+        """Over 15 steps of a stage; of records of more steps, each as it is."""
+        path = made_run(tmp_path / "runs", toy_config("mmsada"))
+        rng, records = np.random.default_rng(0), []
+        for stage, first, steps in (("pretrain", 0, 20), ("adapt", 20, 40)):
+            for step in sorted({*range(every, steps + 1, every), steps}):
+                where = {"stage": stage, "step": step, "total_step": first + step}
+                values = {"reversal": rng.random(), **({"late": rng.random()} if step > 20 else {})}
+                records += [
+                    {"kind": "train", **where, "values": {"mmd": 1.0}},
+                    {"kind": "game", **where, "values": values},
+                ]
+                if step % 15 == 0 or step == steps:
+                    records.append({"kind": "evaluation", **where, "values": {"fused/top1": 50.0}})
+        (path / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        kept = keep_runs(tmp_path / "runs", tmp_path / "kept.zip").path
+        found = load_history(kept / path.relative_to(tmp_path / "runs")).query("kind == 'game'")
+        games = [record for record in records if record["kind"] == "game"]
+        for name in ("reversal", "late"):
+            expected = {}
+            for record in games:
+                if name in record["values"]:
+                    block = record["stage"], math.ceil(record["step"] / 15)
+                    expected.setdefault(block, []).append((record["total_step"], record["values"][name]))
+            means = {values[-1][0]: np.mean([value for _, value in values]) for values in expected.values()}
+            rows = found[found["name"] == name]
+            assert dict(zip(rows["total_step"], rows["value"], strict=True)) == pytest.approx(means, rel=1e-5)
+        assert found["total_step"].is_monotonic_increasing
+        again = keep_runs(kept, tmp_path / "again.zip").path
+        assert again.read_bytes() == kept.read_bytes()
 
     def test_rules_of_selection_choose_the_same(self, runs: Path, kept: Path) -> None:
         tables = [selection_table(load_runs(folder)) for folder in (runs, kept)]

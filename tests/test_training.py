@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from mmsada_lab.config import Stage
 from mmsada_lab.errors import UserError
-from mmsada_lab.train import mean_terms, step_seed, train_steps
+from mmsada_lab.train import mean_scalars, step_seed, train_steps
 
 STAGE = Stage(6, 0.1, {"near": 2.0, "far": 0.5})
 
@@ -44,6 +44,10 @@ class TwoTerms(nn.Module):
         self.drawn.append(float(torch.rand(())))
         x = batch.value + self.noise * self.drawn[-1]
         return {"near": (self.w - x) ** 2, "far": self.w * x}
+
+    def observe(self, terms: dict[str, Tensor], weights: Mapping[str, float], *, shards: int) -> dict[str, Tensor]:
+        (gradient,) = torch.autograd.grad(terms["far"], self.w, retain_graph=True)
+        return {"seen": weights["far"] * gradient / shards}
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +150,8 @@ def scalars(near: list[float], far: list[float], *, first: int = 1) -> dict[int,
 
 def test_mean_of_terms(accelerator: Accelerator) -> None:
     terms = scalars([1.0, 2.0, 6.0], [10.0, 20.0, 60.0])
-    assert list(mean_terms(terms, every=3, accelerator=accelerator)) == [(3, {"near": 3.0, "far": 30.0})]
+    found = list(mean_scalars(terms, terms=["near", "far"], every=3, accelerator=accelerator))
+    assert found == [(3, {"near": 3.0, "far": 30.0})]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +161,7 @@ def test_means_end_at_multiples_and_at_the_last_step(
     first: int, every: int, ends: list[int], accelerator: Accelerator
 ) -> None:
     terms = scalars([float(k) for k in range(5)], [float(-k) for k in range(5)], first=first)
-    found = dict(mean_terms(terms, every=every, accelerator=accelerator))
+    found = dict(mean_scalars(terms, terms=["near", "far"], every=every, accelerator=accelerator))
     assert list(found) == ends
     starts = [first - 1, *ends[:-1]]
     for start, end in zip(starts, ends, strict=True):
@@ -168,7 +173,16 @@ def test_means_end_at_multiples_and_at_the_last_step(
 def test_a_term_that_is_not_finite_is_named_with_its_step(value: float, accelerator: Accelerator) -> None:
     terms = scalars([1.0, 1.0, 1.0, value], [1.0, 1.0, value, value], first=15)
     with pytest.raises(UserError, match=r"the far loss became (nan|-?inf) at step 17"):
-        list(mean_terms(terms, every=10, accelerator=accelerator))
+        list(mean_scalars(terms, terms=["near", "far"], every=10, accelerator=accelerator))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_term_may_be_anything(value: float, accelerator: Accelerator) -> None:
+    """A gradient that is noted may overflow where the loss does not: it is shown as it is, and ends no run."""
+    scalars_of_steps = scalars([1.0, 1.0], [1.0, value])
+    ((_, found),) = mean_scalars(scalars_of_steps, terms=["near"], every=10, accelerator=accelerator)
+    assert found["near"] == 1
+    assert not np.isfinite(found["far"])
 
 
 # --- a step in parts --------------------------------------------------------------------------------------------
@@ -193,6 +207,7 @@ def test_parts_of_a_step_are_one_step_of_their_mean(parts: int, accelerator: Acc
         xs = np.array(numbers[(step - 1) * parts : step * parts])
         assert terms["near"].item() == pytest.approx(((w - xs) ** 2).mean(), abs=1e-4)
         assert terms["far"].item() == pytest.approx((w * xs).mean(), abs=1e-4)
+        assert terms["seen"].item() == pytest.approx(0.5 * xs.mean() / parts, abs=1e-4)
         velocity = 0.9 * velocity + (2.0 * 2 * (w - xs) + 0.5 * xs).mean() + 0.01 * w
         w -= 0.1 * velocity
         assert method.w.item() == pytest.approx(w, rel=1e-4)

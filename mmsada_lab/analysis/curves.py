@@ -27,7 +27,7 @@ def training_curves(history: pd.DataFrame, *, window: int = 9) -> pd.DataFrame:
         >>> training_curves(pd.DataFrame(terms))["smooth"].tolist()
         [2.0, 2.0]
     """
-    curves = _mean_over_runs(_records(history, "train"))
+    curves = mean_over_runs(records_of(history, "train"))
     smoothed = curves.groupby(["stage", "name"], sort=False)["mean"]
     curves["smooth"] = smoothed.transform(lambda values: values.rolling(window, center=True, min_periods=1).mean())
     return curves
@@ -47,12 +47,12 @@ def draw_training_curves(curves: pd.DataFrame, *, title: str = "Loss terms") -> 
     in_legend = set[str]()
     for _, curve in curves.groupby(["stage", "name"], sort=False):
         name = str(curve["name"].iloc[0])
-        _add_recorded(figure, curve, colours[name])
+        add_recorded(figure, curve, colours[name])
         legend = {"name": name, "legendgroup": name, "showlegend": name not in in_legend}
         in_legend.add(name)
         line = style.line(colours[name], names.index(name))
         figure.add_scatter(**xy(curve, "total_step", "smooth"), mode="lines", line=line, **legend)
-    _mark_boundary(figure, curves)
+    mark_boundary(figure, curves)
     return figure.update_layout(xaxis_title="optimiser step", yaxis_title="loss (nats, unweighted)")
 
 
@@ -70,12 +70,12 @@ def accuracy_curves(history: pd.DataFrame, *, averaged: int = 0, measure: str = 
     """
     if measure not in ACCURACIES:
         raise unknown("measure", measure, ACCURACIES)
-    evaluations = _records(history, "evaluation")
+    evaluations = records_of(history, "evaluation")
     streams = evaluations["name"].str.split("/", n=1, expand=True)
     of_measure = evaluations.assign(name=streams[0])[streams[1] == measure]
     if of_measure.empty:
         raise UserError("the target of this run has no labelled test segments, so there is no accuracy to draw")
-    curves = _mean_over_runs(of_measure)
+    curves = mean_over_runs(of_measure)
     last = curves.loc[curves["stage"] == curves["stage"].iloc[-1], "total_step"].drop_duplicates().nlargest(averaged)
     return curves.assign(averaged=curves["total_step"].isin(last))
 
@@ -97,13 +97,14 @@ def draw_accuracy_curves(curves: pd.DataFrame, *, title: str = "Target accuracy"
         add_band(figure, curve, colours[name], group=name)
         line = style.line(colours[name], number)
         figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines+markers", line=line, name=name)
-    _mark_boundary(figure, curves)
+    mark_boundary(figure, curves)
     _shade_averaged(figure, curves)
     title_of_y = f"accuracy (%){style.write_spread(curves['runs'], 'runs')}"
     return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y)
 
 
-def _records(history: pd.DataFrame, kind: str) -> pd.DataFrame:
+def records_of(history: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The records of one kind, or `UserError` if there are none, or if one is not finite."""
     records = history[history["kind"] == kind] if len(history) else history
     if records.empty:
         raise UserError(f"the history holds no {kind} record; let the run train further")
@@ -114,7 +115,7 @@ def _records(history: pd.DataFrame, kind: str) -> pd.DataFrame:
     return records
 
 
-def _mean_over_runs(records: pd.DataFrame) -> pd.DataFrame:
+def mean_over_runs(records: pd.DataFrame) -> pd.DataFrame:
     """Mean and sd over runs of every value; all runs must have been recorded at the same steps."""
     keys = ["stage", "total_step", "name"]
     curves = records.groupby(keys, sort=False)["value"].agg(mean="mean", sd="std", runs="size").reset_index()
@@ -123,31 +124,33 @@ def _mean_over_runs(records: pd.DataFrame) -> pd.DataFrame:
     return curves
 
 
-def _add_recorded(figure: go.Figure, curve: pd.DataFrame, colour: str) -> None:
-    """Behind a smoothed curve: the band over runs, or the values of a single run."""
+def add_recorded(figure: go.Figure, curve: pd.DataFrame, colour: str, **panel: int) -> None:
+    """Behind a smoothed curve: the band over runs, or the values of a single run; `panel` is a row and a column."""
     name = curve["name"].iloc[0]
     if curve["runs"].iloc[0] > 1:
-        add_band(figure, curve, colour, group=name)
+        add_band(figure, curve, colour, group=name, **panel)
         return
     faint = {"mode": "lines", "line": {"color": style.translucent(colour, 0.25), "width": 1}}
-    figure.add_scatter(**xy(curve, "total_step", "mean"), **faint, **style.HIDDEN, legendgroup=name)
+    figure.add_scatter(**xy(curve, "total_step", "mean"), **faint, **style.HIDDEN, legendgroup=name, **panel)
 
 
-def add_band(figure: go.Figure, curve: pd.DataFrame, colour: str, *, group: str, opacity: float = 0.15) -> None:
+def add_band(
+    figure: go.Figure, curve: pd.DataFrame, colour: str, *, group: str, opacity: float = 0.15, **panel: int
+) -> None:
     """Draw one sd on either side of the mean (columns total_step, mean, sd); nothing for a single run."""
     if curve.empty or curve["sd"].isna().any():
         return
     steps = to_list(curve["total_step"])
     edges = [*to_list(curve["mean"] + curve["sd"]), *to_list(curve["mean"] - curve["sd"])[::-1]]
     fill = {"fill": "toself", "fillcolor": style.translucent(colour, opacity), "line": {"width": 0}, "mode": "lines"}
-    figure.add_scatter(x=[*steps, *steps[::-1]], y=edges, **fill, **style.HIDDEN, legendgroup=group)
+    figure.add_scatter(x=[*steps, *steps[::-1]], y=edges, **fill, **style.HIDDEN, legendgroup=group, **panel)
 
 
-def _mark_boundary(figure: go.Figure, curves: pd.DataFrame) -> None:
+def mark_boundary(figure: go.Figure, curves: pd.DataFrame, *, position: str = "top") -> None:
     """A dashed line after the last step of every stage but the final one, with the stages' names."""
     ends = curves.groupby("stage", sort=False)["total_step"].max()
     for before, after, step in zip(ends.index, ends.index[1:], ends, strict=False):
-        label = {"annotation_text": f"{before} | {after}", "annotation_position": "top"}
+        label = {"annotation_text": f"{before} | {after}", "annotation_position": position}
         figure.add_vline(x=int(step), line=style.BOUNDARY, **label)
 
 

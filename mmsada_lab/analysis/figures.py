@@ -18,6 +18,8 @@ FIGURES = {
     # a run
     "training_curves draw_training_curves": ".curves",
     "accuracy_curves draw_accuracy_curves": ".curves",
+    "game_curves draw_game": ".game",
+    "gradient_sizes draw_gradient_sizes": ".game",
     "stream_accuracies draw_stream_accuracies": ".accuracies",
     "stream_agreement draw_agreement": ".agreement",
     "confusion_counts draw_confusion": ".confusion",

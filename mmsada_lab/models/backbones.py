@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.models.batchnorm import single_clip_error
@@ -31,8 +32,18 @@ class _Stack(nn.Module):
         return features
 
 
+class _PairedConv3d(nn.Conv3d):
+    """A convolution of frames two by two; an odd number of them is filled up with one of zeros."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Of `(B, C, T, H, W)`."""
+        return super().forward(pad(input, (0, 0, 0, 0, 0, 1)) if input.shape[2] % 2 else input)
+
+
 class Small3D(_Stack):
     """A small 3-D convolutional backbone for clips `(B, C, T, H, W)`: four layers that a CPU can train.
+
+    The first three halve T, H and W, rounded up, so that 8 frames are one before the last layer.
 
     Args:
         in_channels: C.
@@ -47,7 +58,7 @@ class Small3D(_Stack):
 
     def __init__(self, in_channels: int, *, width: int = 16, norm_momentum: float = 0.1) -> None:
         layers: list[nn.Module] = []
-        # Time is halved by every layer until little is left of it: most of the work is in the first two layers.
+        # Most of the work is in the first two layers, and kernels over time cost the most: they end with the frames.
         for inputs, outputs, kernel, stride in (
             (in_channels, width, (3, 3, 3), (2, 2, 2)),
             (width, 2 * width, (3, 3, 3), (2, 2, 2)),
@@ -56,7 +67,8 @@ class Small3D(_Stack):
         ):
             padding = 1 if kernel[0] == 3 else 0, 1, 1
             norm = nn.BatchNorm3d(outputs, eps=1e-3, momentum=norm_momentum)
-            layers += [nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False), norm, nn.ReLU(inplace=True)]
+            build = _PairedConv3d if kernel[0] == 2 else nn.Conv3d
+            layers += [build(inputs, outputs, kernel, stride, padding, bias=False), norm, nn.ReLU(inplace=True)]
         super().__init__(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), width=width)
 
 

@@ -59,6 +59,31 @@ def _scores(layers: nn.Module, features: Tensor, outputs: int) -> Tensor:
     return scores.squeeze(1) if outputs == 1 else scores  # (B,) or (B, 2)
 
 
+@torch.no_grad()
+def balanced_accuracy(scores: Tensor, positive: Tensor) -> Tensor:
+    """How often a head is right, in percent: the mean over both answers of the share of clips it is right about.
+
+    A head that always gives the same answer is right half of the time, however many clips there are of either kind.
+
+    Args:
+        scores: `(B, 2)` logits, or `(B,)` logits of a sigmoid; equal ones say no.
+        positive: `(B,)` whether the right answer is yes; where only one answer is ever right, it alone counts.
+
+    Returns:
+        Scalar, on the device of the scores.
+
+    Source: [Brodersen et al. 2010](https://doi.org/10.1109/ICPR.2010.764).
+
+    Example:
+        >>> always_yes = torch.ones(4)
+        >>> balanced_accuracy(always_yes, torch.tensor([True, True, True, False])).item()
+        50.0
+    """
+    right = (scores > 0 if scores.ndim == 1 else scores[:, 1] > scores[:, 0]) == positive
+    shares = [(right & kind).sum() / kind.sum() for kind in (positive, ~positive)]  # NaN where there are none
+    return 100 * torch.stack(shares).nanmean()
+
+
 class DomainDiscriminator(nn.Module):
     """D^m, "2 fully connected layers with a hidden layer of 100 dimensions and a ReLU" (section 4.1).
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from statistics import fmean
 from typing import Any, BinaryIO
 
 import pandas as pd
@@ -20,10 +21,13 @@ import pandas as pd
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
 from mmsada_lab.files import locate, read_file, write_atomic
-from mmsada_lab.runs import count_test_segments, find_runs, read_manifest, to_json
+from mmsada_lab.runs import Record, count_test_segments, find_runs, read_manifest, to_json
 
 DIGITS = 6
 """Significant digits of a kept history."""
+
+GAME_STEPS = 15
+"""Steps that a kept record of the game is the mean of."""
 
 _ARRAYS = ("features.npz", "predictions.npz")
 
@@ -90,8 +94,9 @@ def keep_runs(runs_dir: Path, to: Path, *, arrays_of: Iterable[ChosenRun] = ()) 
     """Pack finished runs into a zip file small enough to commit. The same runs give the same bytes.
 
     Manifests stay as they are, but for the folders in absolute paths, and are told the number of test segments if they
-    lack it; histories keep their evaluations, rounded to `DIGITS` significant digits; predictions and features are kept
-    for the chosen pairs and seeds, of every method and setting. The new file takes its place when it is whole.
+    lack it; histories keep their evaluations and, as means of `GAME_STEPS` steps, the records of the game, rounded to
+    `DIGITS` significant digits; predictions and features are kept for the chosen pairs and seeds, of every method and
+    setting. The new file takes its place when it is whole.
 
     Args:
         runs_dir: folder or zip file of runs, read only.
@@ -154,7 +159,7 @@ def _kept_files(folder: Path, manifest: dict[str, Any], *, arrays: bool) -> dict
     names = [name for name in _ARRAYS if arrays and locate(folder / name).is_file()]
     return {
         "manifest.json": to_json(without_folders(_counted(folder, manifest))),
-        "history.jsonl": b"".join(_evaluations(folder / "history.jsonl")),
+        "history.jsonl": b"".join(_kept_records(folder / "history.jsonl")),
         **{name: read_file(folder / name) for name in names},
     }
 
@@ -176,12 +181,24 @@ def _write_zip(file: BinaryIO, contents: Iterable[tuple[str, bytes]]) -> None:
             archive.writestr(member, content, compression, compresslevel=9)
 
 
-def _evaluations(history: Path) -> Iterator[bytes]:
-    for line in read_file(history).splitlines():
-        record = json.loads(line)
-        if record["kind"] == "evaluation":
-            values = {name: float(f"{value:.{DIGITS}g}") for name, value in record["values"].items()}
-            yield (json.dumps({**record, "values": values}) + "\n").encode()
+def _kept_records(history: Path) -> Iterator[bytes]:
+    """Evaluations and means of the game's records, in the order of their steps; kept again, they stay as they are."""
+    records: list[Record] = [json.loads(line) for line in read_file(history).splitlines()]
+    blocks: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        if record["kind"] == "game":
+            blocks.setdefault((record["stage"], (record["step"] - 1) // GAME_STEPS), []).append(record)
+    kept = [*map(_mean_record, blocks.values()), *(record for record in records if record["kind"] == "evaluation")]
+    for record in sorted(kept, key=lambda record: int(record["total_step"])):  # of one step, the game comes first
+        values = {name: float(f"{value:.{DIGITS}g}") for name, value in record["values"].items()}
+        yield (json.dumps({**record, "values": values}) + "\n").encode()
+
+
+def _mean_record(records: list[Record]) -> Record:
+    """The mean of each value over the records that have it, in place of the last one."""
+    names = dict.fromkeys(name for record in records for name in record["values"])
+    values = {name: fmean(r["values"][name] for r in records if name in r["values"]) for name in names}
+    return {**records[-1], "values": values}
 
 
 _ALL_OF_IT = re.compile(r"(\w{2,}:)?(?P<path>~?/(?!/).*)")

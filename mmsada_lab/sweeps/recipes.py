@@ -140,9 +140,7 @@ _CURVES = (RecipeRow("Source-only", "source_only"), RecipeRow("MM-SADA", "mmsada
 _SPACES = (_CURVES[0], RecipeRow("Self-supervised only", "self_supervised_only"), _CURVES[1])
 
 RECIPES: dict[str, Recipe] = {
-    "table1": Recipe(
-        "table1", "Table 1: MM-SADA and the baselines", (*_of_table(1), _FAIR, CONTROL), selection=True
-    ),
+    "table1": Recipe("table1", "Table 1: MM-SADA and the baselines", (*_of_table(1), _FAIR, CONTROL), selection=True),
     "table2": Recipe("table2", "Table 2: what each loss contributes", (*_of_table(2), CONTROL)),
     "table3": Recipe("table3", "Table 3: every stream on its own", _of_table(3), baseline="Source-only, rgb stream"),
     "table4": Recipe("table4", "Table 4: what corresponds", _of_table(4), baseline="Self-supervised only"),
