@@ -138,8 +138,7 @@ def results(
 
     Example: mmsada results runs --difference mmsada,source_only
 
-    Spreads are over worlds (data drawn with another seed, kitchens:seed=1) where there are several, else over seeds;
-    sd_over and "± over" say which. Four worlds give an interval over worlds, two seeds one over seeds.
+    Spreads are over worlds (kitchens:seed=1 is another) where there are several, else over seeds; a column says which.
     """
     from mmsada_lab.analysis.differences import paired_difference
     from mmsada_lab.analysis.selection import TRANSDUCTIVE, selection_summary, selection_table
