@@ -83,7 +83,7 @@ def drawn(rounds: int) -> Table:
     runs = usual_runs()
     example = next(path for path in find_runs(REFERENCE) if locate(path / "predictions.npz").exists())
     classes = read_manifest(example / "manifest.json")["classes"]
-    digests = dict.fromkeys(runs["digest"].unique(), "all runs")
+    titles = dict(zip(runs["digest"], runs["method"], strict=True))
     parts: dict[str, tuple[Callable[[], pd.DataFrame], Callable[[pd.DataFrame], go.Figure]]] = {
         "accuracy of a run": (lambda: figures.accuracy_curves(load_history(example)), figures.draw_accuracy_curves),
         "accuracy per stream": (
@@ -95,7 +95,7 @@ def drawn(rounds: int) -> Table:
             figures.draw_confusion,
         ),
         f"target curves of {runs['path'].nunique()} runs": (
-            lambda: figures.target_curves(runs, digests),
+            lambda: figures.target_curves(runs, titles),
             figures.draw_target_curves,
         ),
     }

@@ -312,7 +312,8 @@ class MCD(Method):
     - ``features``: F learns to make them agree on the target, the classifiers are fixed.
 
     What is fixed gets no gradient, so that neither momentum nor weight decay moves it; batch statistics follow the
-    clips in all three. The gradient into F keeps the factor of `discrepancy_reversal`; the original has 1 and no ramp.
+    clips in all three. A stage has a third of its steps of each. The gradient into F keeps the factor of
+    `discrepancy_reversal`; the original has 1 and no ramp.
 
     Example:
         >>> from mmsada_lab import build_config

@@ -324,6 +324,14 @@ class TestCoverage:
         measured = trained(rng, true, seeds=3, sd=1.5, shared=0.6).mean(axis=-1)
         assert coverage(two_intervals(list(measured.swapaxes(0, 1)))[2], TRUTH) < 70
 
+    def test_seeds_that_do_the_same_in_every_world_are_not_independent(self) -> None:
+        """Why each world should have seeds of other numbers: one number draws the same first weights everywhere."""
+        rng = np.random.default_rng(4)
+        true = effects(rng, draws=self.DRAWS, worlds=4, world_sd=2, domain_sd=2)
+        own = trained(rng, true, seeds=2, sd=1.5, shared=1.0).mean(axis=-1)
+        crossed = own + rng.normal(0, 1.5, (self.DRAWS, 1, 2))
+        assert coverage(two_intervals(list(crossed.swapaxes(0, 1)))[2], true.mean(axis=(1, 2))) < 85
+
     def test_they_are_those_of_frames(self) -> None:
         rng = np.random.default_rng(3)
         true = effects(rng, draws=5, worlds=4, world_sd=2, domain_sd=2)

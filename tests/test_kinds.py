@@ -34,7 +34,7 @@ class TestWhichRuns:
     def test_worlds_and_pairs(self) -> None:
         row = RECIPES["kinds"].rows[0]
         configs = row_configs(row, data="kitchens", worlds=[2, 3], pairs=[("D1", "D2")], **GRID)  # type: ignore[arg-type]
-        assert [split_world(config.data)[1] for config in configs] == [2, 3]
+        assert [(split_world(config.data)[1], config.seed) for config in configs] == [(2, 20), (3, 30)]
         assert {str(config.pair) for config in configs} == {"D1→D2"}
 
     def test_recorded_data_have_neither(self) -> None:

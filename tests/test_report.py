@@ -227,6 +227,8 @@ class TestReportTable:
         assert shown.loc["mmsada", "95 % over worlds"] == "[+0.4, +4.6]"
         assert shown.loc["mmd", "95 % over worlds"] == "none (1 world)"
         assert shown.loc["mmd", "mean"] == "30.0 ± 7.1", "one world: over its seeds"
+        against_one = format_report(report_table(pd.concat(runs), lines, baseline="mmd"), baseline="mmd").set_index("")
+        assert against_one.loc["mmsada", ["worlds", "95 % over worlds"]].tolist() == ["4", "none (1 world)"]
 
     def test_what_is_missing_stays_missing(self) -> None:
         one = self.TABLE.loc[("mmd", "D2→D1")]

@@ -122,6 +122,12 @@ class TestPixels:
         assert found.dtype == np.uint8
         assert np.abs(found - reference.numpy()).max() <= 1.01  # 8-bit rounding
 
+    def test_pixels_have_their_centres_half_a_pixel_in(self) -> None:
+        """A ramp of 4 a column, 24 to 16: column i is at 1.5 i + 0.25; without centres it would be at 1.5 i."""
+        ramp = np.broadcast_to(4 * np.arange(24, dtype=np.uint8)[None, None, :, None], (1, 24, 24, 1))
+        found = apply_crop(ramp, Crop(0, 0, 24, 24), size=16)
+        assert found[0, 0, :, 0].tolist() == [6 * i + 1 for i in range(16)]
+
     @pytest.mark.parametrize(("frames", "channels"), [(16, 3), (80, 3), (300, 2)])
     def test_every_frame_is_resized_on_its_own(self, frames: int, channels: int) -> None:
         """Whatever number of frames and channels, however they are folded for speed."""

@@ -33,6 +33,7 @@ FIGURES = {
     # the paper's
     "class_shares draw_class_shares": ".paper_figures",
     "target_curves draw_target_curves": ".paper_figures",
+    "kinds_table draw_kinds": ".kinds",
     "sweep_means draw_sweep": ".paper_figures",
     "mean_gains draw_mean_gains": ".paper_figures",
     # lessons

@@ -110,7 +110,7 @@ def _test_set_errors(rows: pd.DataFrame, keys: Sequence[str]) -> pd.Series[float
     """Standard error of each group's mean top-1: seeds of a world share its test set, worlds do not."""
     means = rows.groupby([*keys, "world"], sort=False)[["top1", "test_segments"]].mean()
     squares = _squared_error(means["top1"], means["test_segments"]).groupby(level=list(keys), sort=False)
-    errors: pd.Series[float] = squares.agg(lambda worlds: worlds.sum(skipna=False) ** 0.5 / len(worlds))
+    errors: pd.Series[float] = squares.sum(skipna=False) ** 0.5 / squares.size()
     return errors
 
 

@@ -30,7 +30,7 @@ sweeps_app = typer.Typer()
 Seeds = Annotated[int, Option(min=1, help="How many seeds, from 0.")]
 # Help that would not fit beside its option.
 _DRY_RUN = "Show the jobs, what is finished, and an estimate of the time."
-_WORLDS = "Data seeds of the kitchens, each another world; an interval over worlds needs four. 0 to 9 are for reports."
+_WORLDS = "Data seeds of the kitchens: each a world, four for an interval over worlds; world w has seeds from 10 w on."
 _PAIRS = "Instead of every pair of domains."
 _MATRIX = "A row per method, a column per pair, as in the paper."
 _STREAM = "Of --matrix, --difference and --selection: fused, rgb, flow, ..."
@@ -138,8 +138,7 @@ def results(
 
     Example: mmsada results runs --difference mmsada,source_only
 
-    Spreads are over worlds (data drawn with another seed, kitchens:seed=1) where there are several, else over seeds;
-    sd_over and "± over" say which. Four worlds give an interval over worlds, two seeds one over seeds.
+    Spreads are over worlds (kitchens:seed=1 is another) where there are several, else over seeds; a column says which.
     """
     from mmsada_lab.analysis.differences import paired_difference
     from mmsada_lab.analysis.selection import TRANSDUCTIVE, selection_summary, selection_table

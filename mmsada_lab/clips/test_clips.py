@@ -59,7 +59,7 @@ class TestClipLoader:
     Worker processes stay between one evaluation and the next. Each makes segments ahead, not batches, so that little
     memory is held meanwhile.
 
-    A batch has `batch_size` segments, or with `equal` at most so many, all batches as many but for one; with a `shard`
+    A batch has `batch_size` segments, or with `equal` at most so many, the same number but for one; with a `shard`
     (number, shards) processes share the batches, each a contiguous run of them. A reading that takes long has a
     progress bar if there is a `title`.
     """

@@ -75,7 +75,11 @@ def apply_crop(frames: Frames, crop: Crop, *, size: int, mirror_negates: tuple[i
 
 
 def place_crop(picture: Frames, crop: Crop, planes: Frames) -> None:
-    """Cut a crop out of a picture `(H, W, C)`, resize it, bilinear, mirror it, into contiguous planes `(C, S, S)`."""
+    """Cut a crop out of a picture `(H, W, C)`, resize it, bilinear, mirror it, into contiguous planes `(C, S, S)`.
+
+    Pixels have their centres half a pixel in, as OpenCV and torch have it, and are rounded to 8 bits. The resizing of
+    the released code (TensorFlow 1) does neither: its pictures lie less than a pixel from these, to unmeasured effect.
+    """
     cut = picture[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     size: tuple[int, int] = planes.shape[1:]
     if cut.shape[:2] == (2 * size[0], 2 * size[1]):

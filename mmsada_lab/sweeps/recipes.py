@@ -184,14 +184,21 @@ def row_configs(
 ) -> list[ExperimentConfig]:
     """Configurations of one row, by `build_grid`, in each of some worlds; what the row changes wins over `overrides`.
 
+    World w has the seeds 10 w + `seeds`: the interval over seeds takes those of different worlds as independent, which
+    they are not where the same number draws the same first weights.
+
     Raises:
         UserError: worlds or a kind of gap of data that are not drawn.
     """
-    grid: dict[str, Any] = {"methods": [row.method], "seeds": list(seeds), "preset": preset, "pairs": pairs}
+    grid: dict[str, Any] = {"methods": [row.method], "preset": preset, "pairs": pairs}
     grid["overrides"] = {**(overrides or {}), **dict(row.overrides)}
     chosen = _of_one_kind(data, row.kind) if row.kind else data
-    drawn = [chosen] if worlds is None else [join_world(chosen, world) for world in worlds]
-    return [config for data in drawn for config in build_grid(domains, data=data, **grid)]
+    if worlds is None:
+        return build_grid(domains, data=chosen, seeds=seeds, **grid)
+    several = list(seeds)
+    numbered = {world: [10 * world + seed for seed in several] for world in worlds}
+    drawn = ((join_world(chosen, world), of_world) for world, of_world in numbered.items())
+    return [config for data, of_world in drawn for config in build_grid(domains, data=data, seeds=of_world, **grid)]
 
 
 def _of_one_kind(data: str, kind: str) -> str:
