@@ -27,6 +27,15 @@ class TestWhichRuns:
             turned = {knob: getattr(knobs, knob) for knob in KNOBS if getattr(knobs, knob)}
             assert turned == KINDS[row.kind]
 
+    @pytest.mark.parametrize("preset", ["quick", "paper"])
+    def test_all_lines_of_a_kind_see_equally_many_source_clips(self, preset: str) -> None:
+        configs = [
+            config
+            for row in RECIPES["kinds"].rows
+            for config in row_configs(row, data="kitchens", **GRID | {"preset": preset})  # type: ignore[arg-type]
+        ]
+        assert len({config.batch.source for config in configs}) == 1
+
     def test_every_knob_is_of_one_kind(self) -> None:
         knobs = [knob for kind in KINDS.values() for knob in kind]
         assert sorted(knobs) == sorted(KNOBS)

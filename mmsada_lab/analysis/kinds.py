@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS
+from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS, Interval
 from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.errors import UserError
 
@@ -69,5 +69,5 @@ def draw_kinds(table: pd.DataFrame, *, title: str = "Which gap does which method
 def _write_cell(cell: dict[str, Any] | None) -> str:
     if cell is None:
         return ""
-    interval = "" if np.isnan(cell["low"]) else f"<br>[{cell['low']:+.1f}, {cell['high']:+.1f}]"
-    return f"{cell['difference']:+.1f}{interval}"
+    interval = Interval(cell["low"], cell["high"])
+    return f"{cell['difference']:+.1f}" + (f"<br>{interval}" if interval else "")

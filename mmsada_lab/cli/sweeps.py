@@ -194,8 +194,8 @@ def reproduce(
     shared |= {"scheduler": scheduler, "notebook": RUN_NOTEBOOK if notebooks else None}
     shared |= {"worlds": _parse_worlds(worlds), "pairs": pairs.split(",") if pairs else None}
     failures: list[Failure] = []
-    # Kinds of gap are knobs of the kitchens; other data have none.
-    everything = [name for name in RECIPES if name != "kinds" or data.partition(":")[0] == "kitchens"]
+    kitchens = data.partition(":")[0] == "kitchens"
+    everything = [name for name, known in RECIPES.items() if kitchens or not known.of_kinds]
     for name in everything if recipe == "all" else [recipe]:
         files, failed = make(find_recipe(name), **shared)
         typer.echo("\n".join(map(str, files)))

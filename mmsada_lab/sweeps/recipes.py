@@ -82,6 +82,11 @@ class Recipe:
     swept: str = ""
     selection: bool = False
 
+    @property
+    def of_kinds(self) -> bool:
+        """Whether its lines differ in their kind of gap, which the kitchens alone have as knobs."""
+        return any(row.kind for row in self.rows)
+
 
 KINDS: dict[str, Mapping[str, float]] = {
     "none": {},
@@ -101,14 +106,20 @@ KIND_METHODS = ("adabn", "mmd", "mcd", "adversarial_only", "self_supervised_only
 CONTROL = RecipeRow("Control: target clips, reversal 0", "adversarial_only", (("reversal_coefficient", 0.0),))
 """Adversarial only of which F feels nothing: what target clips in the batch statistics do by themselves."""
 
-_FAIR = RecipeRow("Source-only, as many source clips a step", "source_only", (("source_only_batch", "half"),))
+_AS_MANY = (("source_only_batch", "half"),)
+_FAIR = RecipeRow("Source-only, as many source clips a step", "source_only", _AS_MANY)
 """What methods that take target clips into a step are to be compared with: they see half as many source clips."""
 
 
 def _of_kind(kind: str) -> tuple[RecipeRow, ...]:
-    plain = RecipeRow(f"{kind}: {METHODS['source_only'].title}", "source_only", kind=kind)
+    """Source-only, the control and the methods, all with equally many source clips a step, whatever the preset says."""
     control = RecipeRow(f"{kind}: control", CONTROL.method, CONTROL.overrides, kind=kind)
-    methods = (RecipeRow(f"{kind}: {METHODS[method].title}", method, kind=kind) for method in KIND_METHODS)
+    plain, *methods = (
+        RecipeRow(
+            f"{kind}: {METHODS[method].title}", method, () if METHODS[method].needs_target else _AS_MANY, kind=kind
+        )
+        for method in ("source_only", *KIND_METHODS)
+    )
     return (plain, control, *methods)
 
 

@@ -112,13 +112,15 @@ def _write(
     runs = runs[runs["digest"].isin(frozenset().union(*(digests for _, digests in rows)))]
     if runs.empty:
         raise UserError(f"none of the runs of {recipe.name} in {runs_dir} is finished")
-    if recipe.name == "kinds":
-        return _write_kinds(recipe, rows, runs, out=out, further=further)
-    table = report_table(runs, [_line(row, digests) for row, digests in rows], baseline=recipe.baseline)
-    tables, notes = {"": format_report(table, baseline=recipe.baseline)}, [*describe_runs(runs), *further]
-    if recipe.selection:
-        tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
-    figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, rows)
+    notes = [*describe_runs(runs), *further]
+    if recipe.of_kinds:
+        table, tables, figures = _kinds(rows, runs)
+    else:
+        table = report_table(runs, [_line(row, digests) for row, digests in rows], baseline=recipe.baseline)
+        tables = {"": format_report(table, baseline=recipe.baseline)}
+        if recipe.selection:
+            tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
+        figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, rows)
     texts = {
         "csv": table.to_csv(index=False, float_format="%.4f"),
         "md": render_markdown(recipe.title, tables, notes),
@@ -127,10 +129,10 @@ def _write(
     return _save(out, recipe, texts)
 
 
-def _write_kinds(recipe: Recipe, rows: _Rows, runs: pd.DataFrame, *, out: Path, further: Sequence[str]) -> list[Path]:
-    """A table per kind of gap, its own source-only as the baseline, and their differences as heat maps."""
+def _kinds(rows: _Rows, runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], list[go.Figure]]:
+    """All cells, a table per kind of gap against its own source-only, and their differences as a heat map."""
     from mmsada_lab.analysis.kinds import draw_kinds, kinds_table
-    from mmsada_lab.analysis.report import describe_runs, format_report, render_html, render_markdown, report_table
+    from mmsada_lab.analysis.report import format_report, report_table
 
     tables, reports = {}, []
     for kind in dict.fromkeys(row.kind for row, _ in rows):
@@ -138,18 +140,11 @@ def _write_kinds(recipe: Recipe, rows: _Rows, runs: pd.DataFrame, *, out: Path, 
         of_kind = runs[runs["digest"].isin(frozenset().union(*(line.digests for line in lines)))]
         if of_kind.empty:
             continue
-        baseline = lines[0].title
-        report = report_table(of_kind, lines, baseline=baseline)
+        report = report_table(of_kind, lines, baseline=lines[0].title)
         reports.append(report.assign(kind=kind))
-        tables[kind] = format_report(report, baseline=baseline)
-    table, notes = pd.concat(reports, ignore_index=True), [*describe_runs(runs), *further]
-    figures = [draw_kinds(kinds_table(table))]
-    texts = {
-        "csv": table.to_csv(index=False, float_format="%.4f"),
-        "md": render_markdown(recipe.title, tables, notes),
-        "html": render_html(recipe.title, tables, figures, notes),
-    }
-    return _save(out, recipe, texts)
+        tables[kind] = format_report(report, baseline=lines[0].title)
+    table = pd.concat(reports, ignore_index=True)
+    return table, tables, [draw_kinds(kinds_table(table))]
 
 
 def _save(out: Path, recipe: Recipe, texts: Mapping[str, str]) -> list[Path]:
