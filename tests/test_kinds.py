@@ -53,7 +53,7 @@ class TestWhichRuns:
         with pytest.raises(UserError, match="toy is recorded data, of which there is one world"):
             row_configs(RECIPES["fig5"].rows[0], data="toy", worlds=[0], **GRID)  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("data", ["kitchens", "kitchens:light=0.5", "kitchens:seed=4,light=0.5"])
+    @pytest.mark.parametrize("data", ["kitchens", "kitchens:nuisance=0.5", "kitchens:seed=4,nuisance=0.5"])
     def test_joining_a_world_is_the_inverse_of_splitting(self, data: str) -> None:
         assert split_world(join_world(data, 7)) == (split_world(data)[0], 7)
 
@@ -70,8 +70,8 @@ NONE = (np.nan, np.nan)
 ROWS = report(
     ("camera", "camera: Source-only", np.nan, NONE, NONE, 4),
     ("camera", "camera: AdaBN", 9.0, (7.0, 11.0), (8.0, 10.0), 4),
-    ("light", "light: AdaBN", 2.0, NONE, (1.0, 3.0), 2),
-    ("light", "light: MM-SADA", -1.5, NONE, NONE, 1),
+    ("nuisance", "nuisance: AdaBN", 2.0, NONE, (1.0, 3.0), 2),
+    ("nuisance", "nuisance: MM-SADA", -1.5, NONE, NONE, 1),
 )
 
 
@@ -80,8 +80,8 @@ class TestTable:
         table = kinds_table(pd.concat([ROWS, ROWS.assign(pair="D2→D1", difference=99.0)]))
         assert table[["kind", "method", "difference", "over"]].to_numpy().tolist() == [
             ["camera", "AdaBN", 9.0, "over worlds"],
-            ["light", "AdaBN", 2.0, "over seeds, worlds fixed"],
-            ["light", "MM-SADA", -1.5, ""],
+            ["nuisance", "AdaBN", 2.0, "over seeds, worlds fixed"],
+            ["nuisance", "MM-SADA", -1.5, ""],
         ]
         assert table[["low", "high"]].to_numpy()[:2].tolist() == [[7.0, 11.0], [1.0, 3.0]]
 
@@ -92,7 +92,7 @@ class TestTable:
     def test_as_drawn(self) -> None:
         figure = draw_kinds(kinds_table(ROWS))
         heat = figure.data[0]
-        assert (list(heat.x), list(heat.y)) == (["camera", "light"], ["AdaBN", "MM-SADA"])
+        assert (list(heat.x), list(heat.y)) == (["camera", "nuisance"], ["AdaBN", "MM-SADA"])
         assert [list(row) for row in heat.z] == [[9.0, 2.0], [None, -1.5]]
         assert [list(row) for row in heat.text] == [["+9.0<br>[+7.0, +11.0]", "+2.0<br>[+1.0, +3.0]"], ["", "-1.5"]]
         assert (heat.zmin, heat.zmax) == (-9.0, 9.0), "no change is white"
@@ -101,9 +101,9 @@ class TestTable:
 
 def test_report_of_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From runs to the three files, each kind against its own source-only."""
-    rows = [row for row in RECIPES["kinds"].rows if row.kind in ("camera", "light")]
+    rows = [row for row in RECIPES["kinds"].rows if row.kind in ("camera", "nuisance")]
     configs = {row.title: row_configs(row, data="kitchens", **GRID | {"seeds": (0, 1)}) for row in rows}  # type: ignore[arg-type]
-    gains = {"camera: AdaBN": 9.0, "light: MM-SADA": 4.0}
+    gains = {"camera: AdaBN": 9.0, "nuisance: MM-SADA": 4.0}
     runs = pd.DataFrame(
         {"digest": c.digest, "source": c.source, "target": c.target, "seed": c.seed, "method": c.method}
         | {"top1": 50 + gains.get(title, 0.0) + c.seed, "data": title.partition(":")[0], "path": f"{title} {c.digest}"}
@@ -117,5 +117,5 @@ def test_report_of_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [path.name for path in files] == ["kinds.csv", "kinds.md", "kinds.html"]
     table = kinds_table(pd.read_csv(files[0]))
     found = {(r["kind"], r["method"]): r["difference"] for r in table.to_dict("records") if r["difference"]}
-    assert found == {("camera", "AdaBN"): 9.0, ("light", "MM-SADA"): 4.0}
+    assert found == {("camera", "AdaBN"): 9.0, ("nuisance", "MM-SADA"): 4.0}
     assert files[1].read_text().count("## ") == 2

@@ -2,9 +2,9 @@
 
 - *context* (RGB): where an action is done tells which one it is, and every kitchen has places of its own. A classifier
   that has learned them is lost elsewhere; flow does not see them, so that correspondence can teach RGB what they mean.
-- *light* (RGB) and *sway* (flow): drawn anew for every segment, in a share of a kitchen's segments that differs from
-  kitchen to kitchen. There is nothing to learn in them but to ignore them; since they touch some segments and not
-  others, batch statistics undo them in part alone.
+- *nuisance* (RGB: grain, steam or lamps) and *sway* (flow): drawn anew for every segment, in a share of a kitchen's
+  segments. There is nothing to learn in them but to ignore them; since they touch some segments and not others, batch
+  statistics undo them in part alone. Each kitchen has a nuisance of another kind, so that no source knows the target's.
 - *camera*: colours, light level and speed of a kitchen, the same for all its segments. Batch statistics undo it.
 
 Each is laid over what was rendered, after flow was computed, so that it touches the one modality it names.
@@ -30,14 +30,23 @@ CONTEXT_LEVELS = 90.0
 CONTEXT_RELIABILITY = 0.85
 """Share of the segments whose place is that of their verb; the others are done at a place drawn at random."""
 
-LIGHT_LEVELS = 200.0
-"""Largest change of a pixel by a light, levels."""
+NUISANCE_SHARE = 0.6
+"""Of the segments of each kitchen that its nuisance touches."""
+
+GRAIN_LEVELS = 60.0
+"""Standard deviation of the grain of D1's too dark recordings, levels."""
+
+STEAM_DENSITY = 0.85
+"""Of a picture, what D2's steam may hide."""
+
+LAMP_LEVELS = 200.0
+"""Largest change of a pixel by D3's coloured lamps, levels."""
 
 SWAY_PIXELS = 5.0
 """Largest change of a flow vector by sway, pixels of a frame over `DILATION` frames."""
 
-SHARES = (0.0, 0.35, 0.7)
-"""Of the segments of the three kitchens that light, and sway, touches."""
+SWAY_SHARES = (0.0, 0.35, 0.7)
+"""Of the segments of the three kitchens that sway touches."""
 
 _REACH = 4  # pixels that a field drifts to either side, as the head moves
 
@@ -54,29 +63,54 @@ def add_context(rgb: Frames, *, kitchen: int, label: int, world: int, strength: 
         rng: of this segment.
     """
     usual, elsewhere = rng.random() < CONTEXT_RELIABILITY, int(rng.integers(len(VERBS)))
-    of_the_place = np.random.default_rng([world, kitchen, label if usual else elsewhere, 77])
+    # Five numbers, so that no segment, which has four, draws from the same stream.
+    of_the_place = np.random.default_rng([world, kitchen, label if usual else elsewhere, 0, 77])
     wallpaper = _drifting_noise(of_the_place, rng, rgb.shape[:3], cells=(5, 9), channels=3)
     return _to_levels(rgb + np.float32(strength * CONTEXT_LEVELS) * wallpaper)
 
 
-def add_light(rgb: Frames, *, kitchen: int, strength: float, rng: Generator) -> Frames:
-    """Frames `(T, H, W, 3)` under a smooth coloured light drawn for this segment.
+def add_nuisance(rgb: Frames, *, kitchen: int, strength: float, rng: Generator) -> Frames:
+    """Frames `(T, H, W, 3)` with the nuisance of a kitchen, drawn for this segment: grain, steam or coloured lamps.
 
     Arguments as for `add_context`.
+
+    Example:
+        >>> frames = np.full((2, 36, 64, 3), 128, np.uint8)
+        >>> seen = [add_nuisance(frames, kitchen=1, strength=s, rng=np.random.default_rng(4)) for s in (0.0, 1.0)]
+        >>> [bool((clip == frames).all()) for clip in seen]
+        [True, False]
     """
+    amount = np.float32(strength * _touch(NUISANCE_SHARE, rng))
+    return _to_levels(_NUISANCES[kitchen](rgb, amount, rng))
+
+
+def _add_grain(rgb: Frames, amount: np.float32, rng: Generator) -> Field:
+    grain = rng.normal(size=rgb.shape[:3]).astype(np.float32)[..., None]
+    return np.asarray(rgb + amount * np.float32(GRAIN_LEVELS) * grain)
+
+
+def _add_steam(rgb: Frames, amount: np.float32, rng: Generator) -> Field:
+    steam = rng.uniform(0, 200, 3).astype(np.float32)
+    return np.asarray(rgb + amount * np.float32(STEAM_DENSITY) * (steam - rgb))
+
+
+def _add_lamps(rgb: Frames, amount: np.float32, rng: Generator) -> Field:
     light = _drifting_noise(rng, rng, rgb.shape[:3], cells=(5, 9), channels=3)
-    return _to_levels(rgb + np.float32(strength * _touch(kitchen, rng) * LIGHT_LEVELS) * light)
+    return np.asarray(rgb + amount * np.float32(LAMP_LEVELS) * light)
+
+
+_NUISANCES = (_add_grain, _add_steam, _add_lamps)
 
 
 def add_sway(flow: Field, *, kitchen: int, strength: float, rng: Generator) -> Field:
     """Flow `(T, H, W, 2)`, pixels, with a smooth motion of this segment added; arguments as for `add_context`."""
     motion = _drifting_noise(rng, rng, flow.shape[:3], cells=(3, 4), channels=2)
-    return np.asarray(flow + np.float32(strength * _touch(kitchen, rng) * SWAY_PIXELS) * motion, dtype=np.float32)
+    return np.asarray(flow + np.float32(strength * _touch(SWAY_SHARES[kitchen], rng) * SWAY_PIXELS) * motion, dtype=np.float32)
 
 
-def _touch(kitchen: int, rng: Generator) -> float:
-    """How strongly a segment of a kitchen is touched: not at all, or nearly as much as may be."""
-    touched, strength = rng.random() < SHARES[kitchen], rng.uniform(0.75, 1.0)
+def _touch(share: float, rng: Generator) -> float:
+    """How strongly a segment is touched, of which a share is at all: not, or nearly as much as may be."""
+    touched, strength = rng.random() < share, rng.uniform(0.75, 1.0)
     return float(strength) if touched else 0.0
 
 

@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from mmsada_lab.clips.segments import Domain, Frames, MultiDomainData, Segment
 from mmsada_lab.datasets.flow import DILATION, STRIDE, optical_flow, quantise_flow
 from mmsada_lab.datasets.kitchens.canvas import halve
-from mmsada_lab.datasets.kitchens.conditions import CAMERAS, add_context, add_light, add_sway, film_with
+from mmsada_lab.datasets.kitchens.conditions import CAMERAS, add_context, add_nuisance, add_sway, film_with
 from mmsada_lab.datasets.kitchens.looks import draw_look
 from mmsada_lab.datasets.kitchens.scenes import render_segment
 from mmsada_lab.datasets.kitchens.store import Entry, ensure_folder, load_entries, open_readers
@@ -40,14 +40,14 @@ from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.files import cache_root
 from mmsada_lab.paper import TRAINING_SEGMENTS, VERBS
 
-GENERATOR_VERSION = 12  # raised whenever the same knobs and seed give other pixels
+GENERATOR_VERSION = 13  # raised whenever the same knobs and seed give other pixels
 FLOW_BOUND = 8.0
 """Largest flow kept, pixels over `DILATION` frames; EPIC's 25 at a height of 256 would be 3.5 here, too little for
 hands that fill the picture."""
 
 MARGIN = 3  # frames of the video before and after its segment
 DOMAINS = tuple(TRAINING_SEGMENTS)
-KNOBS = ("appearance", "viewpoint", "motion", "context", "light", "sway", "camera", "label_shift", "absent")
+KNOBS = ("appearance", "viewpoint", "motion", "context", "nuisance", "sway", "camera", "label_shift", "absent")
 
 ABSENT = (("wash", "close"), ("open", "cut"), ("put", "pour"))
 """Verbs that the knob `absent` takes out of each kitchen; `take` and `mix` stay in all."""
@@ -65,8 +65,8 @@ class Kitchens:
         viewpoint: direction, nearness and slant of the camera, likewise.
         motion: pace, size and path of the movements, sway of the head, likewise.
         context: wallpaper that tells where an action is done, RGB alone: 0 = none, 1 = as strong as the scene.
-        light: coloured light on RGB, drawn anew for every segment, in more segments of D2 and most of D3; 0 = none.
-        sway: smooth motion that is added to flow, likewise.
+        nuisance: on RGB, drawn anew for six in ten segments: grain in D1, steam in D2, lamps in D3; 0 = none.
+        sway: smooth motion that is added to flow, in some segments of D2 and most of D3; 0 = none.
         camera: colours of RGB and speed of flow: 0 = the same in all kitchens.
         label_shift: 0 = the same class frequencies in all kitchens, 1 = those of EPIC-Kitchens D1, D2 and D3.
         absent: 1 = two of the eight classes are missing in each kitchen, others in each (`ABSENT`).
@@ -81,7 +81,7 @@ class Kitchens:
     viewpoint: float = 1.0
     motion: float = 1.0
     context: float = 0.0
-    light: float = 0.0
+    nuisance: float = 0.0
     sway: float = 0.0
     camera: float = 0.0
     label_shift: float = 1.0
@@ -202,7 +202,7 @@ def _film(kitchens: Kitchens, planned: Planned, rgb: Frames, flow: NDArray[np.fl
     rng = np.random.default_rng([kitchens.seed, planned.domain, planned.split, planned.index, 1])
     kitchen, label = planned.domain, planned.label
     rgb = add_context(rgb, kitchen=kitchen, label=label, world=kitchens.seed, strength=kitchens.context, rng=rng)
-    rgb = add_light(rgb, kitchen=kitchen, strength=kitchens.light, rng=rng)
+    rgb = add_nuisance(rgb, kitchen=kitchen, strength=kitchens.nuisance, rng=rng)
     flow = add_sway(flow, kitchen=kitchen, strength=kitchens.sway, rng=rng)
     rgb, flow = film_with(CAMERAS[kitchen], rgb, flow, strength=kitchens.camera)
     return rgb, quantise_flow(flow, bound=FLOW_BOUND)
