@@ -39,7 +39,7 @@ from mmsada_lab.sweeps.batch import run_grid
 from mmsada_lab.sweeps.grid import build_grid
 
 EQUAL = "source_only, half the batch"
-ALIKE = "kitchens:appearance=0,viewpoint=0,motion=0,label_shift=0"
+ALIKE = "kitchens:context=0,nuisance=0"
 SMALL = f"{ALIKE},scale=0.04"
 """Half the usual number of segments, for the data sets whose gaps are measured."""
 PERMUTATIONS, AT_LEAST = 199, 4

@@ -33,18 +33,29 @@ class Preset:
 
 # I3D as released: statistics over 16 clips, decay 0.999; `width` only of small backbones, kept in old digests.
 _PAPER_FIELDS = {"backbone": "i3d", "norm_momentum": 0.001, "norm_group": 16, "width": 256, "log_every": 10}
-# Sized for two CPU cores; `repair`, since `half` would classify 16 of 64 clips only.
+# Sized for two CPU cores; `repair`, since `half` would classify 16 of 64 clips only; `half` of the source clips, so that
+# all methods see equally many. How rates and steps were chosen: docs/worlds.md.
 _QUICK_FIELDS = {
     "window_length": 8,
     "input_size": 32,
     "batch_size": 64,
     "correspondence_batch": "repair",
+    "source_only_batch": "half",
+    "discriminator_rate": 3.0,
     "evaluate_every": 15,
+    "evaluate_before": 75,
 }
-_SENSOR_FIELDS = {"window_length": 64, "window_span": "segment", "width": 32, "evaluate_every": 20}
+_SENSOR_FIELDS = {
+    "window_length": 64,
+    "window_span": "segment",
+    "width": 32,
+    "discriminator_rate": 1.0,
+    "evaluate_every": 20,
+    "evaluate_before": 100,
+}
 
 PRESETS: dict[str, Preset] = {
-    "quick": Preset((180, 0.03), (135, 0.01), _QUICK_FIELDS),
+    "quick": Preset((150, 0.03), (300, 0.1), _QUICK_FIELDS),
     "sensors": Preset((400, 0.03), (400, 0.03), _QUICK_FIELDS | _SENSOR_FIELDS),
     "paper": Preset((3000, 0.01), (6000, 0.001), _PAPER_FIELDS),
     # With the running statistics of the released code, AdaBN feeds them target clips in training. No script runs MCD:
@@ -224,7 +235,7 @@ def describe_options(method: str = "mmsada") -> list[OptionLine]:
 
     Example:
         >>> next(line.presets for line in describe_options() if line.key == "adapt.steps")
-        {'quick': 135, 'sensors': 400, 'paper': 6000, 'released': 6000}
+        {'quick': 300, 'sensors': 400, 'paper': 6000, 'released': 6000}
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)

@@ -512,7 +512,7 @@ class TestOptions:
     def test_groups_defaults_presets_and_where_paper_and_code_differ(self, mmsada: Mmsada) -> None:
         text = mmsada("options").out
         assert "\nadversary\n  reversal_coefficient = 0.2\n" in text
-        assert "quick: 135; sensors: 400; paper: 6000; released: 6000" in text
+        assert "quick: 300; sensors: 400; paper: 6000; released: 6000" in text
         assert "as printed: constant, released code: ramp" in text
         assert "modalities = rgb,flow\n      streams, in order; any number\n\n" in text, "presets that do not differ"
 

@@ -157,6 +157,9 @@ SMALL = {
     "pretrain.steps": 5,
     "adapt.steps": 7,
     "evaluate_every": 3,
+    "evaluate_before": 0,
+    "discriminator_rate": 1.0,
+    "source_only_batch": "full",
     "averaged_evaluations": 2,
     "test_windows": 2,
 }
