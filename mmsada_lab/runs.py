@@ -236,20 +236,20 @@ def split_world(specification: str) -> tuple[str, int]:
 
 
 def join_world(data: str, world: int) -> str:
-    """The specification of a world: the inverse of `split_world`.
+    """The specification of a world: the inverse of `split_world`; world 0 needs no name.
 
     Raises:
         UserError: the data are not drawn, so there is one world of them.
 
     Example:
-        >>> join_world("kitchens:light=1", 3), join_world("kitchens:seed=7", 0)
-        ('kitchens:light=1,seed=3', 'kitchens:seed=0')
+        >>> join_world("kitchens:camera=1", 3), join_world("kitchens:seed=7", 0)
+        ('kitchens:camera=1,seed=3', 'kitchens')
     """
     shared, _ = split_world(data)
     name, _, knobs = shared.partition(":")
     if name != "kitchens":
         raise UserError(f"{data} is recorded data, of which there is one world; only kitchens are drawn anew")
-    return f"{name}:{','.join(filter(None, [knobs, f'seed={world}']))}"
+    return ":".join(filter(None, [name, ",".join(filter(None, [knobs, f"seed={world}" if world else ""]))]))
 
 
 _SEED = re.compile(r"seed=(\d+)")

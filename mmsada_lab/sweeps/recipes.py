@@ -222,4 +222,4 @@ def _of_one_kind(data: str, kind: str) -> str:
         raise UserError(f"kinds of gap are knobs of the kitchens; {data} has none")
     knobs = {**dict.fromkeys((knob for kinds in KINDS.values() for knob in kinds), 0), **KINDS[kind]}
     alone = "kitchens:" + ",".join(f"{knob}={value:g}" for knob, value in knobs.items())
-    return join_world(alone, world) if world else alone
+    return join_world(alone, world)
