@@ -33,8 +33,8 @@ class Preset:
 
 # I3D as released: statistics over 16 clips, decay 0.999; `width` only of small backbones, kept in old digests.
 _PAPER_FIELDS = {"backbone": "i3d", "norm_momentum": 0.001, "norm_group": 16, "width": 256, "log_every": 10}
-# Sized for two CPU cores; `repair`, since `half` would classify 16 of 64 clips only; `half` of the source clips, so that
-# all methods see equally many. How rates and steps were chosen: docs/worlds.md.
+# Sized for two CPU cores; `repair`, since `half` would classify 16 of 64 clips only; `half` of the source clips, so
+# that all methods see equally many. How rates and steps were chosen: docs/worlds.md.
 _QUICK_FIELDS = {
     "window_length": 8,
     "input_size": 32,

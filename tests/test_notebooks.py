@@ -61,6 +61,7 @@ SMOKE: dict[str, dict[str, Any]] = {
     "05_mmsada": QUICK,
     "06_baselines": QUICK,
     "10_your_own_data": {"clips_per_site": 24, "overrides": TINY, "device": "cpu"},
+    "11_kinds_of_gap": {"scale": 0.01, "overrides": TINY, "device": "cpu"},
 }
 """Parameters that make a notebook quick; one that is not listed runs as it is."""
 
@@ -76,6 +77,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "08_feature_space": {"methods": ["source_only", "mmsada"]},
     "09_lambda_sweep": {"source": "D1", "target": "D3", "seed": 1},
     "10_your_own_data": {"seed": 1},
+    "11_kinds_of_gap": {"kind": "sway", "methods": ["mmsada"], "source": "D3", "target": "D2"},
 }
 """What is changed besides in the run whose figures are compared."""
 

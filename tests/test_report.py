@@ -38,7 +38,7 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import PAIRS, PAPER_DIFFERENCES
 from mmsada_lab.presets import build_config
-from mmsada_lab.runs import load_runs
+from mmsada_lab.runs import load_runs, split_world
 from mmsada_lab.sweeps.grid import unique_configs
 from mmsada_lab.sweeps.recipes import (
     ABLATIONS,
@@ -50,6 +50,7 @@ from mmsada_lab.sweeps.recipes import (
     Recipe,
     find_recipe,
     row_configs,
+    row_digests,
 )
 from mmsada_lab.sweeps.reproduce import reproduce
 
@@ -98,6 +99,20 @@ class TestRecipes:
         assert digests("fig5") < digests("table1")
         assert digests("fig7") < digests("table2")
         assert len(digests("fig6") & digests("table1")) == 2 * 2 * 6, "λd = 1 and source-only"
+
+    def test_runs_of_a_line_are_found_in_every_world(self) -> None:
+        """Those of its own setting, whatever world and seed they are of."""
+        several = {**GRID, "worlds": (0, 3)}
+        ours, theirs = RECIPES["fig5"].rows
+        configs = {row.title: row_configs(row, **several) for row in (ours, theirs)}
+        found = [
+            {"digest": c.digest, "setting": replace(c, seed=0, data=split_world(c.data)[0]).digest}
+            for c in sum(configs.values(), [])
+        ]
+        grid = {name: GRID[name] for name in ("data", "preset", "domains")}
+        for row in (ours, theirs):
+            assert row_digests(row, pd.DataFrame(found), **grid) == {c.digest for c in configs[row.title]}
+        assert len(configs[ours.title]) == 2 * 2 * 6
 
     def test_lambda_d_is_what_lines_say(self) -> None:
         for row in RECIPES["fig6"].rows[1:]:

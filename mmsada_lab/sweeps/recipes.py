@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.facts import METHODS
@@ -111,7 +113,7 @@ _SOURCE_CLIPS = (
     RecipeRow("Source-only, as many source clips a step", "source_only", _AS_MANY),
     RecipeRow("Source-only, twice as many (the paper's)", "source_only", (("source_only_batch", "full"),)),
 )
-"""Methods that take target clips into a step see half as many source clips; one of the lines is what the preset does."""
+"""Methods that take target clips into a step see half as many source clips. One of these is what the preset does."""
 
 
 def _of_kind(kind: str) -> tuple[RecipeRow, ...]:
@@ -154,7 +156,12 @@ _CURVES = (RecipeRow("Source-only", "source_only"), RecipeRow("MM-SADA", "mmsada
 _SPACES = (_CURVES[0], RecipeRow("Self-supervised only", "self_supervised_only"), _CURVES[1])
 
 RECIPES: dict[str, Recipe] = {
-    "table1": Recipe("table1", "Table 1: MM-SADA and the baselines", (*_of_table(1), *_SOURCE_CLIPS, CONTROL), selection=True),
+    "table1": Recipe(
+        "table1",
+        "Table 1: MM-SADA and the baselines",
+        (*_of_table(1), *_SOURCE_CLIPS, CONTROL),
+        selection=True,
+    ),
     "table2": Recipe("table2", "Table 2: what each loss contributes", (*_of_table(2), CONTROL)),
     "table3": Recipe("table3", "Table 3: every stream on its own", _of_table(3), baseline="Source-only, rgb stream"),
     "table4": Recipe("table4", "Table 4: what corresponds", _of_table(4), baseline="Self-supervised only"),
@@ -206,7 +213,7 @@ def row_configs(
     """
     grid: dict[str, Any] = {"methods": [row.method], "preset": preset, "pairs": pairs}
     grid["overrides"] = {**(overrides or {}), **dict(row.overrides)}
-    chosen = _of_one_kind(data, row.kind) if row.kind else data
+    chosen = with_kind(data, row.kind) if row.kind else data
     if worlds is None:
         return build_grid(domains, data=chosen, seeds=seeds, **grid)
     several = list(seeds)
@@ -215,8 +222,25 @@ def row_configs(
     return [config for data, of_world in drawn for config in build_grid(domains, data=data, seeds=of_world, **grid)]
 
 
-def _of_one_kind(data: str, kind: str) -> str:
-    """The world of a specification with one kind of gap alone."""
+def row_digests(row: RecipeRow, runs: pd.DataFrame, **grid: Any) -> frozenset[str]:
+    """Digests of a row's runs among some, from `load_runs`: all worlds, seeds and pairs that there are.
+
+    `grid` is that of `row_configs` without `seeds` and `worlds`.
+    """
+    settings = {config.digest for config in row_configs(row, seeds=[0], **grid)}
+    return frozenset(runs.loc[runs["setting"].isin(settings), "digest"])
+
+
+def with_kind(data: str, kind: str) -> str:
+    """The world of a specification of kitchens with one kind of gap alone, a key of `KINDS`.
+
+    Raises:
+        UserError: the data are no kitchens.
+
+    Example:
+        >>> with_kind("kitchens:seed=3", "camera").split(",")[3:]
+        ['context=0', 'appearance=0', 'viewpoint=0', 'motion=0', 'label_shift=0', 'absent=0', 'seed=3']
+    """
     name, world = split_world(data)
     if name.partition(":")[0] != "kitchens":
         raise UserError(f"kinds of gap are knobs of the kitchens; {data} has none")

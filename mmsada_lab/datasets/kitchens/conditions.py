@@ -105,7 +105,9 @@ _NUISANCES = (_add_grain, _add_steam, _add_lamps)
 def add_sway(flow: Field, *, kitchen: int, strength: float, rng: Generator) -> Field:
     """Flow `(T, H, W, 2)`, pixels, with a smooth motion of this segment added; arguments as for `add_context`."""
     motion = _drifting_noise(rng, rng, flow.shape[:3], cells=(3, 4), channels=2)
-    return np.asarray(flow + np.float32(strength * _touch(SWAY_SHARES[kitchen], rng) * SWAY_PIXELS) * motion, dtype=np.float32)
+    return np.asarray(
+        flow + np.float32(strength * _touch(SWAY_SHARES[kitchen], rng) * SWAY_PIXELS) * motion, dtype=np.float32
+    )
 
 
 def _touch(share: float, rng: Generator) -> float:

@@ -3,9 +3,9 @@
 Small rendered first-person videos (36 x 64, RGB and optical flow) of eight verbs, made on the first use and
 cached. The data are synthetic: they teach and test, they are not a benchmark.
 
-All knobs at 0 make the kitchens one domain. The defaults are two kinds of gap, one for each half of MM-SADA: places that
-tell the action, and a nuisance that the source cannot know. They were chosen, with all methods in view, on worlds (data
-seeds) from 100 on; reports are of worlds 0 to 9. docs/worlds.md has the log.
+All knobs at 0 make the kitchens one domain. The defaults are two kinds of gap, one for each half of MM-SADA: places
+that tell the action, and a nuisance that the source cannot know. They were chosen, with all methods in view, on worlds
+(data seeds) from 100 on; reports are of worlds 0 to 9. docs/worlds.md has the log.
 """
 
 from __future__ import annotations
