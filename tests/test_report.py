@@ -107,7 +107,8 @@ class TestRecipes:
         configs = {row.title: row_configs(row, **several) for row in (ours, theirs)}
         found = [
             {"digest": c.digest, "setting": replace(c, seed=0, data=split_world(c.data)[0]).digest}
-            for c in sum(configs.values(), [])
+            for of_row in configs.values()
+            for c in of_row
         ]
         grid = {name: GRID[name] for name in ("data", "preset", "domains")}
         for row in (ours, theirs):
