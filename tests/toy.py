@@ -157,6 +157,7 @@ SMALL = {
     "pretrain.steps": 5,
     "adapt.steps": 7,
     "evaluate_every": 3,
+    "adapt.learning_rate": 0.01,
     "evaluate_before": 0,
     "discriminator_rate": 1.0,
     "source_only_batch": "full",

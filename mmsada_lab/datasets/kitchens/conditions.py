@@ -76,7 +76,7 @@ def add_nuisance(rgb: Frames, *, kitchen: int, strength: float, rng: Generator) 
 
     Example:
         >>> frames = np.full((2, 36, 64, 3), 128, np.uint8)
-        >>> seen = [add_nuisance(frames, kitchen=1, strength=s, rng=np.random.default_rng(4)) for s in (0.0, 1.0)]
+        >>> seen = [add_nuisance(frames, kitchen=1, strength=s, rng=np.random.default_rng(1)) for s in (0.0, 1.0)]
         >>> [bool((clip == frames).all()) for clip in seen]
         [True, False]
     """
