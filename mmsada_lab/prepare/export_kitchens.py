@@ -58,7 +58,7 @@ def export_kitchens(
 
     Args:
         destination: a folder that does not exist, is empty, or holds the same export.
-        kitchens: the knobs; the calibrated defaults if None.
+        kitchens: the knobs; the defaults if None.
         tar: one tar per video and modality in place of a folder of frames.
         quality: of the JPEG files, 1 to 100.
         cache_dir: as for `load_kitchens`.

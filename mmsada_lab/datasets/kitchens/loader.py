@@ -148,7 +148,7 @@ def load_kitchens(
     """Load the kitchens, generating them first unless they are in the cache.
 
     Args:
-        kitchens: the knobs, also as text (see `parse_knobs`); by default those that were calibrated.
+        kitchens: the knobs, also as text (see `parse_knobs`); by default those of the reports.
         cache_dir: in place of the user's cache folder (or of the environment variable MMSADA_CACHE).
         workers: processes that generate; all processors if None, none but this one if 1. The pixels are the same.
     """
