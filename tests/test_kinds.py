@@ -14,7 +14,7 @@ from mmsada_lab.datasets.kitchens.loader import KNOBS, parse_knobs
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import join_world, split_world
 from mmsada_lab.sweeps import reproduce as module
-from mmsada_lab.sweeps.recipes import KINDS, RECIPES, row_configs
+from mmsada_lab.sweeps.recipes import KINDS, RECIPES, row_configs, with_kind
 
 GRID = {"preset": "quick", "domains": ("D1", "D2", "D3"), "seeds": (0,)}
 
@@ -35,6 +35,11 @@ class TestWhichRuns:
             for config in row_configs(row, data="kitchens", **GRID | {"preset": preset})  # type: ignore[arg-type]
         ]
         assert len({config.batch.source for config in configs}) == 1
+
+    def test_what_is_no_gap_stays(self) -> None:
+        """The size of the data and the world; gaps that were asked for besides make way."""
+        knobs = parse_knobs(with_kind("kitchens:camera=0.5,scale=0.02,seed=3", "context").partition(":")[2])
+        assert (knobs.scale, knobs.seed, knobs.context, knobs.camera) == (0.02, 3, 1, 0)
 
     def test_every_knob_is_of_one_kind(self) -> None:
         knobs = [knob for kind in KINDS.values() for knob in kind]

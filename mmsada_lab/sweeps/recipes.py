@@ -232,7 +232,7 @@ def row_digests(row: RecipeRow, runs: pd.DataFrame, **grid: Any) -> frozenset[st
 
 
 def with_kind(data: str, kind: str) -> str:
-    """The world of a specification of kitchens with one kind of gap alone, a key of `KINDS`.
+    """A specification of kitchens with one kind of gap alone, a key of `KINDS`; world and size stay.
 
     Raises:
         UserError: the data are no kitchens.
@@ -241,9 +241,11 @@ def with_kind(data: str, kind: str) -> str:
         >>> with_kind("kitchens:seed=3", "camera").split(",")[3:]
         ['context=0', 'appearance=0', 'viewpoint=0', 'motion=0', 'label_shift=0', 'absent=0', 'seed=3']
     """
-    name, world = split_world(data)
-    if name.partition(":")[0] != "kitchens":
+    shared, world = split_world(data)
+    name, _, given = shared.partition(":")
+    if name != "kitchens":
         raise UserError(f"kinds of gap are knobs of the kitchens; {data} has none")
     knobs = {**dict.fromkeys((knob for kinds in KINDS.values() for knob in kinds), 0), **KINDS[kind]}
-    alone = "kitchens:" + ",".join(f"{knob}={value:g}" for knob, value in knobs.items())
-    return join_world(alone, world)
+    others = [item for item in filter(None, given.split(",")) if item.partition("=")[0] not in knobs]  # such as scale
+    alone = [f"{knob}={value:g}" for knob, value in knobs.items()]
+    return join_world("kitchens:" + ",".join([*alone, *others]), world)
