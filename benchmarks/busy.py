@@ -29,7 +29,7 @@ from mmsada_lab.runs import find_runs, read_manifest
 
 SPINNING, SLEEPING = "spinning", "sleeping"
 HABITS = {SPINNING: {"GOMP_SPINCOUNT": "300000"}, SLEEPING: {"OMP_WAIT_POLICY": "PASSIVE"}}
-STEPS = ["pretrain.steps=10", "adapt.steps=10", "evaluate_every=10"]
+STEPS = ["pretrain.steps=40", "adapt.steps=40", "evaluate_every=40"]
 TINY = ["pretrain.steps=2", "adapt.steps=2", "evaluate_every=2", "batch_size=8", "width=4", "test_windows=1"]
 
 

@@ -95,9 +95,9 @@ def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> t
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         method.load_state_dict(state["method"])
         kept = [(step, {name: p.cpu().numpy() for name, p in streams.items()}) for step, streams in state["kept"]]
-        so_far = state["seconds"], state["reused"], state.get("skipped", 0)
+        so_far = state["seconds"], state["reused"], state["skipped"]
         progress = Progress(state["stage"], state["step"], json.loads(state["history"]), kept, *so_far)
-        resumed = Resumed(state["optimiser"], state.get("scaler", {}))  # none in files of older versions
+        resumed = Resumed(state["optimiser"], state["scaler"])
     except Exception as error:  # damaged files fail in many ways
         reason = str(error).partition("\n")[0][:200]
         raise UserError(f"the checkpoint {path} is damaged ({reason}); remove it to start that run afresh") from error

@@ -17,9 +17,7 @@ from toy import SMALL, toy_data
 from mmsada_lab.analysis.paper_figures import (
     class_shares,
     draw_class_shares,
-    draw_sweep,
     draw_target_curves,
-    sweep_means,
     target_curves,
 )
 from mmsada_lab.analysis.report import (
@@ -32,6 +30,7 @@ from mmsada_lab.analysis.report import (
     render_markdown,
     report_table,
 )
+from mmsada_lab.analysis.sweep import draw_sweep, draw_sweep_game, sweep_game, sweep_means
 from mmsada_lab.analysis.tables import MEAN, TEST_SE
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
@@ -356,6 +355,43 @@ class TestFigures:
         figure = draw_sweep(means, name="λd", baseline=35.0)
         assert list(figure.data[0].error_y.array) == pytest.approx(means["sd"].tolist())
         assert figure.layout.shapes[0].y0 == 35
+        assert list(figure.data[0].x) == ["0.5", "2"]
+        assert figure.layout.xaxis.type == "category", "0, 0.1, 0.3, 1, 3, 10 stand apart"
+
+    def test_the_game_over_a_sweep(self, tmp_path: Path) -> None:
+        """The last third of the second stage, mean over pairs, then seeds, then worlds; spread over worlds."""
+        right: dict[tuple[float, str, int], list[float]] = {}
+        rows, rng = [], np.random.default_rng(0)
+        for number, (value, world, seed, target) in enumerate(product((10.0, 0.0), range(2), range(2), ("D1", "D3"))):
+            path = tmp_path / str(number)
+            path.mkdir()
+            lines = []
+            for step in range(15, 106, 15):  # 7 records; after 105 - 90 / 3 = 75 come two
+                values = {f"domain_accuracy/{m}": 100 * rng.random() for m in ("rgb", "flow")}
+                lines.append({"kind": "game", "stage": "adapt", "step": step, "total_step": 40 + step})
+                lines[-1]["values"] = {**values, "domain_loss/rgb": 1.0, "reversal": 0.1, "gradient/mmd/rgb": 2.0}
+                if step > 75:
+                    right.setdefault((value, "rgb", world), []).append(values["domain_accuracy/rgb"])
+            first = {"stage": "pretrain", "total_step": 5, "values": {"correspondence_accuracy": 9}}
+            lines.insert(0, {**lines[0], **first})
+            (path / "history.jsonl").write_text("\n".join(map(json.dumps, lines)))
+            row = {"digest": str(number), "source": "D2", "target": target, "world": world, "seed": seed}
+            rows += [{**row, "stream": stream, "value": value, "path": str(path)} for stream in ("fused", "rgb")]
+        runs = pd.DataFrame(rows)
+        values = dict(zip(runs["digest"], runs.pop("value"), strict=True))
+        game = sweep_game(runs, values)
+        assert set(zip(game["value"], game["name"], strict=True)) == set(product((0.0, 10.0), ("rgb", "flow")))
+        for value in (0.0, 10.0):
+            (row,) = game[(game["value"] == value) & (game["name"] == "rgb")].to_dict("records")
+            of_worlds = [np.mean(right[value, "rgb", world]) for world in range(2)]
+            assert row["right"] == pytest.approx(np.mean(of_worlds))
+            assert row["sd"] == pytest.approx(np.std(of_worlds, ddof=1))
+            assert (row["worlds"], row["seeds"], row["pairs"]) == (2, 2, 2)
+        figure = draw_sweep_game(game, name="λd")
+        assert {trace.name: list(trace.x) for trace in figure.data} == {"D, rgb": ["0", "10"], "D, flow": ["0", "10"]}
+        assert figure.layout.yaxis.title.text == "right at the end (%, balanced), ± sd over 2 worlds"
+        assert sweep_game(runs, {}).empty
+        assert not draw_sweep_game(sweep_game(runs, {}), name="λd").data
 
 
 @pytest.mark.usefixtures("toy_format")
@@ -421,8 +457,12 @@ class TestReproduce:
         recipe = replace(RECIPES[name], rows=tuple(RECIPES[name].rows[k] for k in (0, 2, 1)))
         shared = {"data": "toy", "preset": "quick", "seeds": [0], "overrides": SMALL, "device": "cpu"}
         reproduce(recipe, **shared, runs_dir=tmp_path / "runs", out=tmp_path)
-        (figure,) = drawn
-        assert list(figure.data[0].x) == [recipe.rows[2].value, recipe.rows[1].value]
+        figure, game = drawn
+        values = [f"{recipe.rows[k].value:g}" for k in (2, 1)]
+        assert list(figure.data[0].x) == values
+        assert {trace.name: list(trace.x) for trace in game.data} == dict.fromkeys(
+            ("D, rgb", "D, flow", "C, correspondence"), values
+        )
         assert figure.layout.xaxis.title.text == recipe.swept
         assert figure.layout.shapes[0].y0 == pytest.approx(
             load_runs(tmp_path / "runs").query("method == 'source_only' and stream == 'fused'")["top1"].mean()

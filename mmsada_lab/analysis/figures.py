@@ -34,7 +34,8 @@ FIGURES = {
     "class_shares draw_class_shares": ".paper_figures",
     "target_curves draw_target_curves": ".paper_figures",
     "kinds_table draw_kinds": ".kinds",
-    "sweep_means draw_sweep": ".paper_figures",
+    "sweep_means draw_sweep": ".sweep",
+    "sweep_game draw_sweep_game": ".sweep",
     "mean_gains draw_mean_gains": ".paper_figures",
     # lessons
     "clip_grid to_animated_png": ".lessons.clip_grid",

@@ -73,7 +73,7 @@ def draw_game(curves: pd.DataFrame, *, title: str = "The game") -> go.Figure:
         line = style.line(colour, names.index(name))
         of_name = played[played["name"] == name]
         for quantity in of_name["quantity"].unique():  # one entry of the legend for both
-            legend = {"name": _opponent(name), "showlegend": quantity == of_name["quantity"].iloc[0]}
+            legend = {"name": opponent(name), "showlegend": quantity == of_name["quantity"].iloc[0]}
             _add_curve(figure, of_name[of_name["quantity"] == quantity], line, legend, _PANELS[quantity])
     reversal = curves[curves["quantity"] == "reversal"]
     if len(reversal):
@@ -95,7 +95,13 @@ def _add_curve(
     figure.add_scatter(**xy(curve, "total_step", "smooth"), **look, row=row, col=col)
 
 
-def _opponent(name: str) -> str:
+def opponent(name: str) -> str:
+    """What a figure calls an opponent of F: D of a modality, C of a self-supervised task.
+
+    Example:
+        >>> opponent("rgb"), opponent("correspondence")
+        ('D, rgb', 'C, correspondence')
+    """
     return f"{'C' if name in PRETEXTS else 'D'}, {name}"
 
 

@@ -100,39 +100,6 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
     return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y, height=520)
 
 
-def sweep_means(table: pd.DataFrame, values: Mapping[str, float]) -> pd.DataFrame:
-    """Mean accuracy over pairs at each value of a swept option (Fig. 6), of `report_table` and the values of its rows.
-
-    Columns value, top1, sd, worlds, seeds.
-
-    Example:
-        >>> means = {"row": ["λ = 1", "λ = 0.5"], "pair": MEAN, "top1": [60.0, 58.0], "sd": 1, "worlds": 1, "seeds": 3}
-        >>> table = pd.DataFrame(means)
-        >>> sweep_means(table, {"λ = 1": 1.0, "λ = 0.5": 0.5})["top1"].tolist()
-        [58.0, 60.0]
-    """
-    means = table[(table["pair"] == MEAN) & table["row"].isin(list(values))]
-    means = means.assign(value=means["row"].map(values))[["value", "top1", "sd", "worlds", "seeds"]]
-    return means.dropna(subset="top1").sort_values("value", ignore_index=True)
-
-
-def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None, title: str = "Sweep") -> go.Figure:
-    """Draw `sweep_means` with error bars of one sd; a dashed line at the baseline.
-
-    Example:
-        >>> means = pd.DataFrame({"value": [0.5, 1.0], "top1": [58.0, 60.0], "sd": 1.0, "worlds": 1, "seeds": 3})
-        >>> draw_sweep(means, name="λ", baseline=55.0).layout.yaxis.title.text
-        'top-1, mean over pairs (%), ± sd over 3 seeds'
-    """
-    figure = style.empty_figure(title)
-    look = {"mode": "lines+markers", "line": {"color": style.TARGET, "width": 2.5}}
-    figure.add_scatter(**xy(means, "value", "top1"), error_y=style.error_bars(means["sd"]), **look)
-    if baseline is not None:
-        figure.add_hline(y=baseline, line={"color": style.GREY, "dash": "dash"}, annotation_text="source-only")
-    title_of_y = f"top-1, mean over pairs (%){style.write_spread_over(means)}"
-    return figure.update_layout(xaxis_title=name, yaxis_title=title_of_y, showlegend=False)
-
-
 def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
     """Gains of a report's lines over its baseline, in points of the mean over pairs, beside the paper's.
 

@@ -120,7 +120,11 @@ def _write(
         tables = {"": format_report(table, baseline=recipe.baseline)}
         if recipe.selection:
             tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
-        figures = _sweep(recipe, table) if recipe.swept else _FIGURES.get(recipe.name, _no_figure)(runs, rows)
+        figures = _FIGURES.get(recipe.name, _no_figure)(runs, rows)
+        if recipe.swept:
+            game, figure = _sweep_game(recipe, runs, rows)
+            tables["How often F's opponents are right on training clips (%, last third of the second stage)"] = game
+            figures = [_sweep(recipe, table), figure]
     texts = {
         "csv": table.to_csv(index=False, float_format="%.4f"),
         "md": render_markdown(recipe.title, tables, notes),
@@ -184,15 +188,27 @@ def _curves(runs: pd.DataFrame, rows: _Rows) -> list[go.Figure]:
     return [draw_target_curves(target_curves(runs, titles))]
 
 
-def _sweep(recipe: Recipe, table: pd.DataFrame) -> list[go.Figure]:
-    from mmsada_lab.analysis.paper_figures import draw_sweep, sweep_means
+def _sweep(recipe: Recipe, table: pd.DataFrame) -> go.Figure:
+    from mmsada_lab.analysis.sweep import draw_sweep, sweep_means
     from mmsada_lab.analysis.tables import MEAN
 
     values = {row.title: row.value for row in recipe.rows if row.value is not None}
     baseline = table.loc[(table["row"] == recipe.baseline) & (table["pair"] == MEAN), "top1"].iloc[0]
     shown = None if pd.isna(baseline) else float(baseline)
     title = f"Robustness to {recipe.swept}"
-    return [draw_sweep(sweep_means(table, values), name=recipe.swept, baseline=shown, title=title)]
+    return draw_sweep(sweep_means(table, values), name=recipe.swept, baseline=shown, title=title)
+
+
+def _sweep_game(recipe: Recipe, runs: pd.DataFrame, rows: _Rows) -> tuple[pd.DataFrame, go.Figure]:
+    """How often F's opponents are right at the end: a table with a line per value, and its drawing."""
+    from mmsada_lab.analysis.sweep import draw_sweep_game, sweep_game
+    from mmsada_lab.analysis.tables import write_accuracy
+
+    values = {digest: row.value for row, digests in rows if row.value is not None for digest in digests}
+    game = sweep_game(runs, values)
+    right = game.assign(right=list(map(write_accuracy, game["right"], game["sd"])))
+    table = right.pivot(index="value", columns="name", values="right").rename_axis(recipe.swept).reset_index()
+    return table, draw_sweep_game(game, name=recipe.swept, title=f"F's opponents over {recipe.swept}")
 
 
 def _spaces(runs: pd.DataFrame, rows: _Rows) -> list[go.Figure]:
