@@ -34,7 +34,7 @@ FIGURES = {
     "class_shares draw_class_shares": ".paper_figures",
     "target_curves draw_target_curves": ".paper_figures",
     "kinds_table draw_kinds": ".kinds",
-    "sweep_means draw_sweep": ".sweep",
+    "common_runs sweep_means draw_sweep": ".sweep",
     "sweep_game draw_sweep_game": ".sweep",
     "mean_gains draw_mean_gains": ".paper_figures",
     # lessons

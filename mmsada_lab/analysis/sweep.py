@@ -14,6 +14,25 @@ from mmsada_lab.analysis.tables import MEAN, domain_pairs, seeds_by_pair, spread
 from mmsada_lab.runs import load_history
 
 
+def common_runs(runs: pd.DataFrame, values: Mapping[str, float]) -> pd.DataFrame:
+    """Rows of `load_runs` of the pairs, worlds and seeds that every value of a sweep has a run of, its baseline's too.
+
+    Values are compared on these: a mean over more seeds, or over other pairs, is another mean. `values` are by digest.
+
+    Example:
+        >>> runs = {"digest": ["a", "b", "c"], "source": "D1", "target": "D3", "world": 0, "seed": [0, 0, 1]}
+        >>> common_runs(pd.DataFrame(runs), {"a": 0.0, "b": 1.0, "c": 1.0})["digest"].tolist()
+        ['a', 'b']
+    """
+    swept = runs.assign(value=runs["digest"].map(values)).dropna(subset="value")
+    counts = swept.groupby(_REPLICATE)["value"].nunique()
+    complete = counts.index[counts == swept["value"].nunique()]
+    return runs[pd.MultiIndex.from_frame(runs[_REPLICATE]).isin(complete)]
+
+
+_REPLICATE = ["source", "target", "world", "seed"]
+
+
 def sweep_means(table: pd.DataFrame, values: Mapping[str, float]) -> pd.DataFrame:
     """Mean accuracy over pairs at each value of a swept option (Fig. 6), of `report_table` and the values of its rows.
 
