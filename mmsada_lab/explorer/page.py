@@ -65,11 +65,11 @@ def render_page(scene: Scene) -> str:
 
 
 def script_json(value: object) -> str:
-    """JSON that can stand in a script element: it holds no ``<``, so that nothing in it can end the element.
+    r"""JSON that can stand in a script element: it holds no ``<``, so that nothing in it can end the element.
 
     Example:
         >>> script_json({"class": "</script>"})
-        '{"class":"\\\\u003c/script>"}'
+        '{"class":"\\u003c/script>"}'
     """
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
