@@ -319,7 +319,7 @@ class ExperimentConfig:
     log_every: int = option("evaluation", "steps a training record is the mean of", 1, above=0)
     keep_features: int = option(
         "evaluation",
-        "checkpoints through both stages whose features and predictions are kept, for maps that move; 0: the last alone",
+        "checkpoints through both stages whose features are kept, for maps that move; 0: the last alone",
         0,
         least=0,
         no_outcome=True,

@@ -398,7 +398,7 @@ class Evaluation:
         return {**self._facts(), **both}
 
     def snapshot(self, source: Predictions, target: Predictions) -> dict[str, NDArray[np.float16]]:
-        """Features ``f_...`` `(N, F)` and probabilities ``p_...`` `(N, K)` of the segments of `feature_arrays`, short."""
+        """Features ``f_...`` `(N, F)` and probabilities ``p_...`` `(N, K)` of the segments of `feature_arrays`."""
         kinds = (("f", source.features, target.features), ("p", source.probabilities, target.probabilities))
         return {
             f"{prefix}_{name}": np.concatenate([sides[0][name], sides[1][name]]).astype(np.float16)

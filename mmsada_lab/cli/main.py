@@ -197,8 +197,8 @@ def explore(
 
     Example: mmsada explore assets/reference_runs.zip --source D1 --target D3 --out map.html
 
-    Open it in any browser, or send it to somebody. Runs with -o keep_features=12 (the preset quick has it) can be walked
-    through step by step. Maps and clips are kept in the cache folder, so that the second time takes seconds.
+    Open it in any browser, or send it to somebody. Runs with -o keep_features=12 (the preset quick has it) can be
+    walked through step by step. Maps and clips are kept in the cache folder: the second time takes seconds.
     """
     from mmsada_lab.explorer.page import write_page
     from mmsada_lab.explorer.scene import build_scene
