@@ -68,13 +68,13 @@ def _check(features: Sequence[Values], steadiness: float) -> None:
 
 def _reduce(view: Values) -> Values:
     """Principal components of unit total variance, so that every view weighs the same: `(N, F)` -> `(N, <= 50)`."""
-    centred = view.astype(np.float64) - view.mean(axis=0, dtype=np.float64)
+    centred: Values = view.astype(np.float64) - view.mean(axis=0, dtype=np.float64)
     if min(centred.shape) > _WIDTH:
         from sklearn.decomposition import PCA
 
         centred = PCA(_WIDTH, svd_solver="randomized", random_state=0).fit_transform(centred)
-    scale = np.sqrt((centred**2).sum(axis=1).mean())
-    return centred / scale if scale > 0 else centred
+    scale = float(np.sqrt((centred**2).sum(axis=1).mean()))
+    return np.asarray(centred / scale if scale > 0 else centred)
 
 
 def _fit(values: Values, *, start: Values | str, seed: int) -> Values:
@@ -90,7 +90,8 @@ def _fit(values: Values, *, start: Values | str, seed: int) -> Values:
 
 
 def _centred(points: Values) -> Values:
-    return points - points.mean(axis=0)
+    centred: Values = points - points.mean(axis=0)
+    return centred
 
 
 def procrustes(points: Values, onto: Values) -> Values:

@@ -157,7 +157,9 @@ def _space(view: View, panel: str) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1)
 
 
-def _cached_maps(features: Sequence[NDArray[np.float32]], steadiness: float, cache: Path) -> list[NDArray[np.float64]]:
+def _cached_maps(
+    features: Sequence[NDArray[np.float32]], steadiness: float, cache: Path
+) -> list[NDArray[np.floating[Any]]]:
     digest = hashlib.sha256(f"{VERSION} {steadiness}".encode())
     for values in features:
         digest.update(repr(values.shape).encode() + np.ascontiguousarray(values).tobytes())
@@ -170,7 +172,7 @@ def _cached_maps(features: Sequence[NDArray[np.float32]], steadiness: float, cac
     return maps
 
 
-def _scaled(maps: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int16]]:
+def _scaled(maps: Sequence[NDArray[np.floating[Any]]]) -> list[NDArray[np.int16]]:
     """Maps of a series at one common scale, as 16-bit integers."""
     stacked = np.stack(maps)
     middle = (stacked.min(axis=(0, 1)) + stacked.max(axis=(0, 1))) / 2

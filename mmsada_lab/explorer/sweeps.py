@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmsada_lab.analysis.game import opponent
 from mmsada_lab.analysis.selection import value_scores
@@ -36,7 +37,7 @@ def _entry(name: str, values: dict[str, float], runs: pd.DataFrame, views: Views
     by_value = scores.groupby("value")[[column for column in scores if column not in _NO_SCORES]].mean()
     game = sweep_game(runs, values)
     opponents = {
-        opponent(played): _along(order, dict(zip(part["value"], part["right"], strict=True)))
+        opponent(str(played)): _along(order, dict(zip(part["value"], part["right"], strict=True)))
         for played, part in game.groupby("name", sort=False)
     }
     plain = runs[(runs["stream"] == FUSED) & (runs["method"] == "source_only")]
@@ -77,9 +78,9 @@ def _recall(runs: pd.DataFrame, classes: int) -> list[float | None]:
     return [None if np.isnan(mean) else round(float(mean), 1) for mean in means]
 
 
-def _recalls(runs: pd.DataFrame, classes: int) -> Iterator[np.ndarray[Any, np.dtype[np.float64]]]:
+def _recalls(runs: pd.DataFrame, classes: int) -> Iterator[NDArray[np.float64]]:
     for path in runs["path"]:
         if locate(Path(path, "predictions.npz")).is_file():
             rows = load_predictions(Path(path)).query("stream == @FUSED and label >= 0")
             right = (rows["label"] == rows["predicted"]).groupby(rows["label"]).mean()
-            yield 100 * right.reindex(range(classes)).to_numpy(dtype=np.float64)
+            yield 100 * np.asarray(right.reindex(range(classes)), dtype=np.float64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ class View:
 
     def rows(self, chosen: NDArray[np.int64]) -> View:
         """The same of some segments."""
-        parts = {name: {k: v[chosen] for k, v in getattr(self, name).items()} for name in _ARRAYS}
+        parts: dict[str, Any] = {n: {k: v[chosen] for k, v in getattr(self, n).items()} for n in _ARRAYS}
         return replace(self, **parts)
 
 
@@ -167,18 +167,19 @@ def collect_views(
             "train one (mmsada train), or name another folder, pair or seed"
         )
     groups = kept.groupby(["specification", "source", "target"], sort=False)
-    specification, source, target = max(groups.groups, key=lambda key: len(groups.groups[key]))
-    chosen = groups.get_group((specification, source, target))
+    sizes = groups.size()
+    key: tuple[str, str, str] = sizes.idxmax()  # type: ignore[assignment]  # of three columns
+    chosen = groups.get_group(key)
     opened = [_open(Path(path)) for path in chosen["path"]]
     first = opened[0]
-    notes = [*_told_of_others(groups.size(), (specification, source, target))]
+    notes = [*_told_of_others(sizes, key)]
     alike, other = _of_one_data_set(opened)
     notes += other
     series, facts, left_out = _series(alike, seed)
     return Views(
-        data=specification,
+        data=key[0],
         data_digest=str(first.manifest.get("data_digest", "")),
-        pair=DomainPair(source, target),
+        pair=DomainPair(*key[1:]),
         classes=tuple(first.manifest["classes"]),
         modalities=tuple(first.config.modalities),
         series=series,
@@ -228,7 +229,7 @@ def _series(runs: Sequence[_Run], seed: int | None) -> tuple[tuple[Series, ...],
     usual = _usual(of_seed)
     found: list[tuple[str, str, list[tuple[str, str, float | None, _Run]]]] = []
     found.append(("method", "method", [(m, METHODS[m].title, None, run) for m, run in usual.items()]))
-    found += [(name, name, swept) for name, *how in _SWEPT if (swept := _sweep(of_seed, *how))]
+    found += [(name, name, members) for name, swept in _SWEPT.items() if (members := _sweep(of_seed, swept))]
     main = usual.get("mmsada") or list(usual.values())[-1]
     same = [run for run in runs if replace(run.config, seed=0).digest == replace(main.config, seed=0).digest]
     if len(same) > 1:
@@ -262,25 +263,31 @@ def _usual(runs: Sequence[_Run]) -> dict[str, _Run]:
 
 def _unusualness(run: _Run) -> tuple[bool, float]:
     config = run.config
-    named = {"source": config.source, "target": config.target, "method": config.method, "seed": config.seed}
+    named: dict[str, Any] = {name: getattr(config, name) for name in ("source", "target", "method", "seed")}
     plain = build_config(config.preset, data=config.data, **named)
     return config.digest != plain.digest, abs(config.reversal_coefficient - plain.reversal_coefficient)
 
 
 def _without_pretext(config: ExperimentConfig) -> ExperimentConfig:
     """The configuration with the self-supervised task at a weight that all share."""
-    stages = {}
+    stages: dict[str, Any] = {}
     for name, stage in config.stages:
         weights = {term: 1.0 if term == config.pretext else weight for term, weight in stage.weights.items()}
         stages[name] = replace(stage, weights=weights)
     return replace(config, **stages)
 
 
-_SWEPT: tuple[tuple[str, Callable[[ExperimentConfig], float], Callable[[ExperimentConfig], ExperimentConfig]], ...] = (
-    ("λd", lambda c: c.lambda_d, lambda c: replace(c, reversal_coefficient=0.0)),
-    ("λc", lambda c: c.lambda_c, _without_pretext),
-)
-"""Name of a swept option, its value in a configuration, and the configuration without it."""
+class _Swept(NamedTuple):
+    """An option: its value in a configuration, and the configuration without it."""
+
+    value: Callable[[ExperimentConfig], float]
+    without: Callable[[ExperimentConfig], ExperimentConfig]
+
+
+_SWEPT = {
+    "λd": _Swept(lambda c: c.lambda_d, lambda c: replace(c, reversal_coefficient=0.0)),
+    "λc": _Swept(lambda c: c.lambda_c, _without_pretext),
+}
 
 
 def sweep_values(runs: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -289,33 +296,25 @@ def sweep_values(runs: pd.DataFrame) -> dict[str, dict[str, float]]:
     The runs of a sweep differ in nothing else but seed and world; of several sweeps the one with most values is taken.
     """
     opened = [_open(Path(path)) for path in runs.loc[runs["method"] == "mmsada", "path"].unique()]
-    return {name: found for name, *how in _SWEPT if (found := _longest(opened, *how))}
+    return {name: found for name, swept in _SWEPT.items() if (found := _longest(opened, swept))}
 
 
-def _longest(
-    runs: Sequence[_Run],
-    value_of: Callable[[ExperimentConfig], float],
-    without: Callable[[ExperimentConfig], ExperimentConfig],
-) -> dict[str, float]:
+def _longest(runs: Sequence[_Run], swept: _Swept) -> dict[str, float]:
     groups: dict[str, dict[str, float]] = {}
     for run in runs:
         plain = replace(run.config, seed=0, data=split_world(run.config.data)[0])
-        groups.setdefault(without(plain).digest, {})[run.config.digest] = round(value_of(run.config), 6)
+        groups.setdefault(swept.without(plain).digest, {})[run.config.digest] = round(swept.value(run.config), 6)
     longest = max(groups.values(), key=lambda found: len(set(found.values())), default={})
     return longest if len(set(longest.values())) > 1 else {}
 
 
-def _sweep(
-    runs: Sequence[_Run],
-    value_of: Callable[[ExperimentConfig], float],
-    without: Callable[[ExperimentConfig], ExperimentConfig],
-) -> list[tuple[str, str, float | None, _Run]]:
+def _sweep(runs: Sequence[_Run], swept: _Swept) -> list[tuple[str, str, float | None, _Run]]:
     """The sweep of MM-SADA among runs of one seed; empty where there is none."""
-    values = _longest([run for run in runs if run.config.method == "mmsada"], value_of, without)
-    swept = sorted(
+    values = _longest([run for run in runs if run.config.method == "mmsada"], swept)
+    members = sorted(
         ((values[run.config.digest], run) for run in runs if run.config.digest in values), key=lambda pair: pair[0]
     )
-    return [(f"{value:g}", f"{value:g}", value, run) for value, run in swept]
+    return [(f"{value:g}", f"{value:g}", value, run) for value, run in members]
 
 
 def _facts(arrays: Arrays) -> dict[str, Any]:

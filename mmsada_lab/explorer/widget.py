@@ -14,7 +14,7 @@ from mmsada_lab.explorer.scene import Scene
 _LARGEST = 2_000_000  # bytes of one message; sockets of notebooks end near ten million
 
 
-class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # without types
+class Explorer(anywidget.AnyWidget):
     """An interactive explorer of finished runs.
 
     Attributes:
@@ -26,7 +26,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # without types
     _esm = view_source()
     _css = view_style()
     scene = traitlets.Dict().tag(sync=True)
-    selected: Sequence[str] = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    selected = traitlets.List(traitlets.Unicode()).tag(sync=True)
     pinned = traitlets.Unicode().tag(sync=True)
     view = traitlets.Unicode().tag(sync=True)
 
