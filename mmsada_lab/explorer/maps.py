@@ -54,6 +54,14 @@ def aligned_maps(features: Sequence[Values], *, steadiness: float = 0.0, seed: i
     return [(1 - steadiness) * view + steadiness * common for view in own]
 
 
+def follow_map(features: Values, before: Values | None, *, seed: int = 0) -> Values:
+    """A map of features `(N, F)` that goes on from the map before, `(N, 2)`; the first one if there is none."""
+    _check([features], 0.0)
+    if before is None:
+        return _centred(_fit(_reduce(features), start="pca", seed=seed))
+    return procrustes(_fit(_reduce(features), start=before, seed=seed), before)
+
+
 def _check(features: Sequence[Values], steadiness: float) -> None:
     counts = {len(view) for view in features}
     if len(counts) != 1:
