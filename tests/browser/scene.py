@@ -171,7 +171,7 @@ def write_page(path: Path, scene: dict[str, Any], clips: dict[str, list[str]] | 
         return f'<script type="application/json" id="{name}">{text}</script>'
 
     tested = f"window.__tested = {{ {', '.join(TESTED.split())} }};"
-    module = "\n".join([read_module(), (VIEW / "page.js").read_text(encoding="utf-8"), tested, tail])
+    module = "\n".join(["window.__began = performance.now();", read_module(), (VIEW / "page.js").read_text(encoding="utf-8"), tested, tail])
     css = (VIEW / "explorer.css").read_text(encoding="utf-8")
     path.write_text(
         f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Explorer</title>

@@ -1,5 +1,4 @@
 // What a colour means: the project's palette, and how points are told apart by it.
-
 const SIDES = { source: "#0072B2", target: "#D55E00" };
 const STREAMS = { rgb: "#009E73", flow: "#E69F00", audio: "#CC79A7" };
 const CYCLE = ["#96005A", "#78870F", "#7887FF", "#872D0F", "#C396E1", "#96B478", "#783CA5", "#96694B"];
@@ -10,8 +9,7 @@ const COLOURINGS = {
   flipped: "flipped by adaptation",
 };
 
-/** The colours of a page: lighter ones on a dark ground, fainter ones when a cycle begins again. */
-function makePalette(ground, ink) {
+function makePalette(ground, ink) { // the colours of a page: lighter on a dark ground, fainter in a second cycle
   const dark = lightness(ground) < 0.5;
   const lift = (colour, share = 0.35) => (dark ? mix(colour, "#FFFFFF", share) : colour);
   const faded = (colour, turn) => mix(lift(colour), ground, Math.min(0.6, 0.35 * turn));
@@ -20,23 +18,20 @@ function makePalette(ground, ink) {
     more: lift(MORE, 0.45), less: lift(LESS, 0.3), deep: dark ? "#9ECAE1" : DEEP,
     ofClass: (k) => faded(CYCLE[k % CYCLE.length], Math.floor(k / CYCLE.length)),
     ofSide: (side, turn = 0) => faded(SIDES[side] ?? SIDES.source, turn),
-    ofStream: (key) => (STREAMS[key] ? lift(STREAMS[key], 0.15) : ink),
+    ofStream: (key) => STREAMS[key] && lift(STREAMS[key], 0.15),
     ofLine: (k) => lift(CYCLE[k % CYCLE.length]),
   };
 }
 /** Colour of each domain: that of its side, fainter for a second one of the same side. */
 const domainColours = ({ domains }, palette) => domains.map(({ side }, d) =>
   palette.ofSide(side, domains.slice(0, d).filter((other) => other.side === side).length));
-/** Shape of a domain's marks. */
-const shapeOf = (domain) => (domain.side === "target" ? "diamond" : "disc");
-/** Text and ground of a cell that holds the share t (-1..1) of a scale. */
-function cellColours(t, palette, isDifference) {
+const shapeOf = (domain) => (domain.side === "target" ? "diamond" : "disc"); // shape of a domain's marks
+function cellColours(t, palette, isDifference) { // text and ground of a cell that holds the share t (-1..1) of a scale
   const end = isDifference ? (t < 0 ? palette.less : palette.more) : palette.deep;
   const ground = mix(palette.ground, end, Math.min(1, Math.abs(t)));
   return { ground, text: lightness(ground) < 0.55 ? "#FFFFFF" : "#1A1A1A" };
 }
-/** A way to colour points: its entries, and the code (number of the entry) of each point in panel p. */
-function colouring(key, scene, view, reference, palette) {
+function colouring(key, scene, view, reference, palette) { // entries, and for panel p the entry of each point
   const { N, K, label } = scene;
   const colours = domainColours(scene, palette);
   const unknown = ["unknown", palette.grey];

@@ -1,10 +1,8 @@
 // Reading the scene, and what is counted over its points. Nothing here touches the page.
-
 const ARRAYS = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
 const decodedArrays = new WeakMap();
 
-/** The bytes that a text of letters 0..255 stands for. */
-function bytesOfLetters(letters) {
+function bytesOfLetters(letters) { // the bytes that a text of letters 0..255 stands for
   const bytes = new Uint8Array(letters.length);
   for (let k = 0; k < letters.length; k++) bytes[k] = letters.charCodeAt(k);
   return bytes;
@@ -12,8 +10,7 @@ function bytesOfLetters(letters) {
 /** The bytes of a buffer or of a view of one, not copied. */
 const bytesOfBuffer = (buffer) => (ArrayBuffer.isView(buffer)
   ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : new Uint8Array(buffer));
-/** The typed array of an entry of the scene, decoded once; null where it is missing. */
-function decode(entry) {
+function decode(entry) { // the typed array of an entry of the scene, decoded once; null where it is missing
   if (!entry) return null;
   if (!decodedArrays.has(entry)) {
     const bytes = entry.buffer ? bytesOfBuffer(entry.buffer).slice() : bytesOfLetters(atob(entry.base64));
@@ -21,8 +18,7 @@ function decode(entry) {
   }
   return decodedArrays.get(entry);
 }
-/** The scene with its numbers at hand: N points, P panels (one of each stream), K classes. */
-function openScene(scene) {
+function openScene(scene) { // the scene with its numbers at hand: N points, P panels (one of each stream), K classes
   const { uid: uids, domain, label } = scene.points;
   const N = uids.length;
   return {
@@ -33,26 +29,21 @@ function openScene(scene) {
 /** What an entry holds of stream p, `width` numbers a point; null where it is missing. */
 const ofStream = (scene, entry, p, width = 1) =>
   decode(entry)?.subarray(p * scene.N * width, (p + 1) * scene.N * width) ?? null;
-/** A class, or a word for a missing label (-1) and for an output that no class has (K and above). */
-const className = (scene, k) => (k < 0 ? "unknown" : scene.classes[k] ?? "no class");
-/** Number of a class, with unknown labels as one more class. */
-const classCode = (scene, k) => (k < 0 ? scene.K : k);
+const className = (scene, k) => (k < 0 ? "unknown" : scene.classes[k] ?? "no class"); // K and above: no class
+const classCode = (scene, k) => (k < 0 ? scene.K : k); // number of a class, with unknown labels as one more class
 /** Where a clip is from and what it shows. */
 const describe = (scene, n) => `${scene.domains[scene.domain[n]].name}, class ${className(scene, scene.label[n])}`;
 
-/** Counts [true class][predicted class]; the last column is of no class. Unknown labels are left out. */
-function confusionOf(rows, label, predicted, K) {
+function confusionOf(rows, label, predicted, K) { // counts [true][predicted], last column: no class
   const counts = Array.from({ length: K }, () => new Array(K + 1).fill(0));
   for (const n of rows) if (label[n] >= 0) counts[label[n]][Math.min(predicted[n], K)] += 1;
   return counts;
 }
-/** Share of labelled rows that a stream has right; null without any. */
-function accuracyOf(rows, label, predicted) {
+function accuracyOf(rows, label, predicted) { // share of labelled rows that a stream has right; null without any
   const labelled = rows.filter((n) => label[n] >= 0);
   return labelled.length ? labelled.filter((n) => label[n] === predicted[n]).length / labelled.length : null;
 }
-/** Share of the rows' nearest neighbours that are of their own domain; null without neighbours. */
-function ownDomainShare(rows, near, domain) {
+function ownDomainShare(rows, near, domain) { // share of the rows' nearest neighbours that are of their own domain
   const width = near ? near.length / domain.length : 0;
   let [own, all] = [0, 0];
   for (const n of rows) {
@@ -63,37 +54,35 @@ function ownDomainShare(rows, near, domain) {
   }
   return all ? own / all : null;
 }
-/** Counts [domain][class]; the last class is of unknown labels. */
-function histogramOf(rows, scene) {
+function histogramOf(rows, scene) { // counts [domain][class]; the last class is of unknown labels
   const counts = scene.domains.map(() => new Array(scene.K + 1).fill(0));
   for (const n of rows) counts[scene.domain[n]][classCode(scene, scene.label[n])] += 1;
   return counts;
 }
-/** Count, accuracy and share of neighbours of the own domain, by stream and domain. */
-function numbersOf(rows, scene, view) {
+function numbersOf(rows, scene, view, isStated = false) { // counts and shares by domain; accuracies as the view states
+  const stated = (p, d) => isStated && view.accuracy?.[scene.panels[p].key]?.[scene.domains[d].name];
   const inside = scene.domains.map((_, d) => rows.filter((n) => scene.domain[n] === d));
-  const byDomain = (rule) => Object.fromEntries(scene.domains.map(({ name }, d) => [name, rule(inside[d])]));
-  const byStream = (rule) => Object.fromEntries(scene.panels.map(({ key }, p) => [key, byDomain((of) => rule(of, p))]));
+  const byDomain = (rule) => Object.fromEntries(scene.domains.map(({ name }, d) => [name, rule(inside[d], d)]));
+  const byStream = (rule) => Object.fromEntries(scene.panels.map(({ key }, p) =>
+    [key, byDomain((of, d) => rule(of, p, d))]));
   return {
     count: byDomain((of) => of.length),
-    accuracy: byStream((of, p) => accuracyOf(of, scene.label, ofStream(scene, view.predicted, p))),
+    accuracy: byStream((of, p, d) => (Number.isFinite(stated(p, d)) ? stated(p, d) / 100
+      : accuracyOf(of, scene.label, ofStream(scene, view.predicted, p)))),
     ownDomain: byStream((of, p) =>
       ownDomainShare(of, ofStream(scene, view.near, p, view.near?.shape[2]), scene.domain)),
   };
 }
-/** Each stream's vote in words, and whether the fused stream lost or won what the others had. */
-function votesOf(scene, view, n) {
+function votesOf(scene, view, n) { // each stream's vote in words, and whether the fused stream lost or won it
   const label = scene.label[n];
-  const votes = scene.panels.map(({ key, title }, p) => {
-    const predicted = ofStream(scene, view.predicted, p)[n];
-    return { fused: key === "fused", title, right: predicted === label, word: className(scene, predicted) };
-  }).sort((a, b) => a.fused - b.fused);
-  const single = votes.filter(({ fused }) => !fused);
-  const verdict = ({ fused, right }) => {
+  const votes = scene.panels.map(({ key, title }, p) =>
+    ({ title, isFused: key === "fused", k: ofStream(scene, view.predicted, p)[n] }));
+  const isHeld = votes.some(({ isFused, k }) => !isFused && k === label);
+  const verdict = ({ isFused, k }) => {
     if (label < 0) return "";
-    if (fused && right && single.length && !single.some((vote) => vote.right)) return ", won it";
-    if (fused && !right && single.some((vote) => vote.right)) return ", lost it";
-    return right ? ", right" : "";
+    if (isFused && votes.length > 1 && isHeld !== (k === label)) return isHeld ? ", lost it" : ", won it";
+    return k === label ? ", right" : "";
   };
-  return votes.map((vote) => `${vote.title}: ${vote.word}${verdict(vote)}`).join("; ");
+  const inWords = (vote) => `${vote.title}: ${className(scene, vote.k)}${verdict(vote)}`;
+  return votes.sort((a, b) => a.isFused - b.isFused).map(inWords).join("; ");
 }

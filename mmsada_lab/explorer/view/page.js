@@ -1,8 +1,6 @@
 // The offline page: a stand-in for the widget's model, made of two JSON elements of the page.
 // #scene holds the scene, #clips {modality: [base64 of each row's strip, "" where there is none]}.
-
-/** State in memory, and clips out of the page. */
-function pageModel(scene, clips) {
+function pageModel(scene, clips) { // state in memory, and clips out of the page
   const values = { scene, selected: [], pinned: "", view: "" };
   const callbacks = {};
   const tell = (event, ...parts) => { for (const callback of callbacks[event] ?? []) callback(...parts); };

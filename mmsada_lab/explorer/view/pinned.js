@@ -1,7 +1,5 @@
 // The pinned clip: all modalities in step, what each stream said window by window, neighbours across domains.
-
-/** Bars of every window's score: the true class (outlined) beside the predicted one (filled). */
-function windowBars({ scene, view, palette }, p, n, predicted) {
+function windowBars({ scene, view, palette }, p, n, predicted) { // scores of true and predicted class
   if (!view.windows) return null;
   const [, , W, K] = view.windows.shape;
   const scores = ofStream(scene, view.windows, p, W * K).subarray(n * W * K, (n + 1) * W * K);
@@ -10,20 +8,19 @@ function windowBars({ scene, view, palette }, p, n, predicted) {
     && svg("rect", { x, y: 24.5 - 24 * value, width: 5, height: 24 * value + 0.5, ...look });
   const [truth, vote] = [scene.label[n], predicted].map((k) => Array.from({ length: W }, (_, w) => score(w, k)));
   const words = truth.map((value, w) => `window ${w + 1}: true class ${percent(value)}, predicted ${percent(vote[w])}`);
-  const colour = palette.ofStream(scene.panels[p].key);
+  const colour = palette.ofStream(scene.panels[p].key) ?? palette.ink;
   return svg("svg", { class: "windows", role: "img", width: W * 16, height: 26, "aria-label": words.join("; ") },
     svg("title", {}, words.join("\n")), truth.map((value, w) => [
       svg("line", { x1: w * 16 + 1, x2: w * 16 + 13, y1: 25.5, y2: 25.5, stroke: palette.grey }),
       bar(w * 16 + 1.5, value, { stroke: palette.ink, fill: "none" }), bar(w * 16 + 8, vote[w], { fill: colour })]));
 }
-/** The card of the pinned clip. */
-function makePinned(explorer) {
+function makePinned(explorer) { // the card of the pinned clip
   const { store, scene } = explorer;
   const element = section("Pinned clip", { hidden: true });
   const frames = store.clips?.frames ?? 1;
   const slider = h("input", {
     type: "range", min: 0, max: frames - 1, step: 1, "aria-label": "Frame",
-    oninput: () => { player.play(false); player.seek(Number(slider.value)); },
+    oninput: () => { const to = Number(slider.value); player.play(false); player.seek(to); },
   });
   const play = button("", () => player.play(player.timer === null), { class: "wide" });
   const player = new Player(store, () => {
@@ -33,8 +30,7 @@ function makePinned(explorer) {
   });
   const stills = new Player(store);
   let [pinned, screens] = [-1, []];
-  /** A button with a still of a neighbour, which pins it. */
-  const thumb = (n, still) => h("button", {
+  const thumb = (n, still) => h("button", { // a button with a still of a neighbour, which pins it
     type: "button", title: `${scene.uids[n]}, ${describe(scene, n)}`, "data-key": `near ${n}`,
     "aria-label": `Pin ${scene.uids[n]}, ${describe(scene, n)}`, onclick: () => explorer.pin(n),
   }, still, h("span", {}, className(scene, scene.label[n])));

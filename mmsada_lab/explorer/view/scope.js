@@ -1,17 +1,13 @@
 // What follows from the state of an explorer: who is shown and counted, legend, numbers, histogram, confusion.
-
-/** The view with this number in the series with that one. */
-const viewAt = (scene, [series, view]) => scene.series[series].views[view];
+const viewAt = (scene, [series, view]) => scene.series[series].views[view]; // by numbers
 /** A view by the text "SERIES/VIEW" as [series, view]; undefined if there is none. */
 const findView = (scene, text) => scene.series.flatMap(({ key, views }, s) =>
   views.map((view, v) => [`${key}/${view.key}`, s, v])).find(([name]) => name === text)?.slice(1);
-/** The view that "flipped by adaptation" compares with; null if there is none. */
-function referenceOf(scene) {
+function referenceOf(scene) { // the view that "flipped by adaptation" compares with; null if there is none
   const place = scene.reference && findView(scene, `${scene.reference.series}/${scene.reference.view}`);
   return place ? viewAt(scene, place) : null;
 }
-/** Everything that follows from the state. */
-function derive(scene, state, palette) {
+function derive(scene, state, palette) { // everything that follows from the state
   const { N, P, label, domain } = scene;
   const view = viewAt(scene, [state.series, state.view]);
   const scheme = colouring(state.colour, scene, view, referenceOf(scene), palette);
@@ -26,27 +22,18 @@ function derive(scene, state, palette) {
   return {
     view, scheme, codes, rows, counted, isPart: scope.length < N,
     legend: legendOf(scene, state, palette, scheme, codes[state.stream]),
-    numbers: { selection: numbersOf(scope, scene, view), all: numbersOfAll(all, scene, view), gap: view.gap ?? {} },
+    numbers: { selection: numbersOf(scope, scene, view), all: numbersOf(all, scene, view, true), gap: view.gap ?? {} },
     histogram: histogramOf(scope, scene),
     confusion: {
       counts: count(view), other: state.against ? count(viewAt(scene, state.against)) : null,
       unknown: counted.filter((n) => label[n] < 0).length,
     },
+    cellRows: state.cell ? counted.filter((n) => label[n] === state.cell[0]
+      && Math.min(ofStream(scene, view.predicted, state.stream)[n], scene.K) === state.cell[1]) : [],
     neighbours: neighboursOf(scene, state, view, state.pinned),
   };
 }
-/** Numbers of all points; an accuracy that the view states itself goes before the one counted here. */
-function numbersOfAll(rows, scene, view) {
-  const numbers = numbersOf(rows, scene, view);
-  for (const [stream, of] of Object.entries(view.accuracy ?? {})) {
-    for (const [name, value] of Object.entries(of)) {
-      if (numbers.accuracy[stream] && Number.isFinite(value)) numbers.accuracy[stream][name] = value / 100;
-    }
-  }
-  return numbers;
-}
-/** Groups of the legend, each entry with its count over all points; entries marked `rare` only if they occur. */
-function legendOf(scene, state, palette, scheme, codes) {
+function legendOf(scene, state, palette, scheme, codes) { // groups of entries; `rare` ones only if they occur
   const plain = mix(palette.ink, palette.ground, 0.45);
   const group = (key, title, entries, codeOf) => {
     const counts = new Array(entries.length).fill(0);
@@ -56,20 +43,17 @@ function legendOf(scene, state, palette, scheme, codes) {
     return { key, title, entries: full.filter(({ count, rare }) => count || !rare) };
   };
   const colourIf = (key, k) => (state.colour === key ? scheme.entries[k].colour : plain);
-  const rare = (text) => text === "unknown" || text === "no class";
-  const groups = [
-    group("domain", "Domain", scene.domains.map((domain, d) =>
-      ({ label: domain.name, shape: shapeOf(domain), colour: colourIf("domain", d) })), (n) => scene.domain[n]),
-    group("class", "Class", [...scene.classes, "unknown"].map((label, k) =>
-      ({ label, colour: colourIf("class", k), rare: k === scene.K })), (n) => classCode(scene, scene.label[n])),
-  ];
-  if (state.colour === "domain" || state.colour === "class") return groups;
+  const domains = scene.domains.map((domain, d) =>
+    ({ label: domain.name, shape: shapeOf(domain), colour: colourIf("domain", d) }));
+  const classes = [...scene.classes, "unknown"].map((label, k) =>
+    ({ label, colour: colourIf("class", k), rare: k === scene.K }));
+  const own = scheme.entries.map((entry) => ({ ...entry, rare: entry.colour === palette.grey }));
   const title = `${COLOURINGS[state.colour]}, ${scene.panels[state.stream].title}`;
-  return [...groups, group("colour", title, scheme.entries.map((entry) => ({ ...entry, rare: rare(entry.label) })),
-    (n) => codes[n])];
+  return [group("domain", "Domain", domains, (n) => scene.domain[n]),
+    group("class", "Class", classes, (n) => classCode(scene, scene.label[n])),
+    ...(["domain", "class"].includes(state.colour) ? [] : [group("colour", title, own, (n) => codes[n])])];
 }
-/** Nearest clips of the other domain, in the chosen stream. */
-function neighboursOf(scene, state, view, n) {
+function neighboursOf(scene, state, view, n) { // nearest clips of the other domain, in the chosen stream
   if (n < 0 || !view.across) return [];
   const width = view.across.shape[2];
   const near = ofStream(scene, view.across, state.stream, width);
