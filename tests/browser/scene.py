@@ -88,8 +88,8 @@ class Drawing:
             "across": pack(self.neighbours(positions, 5, other=True)) if rich else None,
             "accuracy": accuracy,
             "gap": {name: {"MMD": 0.4 * distance, "A-distance": 1.9 * distance} for name in STREAMS},
-            "travel": {name: 0.1 + 0.2 * distance for name in STREAMS},
-            "overlap": {name: 0.45 for name in STREAMS},
+            "travel": dict.fromkeys(STREAMS, 0.1 + 0.2 * distance),
+            "overlap": dict.fromkeys(STREAMS, 0.45),
         }  # fmt: skip
 
     def neighbours(self, positions: NDArray[np.int16], width: int, *, other: bool) -> NDArray[np.int32]:
@@ -128,9 +128,16 @@ def draw_scene(
         "key": "λd", "title": "λd", "log": True, "values": VALUES,
         "accuracy": {"mean": mean, "sd": [2.0] * len(VALUES), "over": "4 worlds of 2 seeds"},
         "baseline": {"title": "Source-only", "top1": methods[0]["accuracy"]["fused"]["D3"]},
-        "scores": {"information_maximisation": [0.2, 0.3, 0.5, 0.9, 1.0, 0.7], "entropy": [-3, -2.5, -2, -1.2, -1, -1.4]},
+        "scores": {
+            "information_maximisation": [0.2, 0.3, 0.5, 0.9, 1.0, 0.7],
+            "entropy": [-3, -2.5, -2, -1.2, -1, -1.4],
+        },
         "recall": [[40 + 30 * value**0.5 + 4 * k for k in range(len(names))] for value in VALUES],
-        "opponents": {"D, rgb": [99, 92, 80, 66, 58, 55], "D, flow": [99, 95, 86, 74, 63, 57], "C, correspondence": [70, 72, 71, 69, 66, 61]},
+        "opponents": {
+            "D, rgb": [99, 92, 80, 66, 58, 55],
+            "D, flow": [99, 95, 86, 74, 63, 57],
+            "C, correspondence": [70, 72, 71, 69, 66, 61],
+        },
         "series": "λd",
     }  # fmt: skip
     scene = {
@@ -171,7 +178,8 @@ def write_page(path: Path, scene: dict[str, Any], clips: dict[str, list[str]] | 
         return f'<script type="application/json" id="{name}">{text}</script>'
 
     tested = f"window.__tested = {{ {', '.join(TESTED.split())} }};"
-    module = "\n".join(["window.__began = performance.now();", read_module(), (VIEW / "page.js").read_text(encoding="utf-8"), tested, tail])
+    page = (VIEW / "page.js").read_text(encoding="utf-8")
+    module = "\n".join(["window.__began = performance.now();", read_module(), page, tested, tail])
     css = (VIEW / "explorer.css").read_text(encoding="utf-8")
     path.write_text(
         f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Explorer</title>

@@ -29,7 +29,7 @@ const shapeOf = (domain) => (domain.side === "target" ? "diamond" : "disc"); // 
 function cellColours(t, palette, isDifference) { // text and ground of a cell that holds the share t (-1..1) of a scale
   const end = isDifference ? (t < 0 ? palette.less : palette.more) : palette.deep;
   const ground = mix(palette.ground, end, Math.min(1, Math.abs(t)));
-  return { ground, text: lightness(ground) < 0.55 ? "#FFFFFF" : "#1A1A1A" };
+  return { ground, text: lightness(ground) < 0.46 ? "#FFFFFF" : "#1A1A1A" };
 }
 function colouring(key, scene, view, reference, palette) { // entries, and for panel p the entry of each point
   const { N, K, label } = scene;

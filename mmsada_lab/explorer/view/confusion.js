@@ -24,7 +24,7 @@ function confusionTable({ scene, confusion, palette, state, openCell }, isSmall)
   const heads = columns.map((k) => className(scene, k)).map((title) =>
     h("th", { scope: "col", title }, h("span", {}, title)));
   return h("table", { class: isSmall ? "confusion small" : "confusion" },
-    h("thead", {}, h("tr", {}, h("td", { class: "faint" }, "true ↓ predicted →"), heads)),
+    h("thead", {}, h("tr", {}, h("td", { class: "faint" }, "↓\u00a0true, →\u00a0predicted"), heads)),
     h("tbody", {}, scene.classes.map((name, label) => h("tr", {},
       h("th", { scope: "row", title: name }, name), columns.map((k) => cell(label, k))))));
 }

@@ -1,7 +1,7 @@
 // One explorer: its state, how the parts hang together, and the entry for page and notebook.
 const [TRAVEL, PAUSE, REST] = [600, 900, 150]; // ms: points travel, a tour stays at a view, until edges become smooth
 const RANKS = { over: 0, soft: 1, moving: 2 };
-let explorers = 0;
+let explorers = 0; // so far, for ids
 
 /** Everything that one explorer knows and does; what `derive` works out is kept here as well. */
 class Explorer {
@@ -24,8 +24,7 @@ class Explorer {
     this.takeTheme();
   }
   get still() { return this.motion.matches; } // whether nothing is to move by itself
-  /** Name of the domains that the confusion counts. */
-  get domainTitle() { return this.scene.domains[this.state.domain]?.name ?? "both domains"; }
+  get domainTitle() { return this.scene.domains[this.state.domain]?.name ?? "both domains"; } // of the confusion
   makeAtlas() { // what all maps share: positions, marks, who is pinned, and what a map may ask for
     const { scene, state, pin, select, scene: { N, P } } = this;
     const [radius, opacity] = N <= 1500 ? [4.5, 0.95] : N <= 8000 ? [3.5, 0.8] : [2.5, 0.6];
@@ -52,10 +51,11 @@ class Explorer {
     this.panes = keys.map(([name, key]) => h("div", { class: `pane ${key}`, "data-tab": key }, tabs[name].element));
     this.tabs = keys.map(([name, key]) => button(name, () => this.openTab(key), { "data-tab": key }));
     const maps = h("div", { class: "maps" }, panels.map(({ element }) => element));
+    const count = `${notes.length} ${notes.length === 1 ? "note" : "notes"} on the data`;
     const look = { class: "mmsada-explorer", "aria-label": title, onkeydown: (event) => this.escape(event) };
     this.root = h("section", look,
       h("header", {}, h("h2", {}, title), h("nav", { class: "tabs", "aria-label": "What to look at" }, this.tabs),
-        help("Notes on the data", notes, `${notes.length} ${notes.length === 1 ? "note" : "notes"}`)),
+        help(count, notes, count)),
       bar.element,
       h("div", { class: "body" }, h("div", {}, h("div", { class: "stage" }, tools.element, maps), this.panes),
         h("aside", { "aria-label": "Details" }, side.map(({ element }) => element))),
@@ -88,7 +88,9 @@ class Explorer {
   takeTheme() { // takes the colours of the page around it
     const { color, backgroundColor } = getComputedStyle(this.root);
     const hex = (fillStyle) => Object.assign(this.panels[0].context, { fillStyle }).fillStyle;
-    this.palette = this.atlas.palette = makePalette(hex(backgroundColor), hex(color));
+    const [ground, ink] = [hex(backgroundColor), hex(color)];
+    if (this.palette?.ground === ground && this.palette.ink === ink) return;
+    this.palette = this.atlas.palette = makePalette(ground, ink);
     this.root.classList.toggle("dark", this.palette.dark);
     this.openTab(this.state.tab);
   }
@@ -136,10 +138,11 @@ class Explorer {
     return v < 0 ? null : [s, v];
   }
   sweepTo(at) { // goes to a value of the sweep, and the map with it where there is one
-    this.state.sweepAt = at;
-    const place = this.sweepView();
-    if (place) this.goTo(...place);
-    this.refresh();
+    const { state } = this;
+    state.sweepAt = at;
+    const [series, view] = this.sweepView() ?? [state.series, state.view];
+    if (series === state.series && view === state.view) this.refresh();
+    else this.goTo(series, view);
   }
   playViews(on) { // begins to play through the views (from the first one if it stands at the last), or stops
     const { state, scene } = this;
@@ -149,6 +152,7 @@ class Explorer {
       this.tour = setTimeout(next, TRAVEL + PAUSE);
       return this.goTo(state.series, state.view + 1);
     };
+    if (!on && this.tour === null) return;
     clearTimeout(this.tour);
     this.tour = on ? setTimeout(next, PAUSE / 2) : null;
     if (on && state.view === last) this.goTo(state.series, 0);
