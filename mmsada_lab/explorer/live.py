@@ -96,6 +96,11 @@ class WatchedRun:
                 self._process.kill()
                 self._process.wait()
 
+    def wait(self) -> None:
+        """Wait until the process has ended."""
+        if self._process is not None:
+            self._process.wait()
+
     @property
     def error(self) -> str:
         """Why the process ended by itself without finishing; empty while there is no such reason."""
@@ -209,6 +214,7 @@ def show_live(run: WatchedRun) -> Any:
                 points = await asyncio.to_thread(follow_map, _fused(snapshot), points)
                 _redraw(space, partial(_draw_map, run=run, step=step), points)
             if run.finished:
+                await asyncio.to_thread(run.wait)
                 bar.value, said.value = bar.max, _state(run)
                 return
             await asyncio.sleep(_SECONDS)
