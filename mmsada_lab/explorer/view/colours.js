@@ -40,16 +40,17 @@ function colouring(key, scene, view, reference, palette) { // entries, and for p
   const ways = {
     domain: [scene.domains.map(({ name }, d) => [name, colours[d]]), () => (n) => scene.domain[n]],
     class: [[...classes, unknown], () => (n) => classCode(scene, label[n])],
-    prediction: [[...classes, ["no class", palette.grey]], (p, here = predicted(p)) => (n) => Math.min(here[n], K)],
+    prediction: [[...classes, ["no class", palette.grey], ["not kept", palette.grey]],
+      (p, here = predicted(p)) => (n) => (here[n] < 0 ? K + 1 : Math.min(here[n], K))],
     right: [[["right", palette.more], ["wrong", palette.less], unknown],
-      (p, here = predicted(p)) => (n) => (label[n] < 0 ? 2 : Number(here[n] !== label[n]))],
+      (p, here = predicted(p)) => (n) => (label[n] < 0 || here[n] < 0 ? 2 : Number(here[n] !== label[n]))],
     confidence: [[0, 1, 2, 3, 4].map((bin) =>
       [`${20 * bin}–${20 * bin + 20} %`, mix(palette.ground, palette.deep, 0.2 + 0.2 * bin)]),
     (p, of = ofStream(scene, view.confidence, p)) => (n) => quantise(of[n] / 255, 5)],
     flipped: [[["gained", palette.more], ["lost", palette.less], ["both right", mix(palette.ink, palette.ground, 0.4)],
       ["both wrong", mix(palette.ink, palette.ground, 0.72)], unknown],
     (p, here = predicted(p), there = predicted(p, reference ?? view)) => (n) => {
-      if (label[n] < 0) return 4;
+      if (label[n] < 0 || here[n] < 0 || there[n] < 0) return 4;
       if (here[n] === label[n]) return there[n] === label[n] ? 2 : 0;
       return there[n] === label[n] ? 1 : 3;
     }],

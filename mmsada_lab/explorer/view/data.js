@@ -1,7 +1,6 @@
 // Reading the scene, and what is counted over its points. Nothing here touches the page.
 const ARRAYS = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
 const decodedArrays = new WeakMap();
-
 function bytesOfLetters(letters) { // the bytes that a text of letters 0..255 stands for
   const bytes = new Uint8Array(letters.length);
   for (let k = 0; k < letters.length; k++) bytes[k] = letters.charCodeAt(k);
@@ -29,18 +28,18 @@ function openScene(scene) { // the scene with its numbers at hand: N points, P p
 /** What an entry holds of stream p, `width` numbers a point; null where it is missing. */
 const ofStream = (scene, entry, p, width = 1) =>
   decode(entry)?.subarray(p * scene.N * width, (p + 1) * scene.N * width) ?? null;
-const className = (scene, k) => (k < 0 ? "unknown" : scene.classes[k] ?? "no class"); // K and above: no class
+const className = (scene, k) => (k < 0 ? "unknown" : scene.classes[k] ?? "no class"); // -1: not known, not kept
 const classCode = (scene, k) => (k < 0 ? scene.K : k); // number of a class, with unknown labels as one more class
 /** Where a clip is from and what it shows. */
 const describe = (scene, n) => `${scene.domains[scene.domain[n]].name}, class ${className(scene, scene.label[n])}`;
 
 function confusionOf(rows, label, predicted, K) { // counts [true][predicted], last column: no class
   const counts = Array.from({ length: K }, () => new Array(K + 1).fill(0));
-  for (const n of rows) if (label[n] >= 0) counts[label[n]][Math.min(predicted[n], K)] += 1;
+  for (const n of rows) if (label[n] >= 0 && predicted[n] >= 0) counts[label[n]][Math.min(predicted[n], K)] += 1;
   return counts;
 }
 function accuracyOf(rows, label, predicted) { // share of labelled rows that a stream has right; null without any
-  const labelled = rows.filter((n) => label[n] >= 0);
+  const labelled = rows.filter((n) => label[n] >= 0 && predicted[n] >= 0); // -1: no prediction was kept
   return labelled.length ? labelled.filter((n) => label[n] === predicted[n]).length / labelled.length : null;
 }
 function ownDomainShare(rows, near, domain) { // share of the rows' nearest neighbours that are of their own domain
@@ -79,7 +78,7 @@ function votesOf(scene, view, n) { // each stream's vote in words, and whether t
     ({ title, isFused: key === "fused", k: ofStream(scene, view.predicted, p)[n] }));
   const isHeld = votes.some(({ isFused, k }) => !isFused && k === label);
   const verdict = ({ isFused, k }) => {
-    if (label < 0) return "";
+    if (label < 0 || k < 0) return "";
     if (isFused && votes.length > 1 && isHeld !== (k === label)) return isHeld ? ", lost it" : ", won it";
     return k === label ? ", right" : "";
   };

@@ -21,9 +21,9 @@ function makeLegend(explorer) { // legend: groups of buttons that show or hide t
 function streamRows({ scene, view }, n, extra = () => null) { // what streams say of a clip; `extra` adds a cell
   return scene.panels.map((panel, p) => {
     const predicted = ofStream(scene, view.predicted, p)[n];
-    const verdict = predicted === scene.label[n] ? "✓ right" : "✗ wrong";
+    const verdict = predicted < 0 ? "not kept" : predicted === scene.label[n] ? "✓ right" : "✗ wrong";
     return h("tr", {}, h("th", { scope: "row" }, panel.title), h("td", {}, className(scene, predicted)),
-      h("td", { class: "number" }, percent(ofStream(scene, view.confidence, p)[n] / 255)),
+      h("td", { class: "number" }, predicted < 0 ? "" : percent(ofStream(scene, view.confidence, p)[n] / 255)),
       h("td", { class: "verdict" }, scene.label[n] < 0 ? "" : verdict), extra(p, predicted));
   });
 }
