@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student_t
 
-from mmsada_lab.analysis.kinds import draw_kinds, kinds_table
+from mmsada_lab.analysis.kinds import beyond_no_gap, draw_kinds, kinds_table
 from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.datasets.kitchens.loader import KNOBS, parse_knobs
 from mmsada_lab.errors import UserError
@@ -106,9 +107,9 @@ class TestTable:
 
 def test_report_of_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From runs to the three files, each kind against its own source-only."""
-    rows = [row for row in RECIPES["kinds"].rows if row.kind in ("camera", "nuisance")]
+    rows = [row for row in RECIPES["kinds"].rows if row.kind in ("none", "camera", "nuisance")]
     configs = {row.title: row_configs(row, data="kitchens", **GRID | {"seeds": (0, 1)}) for row in rows}  # type: ignore[arg-type]
-    gains = {"camera: AdaBN": 9.0, "nuisance: MM-SADA": 4.0}
+    gains = {"camera: AdaBN": 9.0, "nuisance: MM-SADA": 4.0, "none: MM-SADA": 1.5, "nuisance: Source-only": -2.0}
     runs = pd.DataFrame(
         {"digest": c.digest, "source": c.source, "target": c.target, "seed": c.seed, "method": c.method}
         | {"top1": 50 + gains.get(title, 0.0) + c.seed, "data": title.partition(":")[0], "path": f"{title} {c.digest}"}
@@ -122,5 +123,33 @@ def test_report_of_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [path.name for path in files] == ["kinds.csv", "kinds.md", "kinds.html"]
     table = kinds_table(pd.read_csv(files[0]))
     found = {(r["kind"], r["method"]): r["difference"] for r in table.to_dict("records") if r["difference"]}
-    assert found == {("camera", "AdaBN"): 9.0, ("nuisance", "MM-SADA"): 4.0}
-    assert files[1].read_text().count("## ") == 2
+    nuisance = dict.fromkeys(((kind, method) for kind, method in found if kind == "nuisance"), 2.0)
+    assert found == nuisance | {("camera", "AdaBN"): 9.0, ("nuisance", "MM-SADA"): 6.0, ("none", "MM-SADA"): 1.5}
+    beyond = kinds_table(pd.read_csv(files[0]), beyond=True).set_index(["kind", "method"])
+    assert beyond.loc[("nuisance", "MM-SADA"), ["difference", "low", "high"]].tolist() == [4.5, 4.5, 4.5]
+    assert beyond.loc[("camera", "MM-SADA"), "difference"] == -1.5
+    assert beyond.loc[("camera", "AdaBN"), "difference"] == 9.0
+    assert "none" not in beyond.index
+    assert files[1].read_text().count("## ") == 3
+    text = files[2].read_text()
+    assert "What each kind of gap adds" in text
+    assert "gain less that without a gap" in text
+
+
+def test_what_a_kind_adds_is_paired_by_world() -> None:
+    """Worlds that are easy or hard for everybody move nothing: the interval is of the difference of two differences."""
+    rows, worlds = [], range(4)
+    gains = {"none": [1.0, 2.0, 3.0, 4.0], "context": [6.0, 7.0, 9.0, 8.0]}
+    for kind, of_worlds in gains.items():
+        for world in worlds:
+            for method, top1 in (("Source-only", 40.0 + 9 * world), ("MM-SADA", 40.0 + 9 * world + of_worlds[world])):
+                row = {"source": "D1", "target": "D3", "world": world, "seed": 0, "stream": "fused", "top1": top1}
+                rows.append(row | {"digest": f"{kind}: {method}"})
+    runs = pd.DataFrame(rows)
+    (row,) = beyond_no_gap(runs, {title: frozenset([title]) for title in runs["digest"].unique()}).to_dict("records")
+    added = np.array([5.0, 5.0, 6.0, 4.0])
+    assert (row["row"], row["beyond_difference"], row["beyond_worlds_compared"]) == ("context: MM-SADA", 5.0, 4)
+    half = student_t.ppf(0.975, 3) * added.std(ddof=1) / 2
+    assert [row["beyond_worlds_low"], row["beyond_worlds_high"]] == pytest.approx([5 - half, 5 + half])
+    without = runs[~runs["digest"].str.startswith("none")]
+    assert beyond_no_gap(without, {title: frozenset([title]) for title in without["digest"].unique()}).empty

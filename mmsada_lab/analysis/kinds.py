@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,54 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
-from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS, Interval
-from mmsada_lab.analysis.tables import MEAN
+from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS, Interval, compare_seeds
+from mmsada_lab.analysis.tables import MEAN, of_stream, pairs_by_target, seeds_by_pair
 from mmsada_lab.errors import UserError
 
 _COLUMNS = ["kind", "method", "difference", "low", "high", "over", "worlds"]
 
+NO_GAP = "none"
+"""The kind of kitchens that do not differ."""
 
-def kinds_table(report: pd.DataFrame) -> pd.DataFrame:
+_BEYOND = "beyond_"
+
+
+def beyond_no_gap(runs: pd.DataFrame, digests: Mapping[str, frozenset[str]]) -> pd.DataFrame:
+    """What each kind of gap adds to a method's gain: its gain over source-only there, less that where there is no gap.
+
+    A method may gain without a gap, by a task or by clips that source-only does not have: that is no adaptation. Paired
+    over worlds, seeds and pairs as every other difference; `interval_of` has the intervals.
+
+    Args:
+        runs: from `load_runs`.
+        digests: of the runs of each line, titled ``KIND: METHOD``.
+
+    Returns:
+        A row for each line, with the columns that `kinds_table` reads with ``beyond=True``; empty without runs of
+        `NO_GAP`.
+    """
+    fused, pairs = of_stream(runs, "fused"), pairs_by_target(runs)
+    tables = {title: seeds_by_pair(fused[fused["digest"].isin(of)], pairs) for title, of in digests.items()}
+    rows = []
+    for title, table in tables.items():
+        kind, _, method = title.partition(": ")
+        names = (f"{kind}: Source-only", f"{NO_GAP}: {method}", f"{NO_GAP}: Source-only")
+        if kind != NO_GAP and title != names[0] and all(name in tables for name in names):
+            plain, same, plain_same = (tables[name] for name in names)
+            difference = compare_seeds(table - plain, same - plain_same)
+            if difference is not None:
+                values = {**difference.columns(), "worlds_compared": difference.worlds}
+                rows.append({"row": title, **{f"{_BEYOND}{name}": values[name] for name in _COMPARED}})
+    return pd.DataFrame(rows, columns=["row", *(f"{_BEYOND}{name}" for name in _COMPARED)])
+
+
+_COMPARED = ["difference", "worlds_low", "worlds_high", "seeds_low", "seeds_high", "worlds_compared"]
+
+
+def kinds_table(report: pd.DataFrame, *, beyond: bool = False) -> pd.DataFrame:
     """Differences to source-only of the same kind of gap, of rows of `report_table` that are titled ``KIND: METHOD``.
+
+    With `beyond`, what each kind adds to them (`beyond_no_gap`, whose columns the report then has).
 
     Columns kind, method, difference (points, mean over worlds, pairs and seeds), low, high (the 95 % interval over
     worlds; over seeds with the worlds fixed where worlds are too few; missing where there is neither), over (which of
@@ -29,6 +69,9 @@ def kinds_table(report: pd.DataFrame) -> pd.DataFrame:
         >>> kinds_table(pd.DataFrame([row | ends]))[["method", "low", "over"]].to_numpy().tolist()
         [['AdaBN', 8.0, 'over seeds, worlds fixed']]
     """
+    if beyond:
+        others = report.drop(columns=_COMPARED)
+        report = others.rename(columns={f"{_BEYOND}{name}": name for name in _COMPARED})
     means = report[(report["pair"] == MEAN) & report["difference"].notna()]
     if means.empty:
         raise UserError("no kind of gap has runs of source-only and of another method; let more of them finish")
@@ -40,7 +83,9 @@ def kinds_table(report: pd.DataFrame) -> pd.DataFrame:
     return table[_COLUMNS].reset_index(drop=True)
 
 
-def draw_kinds(table: pd.DataFrame, *, title: str = "Which gap does which method close?") -> go.Figure:
+def draw_kinds(
+    table: pd.DataFrame, *, title: str = "Which gap does which method close?", beyond: bool = False
+) -> go.Figure:
     """Draw `kinds_table`: a column per kind of gap, a row per method, with the interval below each difference.
 
     Example:
@@ -62,7 +107,8 @@ def draw_kinds(table: pd.DataFrame, *, title: str = "Which gap does which method
     figure.update_traces(hovertemplate="%{y}, %{x}: %{text} points<extra></extra>", xgap=2, ygap=2)
     figure.update_yaxes(autorange="reversed")
     over = " or ".join(dict.fromkeys(filter(None, table["over"])))
-    below = f"points to source-only on as many source clips; 95 % {over}" if over else "points to source-only"
+    compared = "gain less that without a gap" if beyond else "points to source-only on as many source clips"
+    below = f"{compared}; 95 % {over}" if over else compared
     return figure.update_layout(xaxis_title=f"kind of gap ({below})", height=120 + 60 * len(methods))
 
 

@@ -134,8 +134,8 @@ def _write(
 
 
 def _kinds(rows: _Rows, runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], list[go.Figure]]:
-    """All cells, a table per kind of gap against its own source-only, and their differences as a heat map."""
-    from mmsada_lab.analysis.kinds import draw_kinds, kinds_table
+    """All cells, a table per kind of gap against its own source-only, and their differences as heat maps."""
+    from mmsada_lab.analysis.kinds import beyond_no_gap, draw_kinds, kinds_table
     from mmsada_lab.analysis.report import format_report, report_table
 
     tables, reports = {}, []
@@ -147,8 +147,13 @@ def _kinds(rows: _Rows, runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.
         report = report_table(of_kind, lines, baseline=lines[0].title)
         reports.append(report.assign(kind=kind))
         tables[kind] = format_report(report, baseline=lines[0].title)
-    table = pd.concat(reports, ignore_index=True)
-    return table, tables, [draw_kinds(kinds_table(table))]
+    beyond = beyond_no_gap(runs, {row.title: digests for row, digests in rows})
+    table = pd.concat(reports, ignore_index=True).merge(beyond, on="row", how="left")
+    figures = [draw_kinds(kinds_table(table))]
+    if len(beyond):
+        title = "What each kind of gap adds to a method's gain"
+        figures.append(draw_kinds(kinds_table(table, beyond=True), title=title, beyond=True))
+    return table, tables, figures
 
 
 def _save(out: Path, recipe: Recipe, texts: Mapping[str, str]) -> list[Path]:
