@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-VIEW = Path(__file__).parents[2] / "mmsada_lab" / "explorer" / "view"
+VIEW = Path(__file__).parents[1] / "mmsada_lab" / "explorer" / "view"
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 CLASSES = ["take", "put", "open", "close", "wash", "cut", "mix", "pour"]
 STREAMS = ["fused", "rgb", "flow"]
