@@ -57,16 +57,14 @@ def sweep_game(runs: pd.DataFrame, values: Mapping[str, float], *, share: float 
     row.
     """
     runs = runs[runs["digest"].isin(list(values))].drop_duplicates("digest")
-    found = [
+    records = [
         {**run, "value": values[str(run["digest"])], "name": name, "right": right}
         for run in runs.to_dict("records")
         for name, right in _right_at_the_end(load_history(Path(run["path"])), share).items()
     ]
-    rows = []
-    for (value, name), part in pd.DataFrame(found, columns=[*runs, "value", "name", "right"]).groupby(
-        ["value", "name"]
-    ):
-        seeds = seeds_by_pair(part, domain_pairs(part), measure="right")
+    played, rows = pd.DataFrame(records, columns=[*runs, "value", "name", "right"]), []
+    for (value, name), of_opponent in played.groupby(["value", "name"]):
+        seeds = seeds_by_pair(of_opponent, domain_pairs(of_opponent), measure="right")
         mean = spread_by_pair(seeds).rename(columns={"mean": "right"}).loc[MEAN].to_dict()
         rows.append({"value": value, "name": name, **mean, "pairs": seeds.shape[1]})
     return pd.DataFrame(rows, columns=["value", "name", "right", "sd", "worlds", "seeds", "pairs"])
