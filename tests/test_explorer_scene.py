@@ -20,7 +20,7 @@ from mmsada_lab.cli.main import app
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.explorer.page import POLICY, script_json, write_page
-from mmsada_lab.explorer.scene import Scene, build_scene
+from mmsada_lab.explorer.scene import ExplorerScene, build_scene
 from mmsada_lab.explorer.views import NOT_KEPT, collect_views
 from mmsada_lab.runs import load_predictions, load_runs, read_arrays, read_manifest, write_arrays, write_json
 
@@ -46,7 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scene(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def scene(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> ExplorerScene:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(toy.FORMATS, "toy", toy.TOY)
         return build_scene(runs, jobs=1, cache_dir=tmp_path_factory.mktemp("cache"))
@@ -56,7 +56,7 @@ def decoded(entry: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(entry["base64"]), entry["dtype"]).reshape(entry["shape"])
 
 
-def series(scene: Scene, key: str) -> dict[str, dict[str, Any]]:
+def series(scene: ExplorerScene, key: str) -> dict[str, dict[str, Any]]:
     (found,) = [s for s in scene.content["series"] if s["key"] == key]
     return {view["key"]: view for view in found["views"]}
 
@@ -69,7 +69,7 @@ def folder_of(runs: Path, method: str = "mmsada", *, seed: int = 0, coefficient:
 
 
 class TestWhichRuns:
-    def test_series(self, scene: Scene) -> None:
+    def test_series(self, scene: ExplorerScene) -> None:
         keys = {s["key"]: [view["key"] for view in s["views"]] for s in scene.content["series"]}
         assert keys["method"] == ["source_only", "adabn", "mmsada"], "supervised target has no source to be mapped"
         assert keys["λd"] == list(LAMBDAS)
@@ -78,7 +78,7 @@ class TestWhichRuns:
         assert scene.content["reference"] == {"series": "method", "view": "source_only"}
         assert "λc" not in keys
 
-    def test_the_method_s_run_is_the_usual_one_of_a_sweep(self, runs: Path, scene: Scene) -> None:
+    def test_the_method_s_run_is_the_usual_one_of_a_sweep(self, runs: Path, scene: ExplorerScene) -> None:
         usual = read_arrays(folder_of(runs) / "predictions.npz")["p_fused"][-1].argmax(axis=1)
         target = decoded(scene.content["points"]["domain"]) == 1
         np.testing.assert_array_equal(decoded(series(scene, "method")["mmsada"]["predicted"])[0][target], usual)
@@ -112,7 +112,7 @@ class TestWhichRuns:
 
 
 class TestWhatIsShown:
-    def test_points(self, scene: Scene) -> None:
+    def test_points(self, scene: ExplorerScene) -> None:
         data, points = toy_data(), scene.content["points"]
         segments = [*data.domain("A").test, *data.domain("B").test]
         assert points["uid"] == [segment.uid for segment in segments]
@@ -120,7 +120,7 @@ class TestWhatIsShown:
         assert decoded(points["domain"]).tolist() == [0] * len(data.domain("A").test) + [1] * len(data.domain("B").test)
         assert scene.content["classes"] == list(CLASSES)
 
-    def test_predictions_are_the_network_s(self, runs: Path, scene: Scene) -> None:
+    def test_predictions_are_the_network_s(self, runs: Path, scene: ExplorerScene) -> None:
         windows = read_arrays(folder_of(runs, "source_only") / "windows.npz")
         view = series(scene, "method")["source_only"]
         for panel, stream in enumerate(("fused", "rgb", "flow")):
@@ -132,13 +132,13 @@ class TestWhatIsShown:
             shown = decoded(view["windows"])[panel] / 255
             np.testing.assert_allclose(shown, windows[f"w_{stream}"].astype(float), atol=0.004)
 
-    def test_accuracies(self, runs: Path, scene: Scene) -> None:
+    def test_accuracies(self, runs: Path, scene: ExplorerScene) -> None:
         table = load_predictions(folder_of(runs)).query("stream == 'rgb'")
         last = table[table["step"] == table["step"].max()]
         right = 100 * (last["label"] == last["predicted"]).mean()
         assert series(scene, "method")["mmsada"]["accuracy"]["rgb"]["B"] == pytest.approx(right, abs=0.06)
 
-    def test_maps_of_a_series_share_their_scale(self, scene: Scene) -> None:
+    def test_maps_of_a_series_share_their_scale(self, scene: ExplorerScene) -> None:
         for found in scene.content["series"]:
             positions = np.stack([decoded(view["positions"]) for view in found["views"]])  # (views, panels, N, 2)
             assert positions.dtype == np.int16
@@ -146,7 +146,7 @@ class TestWhatIsShown:
             assert found["views"][0]["travel"] is None
             assert all(set(view["travel"]) == {"fused", "rgb", "flow"} for view in found["views"][1:])
 
-    def test_neighbours(self, scene: Scene) -> None:
+    def test_neighbours(self, scene: ExplorerScene) -> None:
         view, side = series(scene, "method")["mmsada"], decoded(scene.content["points"]["domain"])
         near, across = decoded(view["near"]), decoded(view["across"])
         assert near.shape == (3, len(side), 10)
@@ -154,7 +154,7 @@ class TestWhatIsShown:
         assert (side[across] != side[None, :, None]).all()
         assert not (near == np.arange(len(side))[None, :, None]).any(), "nobody is his own neighbour"
 
-    def test_neighbours_by_brute_force(self, runs: Path, scene: Scene) -> None:
+    def test_neighbours_by_brute_force(self, runs: Path, scene: ExplorerScene) -> None:
         values = read_arrays(folder_of(runs) / "features.npz")["f_flow"].astype(float)
         distances = np.linalg.norm(values[:, None] - values[None], axis=2)
         np.fill_diagonal(distances, np.inf)
@@ -162,7 +162,7 @@ class TestWhatIsShown:
         ours, best = (np.take_along_axis(distances, rows, axis=1) for rows in (near, np.argsort(distances)[:, :10]))
         np.testing.assert_allclose(ours, best, rtol=1e-6)
 
-    def test_the_sweep(self, runs: Path, scene: Scene) -> None:
+    def test_the_sweep(self, runs: Path, scene: ExplorerScene) -> None:
         (sweep,) = scene.content["sweeps"]
         assert sweep["values"] == [0.0, 1.0, 5.0]
         table = (
@@ -179,7 +179,7 @@ class TestWhatIsShown:
         assert sweep["series"] == "λd"
         assert sweep["baseline"]["top1"] == pytest.approx(table[toy_config("source_only").digest], abs=0.01)
 
-    def test_clips_are_those_of_the_points(self, scene: Scene) -> None:
+    def test_clips_are_those_of_the_points(self, scene: ExplorerScene) -> None:
         assert scene.strips is not None
         assert set(scene.strips.coded) == {"rgb", "flow"}
         assert all(len(strips) == len(scene.content["points"]["uid"]) for strips in scene.strips.coded.values())
@@ -245,13 +245,13 @@ class TestWhatIsMissing:
 
 
 class TestThePage:
-    def test_it_is_closed(self, scene: Scene, tmp_path: Path) -> None:
+    def test_it_is_closed(self, scene: ExplorerScene, tmp_path: Path) -> None:
         text = write_page(scene, tmp_path / "map.html").read_text()
         assert POLICY in text
         assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", text)
         assert not re.findall(r"@import|url\((?!data:)", text)
 
-    def test_its_scene_is_whole(self, scene: Scene, tmp_path: Path) -> None:
+    def test_its_scene_is_whole(self, scene: ExplorerScene, tmp_path: Path) -> None:
         text = write_page(scene, tmp_path / "map.html").read_text()
         (inside,) = re.findall(r'<script type="application/json" id="scene">(.*?)</script>', text, re.S)
         assert json.loads(inside) == scene.content

@@ -216,7 +216,7 @@ def test_the_torch_free_modules_are() -> None:
         ),
         (
             {"sweeps/batch.py": "from mmsada_lab.prepare.doctor import report"},
-            "mmsada_lab.sweeps.batch imports prepare, which only cli may",
+            "mmsada_lab.sweeps.batch imports prepare, which only cli and explorer may",
         ),
     ],
 )

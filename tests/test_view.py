@@ -609,7 +609,11 @@ class TestPageAround:
         name = scene["domains"][0]["name"]
         assert view.state["numbers"]["all"]["accuracy"]["fused"][name] is None
         assert np.sum(view.state["confusion"]["matrix"]) == (~source & (view.labels >= 0)).sum()
-        for colour, entry in (("prediction", "not kept"), ("right", "unknown"), ("flipped", "unknown")):
+        for colour, entry in (
+            ("prediction", "not kept"),
+            ("right or wrong", "unknown"),
+            ("flipped by adaptation", "unknown"),
+        ):
             view.select("Colour", colour)
             assert {e["label"]: e["count"] for e in view.state["legend"]}[entry] == source.sum()
 

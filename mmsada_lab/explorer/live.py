@@ -183,7 +183,7 @@ def show_live(run: WatchedRun) -> Any:
 
     go_on, stop = (widgets.Button(description=text, icon=icon) for text, icon in (("Go on", "play"), ("Stop", "stop")))
     bar = widgets.IntProgress(max=run.config.total_steps, description="steps")
-    said = widgets.HTML()
+    state = widgets.HTML()
     drawings: dict[str, tuple[go.FigureWidget, Callable[[pd.DataFrame], go.Figure]]] = {
         "losses": (go.FigureWidget(), lambda h: curves.draw_training_curves(curves.training_curves(h))),
         "accuracies": (go.FigureWidget(), lambda h: curves.draw_accuracy_curves(curves.accuracy_curves(h))),
@@ -191,7 +191,7 @@ def show_live(run: WatchedRun) -> Any:
     }
     space = go.FigureWidget()
     tabs = widgets.Tab([figure for figure, _ in drawings.values()] + [space], titles=[*drawings, "map"])
-    shown = widgets.VBox([widgets.HBox([go_on, stop, bar]), said, tabs])
+    shown = widgets.VBox([widgets.HBox([go_on, stop, bar]), state, tabs])
     shown.run = run
     go_on.on_click(lambda _: run.start())
     stop.on_click(lambda _: run.stop())
@@ -200,7 +200,7 @@ def show_live(run: WatchedRun) -> Any:
         seen, points, step = 0.0, None, -1
         while True:
             go_on.disabled, stop.disabled = run.running or run.finished, not run.running
-            said.value = _state(run)
+            state.value = _state(run)
             path = run.path / "history.jsonl"
             if path.is_file() and (changed := path.stat().st_mtime) != seen:
                 seen, history = changed, run.history()
@@ -215,7 +215,7 @@ def show_live(run: WatchedRun) -> Any:
                 _redraw(space, partial(_draw_map, run=run, step=step), points)
             if run.finished:
                 await asyncio.to_thread(run.wait)
-                bar.value, said.value = bar.max, _state(run)
+                bar.value, state.value = bar.max, _state(run)
                 return
             await asyncio.sleep(_SECONDS)
 
@@ -225,12 +225,12 @@ def show_live(run: WatchedRun) -> Any:
 
 
 def _fused(snapshot: Snapshot) -> NDArray[np.float32]:
-    parts = []
+    spaces = []
     for values in snapshot.features.values():
         centred = values - values.mean(axis=0)
         size = float(np.sqrt((centred**2).sum(axis=1).mean()))
-        parts.append(centred / size if size > 0 else centred)
-    return np.concatenate(parts, axis=1)
+        spaces.append(centred / size if size > 0 else centred)
+    return np.concatenate(spaces, axis=1)
 
 
 def _redraw(figure: Any, draw: Callable[[Any], Any], data: Any) -> None:

@@ -10,7 +10,7 @@ from string import Template
 
 from markupsafe import escape
 
-from mmsada_lab.explorer.scene import Json, Scene
+from mmsada_lab.explorer.scene import ExplorerScene, Json
 from mmsada_lab.files import write_whole
 
 VIEW = Path(__file__).parent / "view"
@@ -50,7 +50,7 @@ def view_style() -> str:
     return (VIEW / "explorer.css").read_text()
 
 
-def render_page(scene: Scene) -> str:
+def render_page(scene: ExplorerScene) -> str:
     """The whole page as text."""
     values = {
         "policy": POLICY,
@@ -74,14 +74,14 @@ def script_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _clips(scene: Scene) -> Json:
+def _clips(scene: ExplorerScene) -> Json:
     """Strips by modality, base64 each, empty where there is none."""
     if scene.strips is None:
         return {}
     return {m: [base64.b64encode(strip).decode() for strip in strips] for m, strips in scene.strips.coded.items()}
 
 
-def write_page(scene: Scene, path: Path) -> Path:
+def write_page(scene: ExplorerScene, path: Path) -> Path:
     """Write the page, whole or not at all; returns its path."""
     write_whole(Path(path), render_page(scene).encode())
     return Path(path)

@@ -43,7 +43,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Scene:
+class ExplorerScene:
     """What an explorer shows.
 
     Attributes:
@@ -67,7 +67,7 @@ def build_scene(
     clips: float = 20.0,
     jobs: int = -1,
     cache_dir: Path | None = None,
-) -> Scene:
+) -> ExplorerScene:
     """Read runs, lay their feature spaces out as maps that can be compared, and make their clips.
 
     Args:
@@ -91,7 +91,7 @@ def build_scene(
     cache = cache_root(cache_dir)
     parallel = Parallel(n_jobs=jobs)
     series = [
-        _series(one, views, steadiness=steadiness, cache=cache / "maps", parallel=parallel) for one in views.series
+        _series(each, views, steadiness=steadiness, cache=cache / "maps", parallel=parallel) for each in views.series
     ]
     strips, notes = (None, ["no clips were asked for"]) if clips <= 0 else _strips(views, clips, jobs, cache_dir)
     methods = [view.key for view in views.series[0].views]
@@ -113,7 +113,7 @@ def build_scene(
         "sweeps": sweep_entries(views),
         "reference": {"series": "method", "view": methods[0]} if "source_only" in methods[:1] else None,
     }
-    return Scene(content, strips)
+    return ExplorerScene(content, strips)
 
 
 def coded(array: NDArray[Any]) -> Json:
@@ -149,12 +149,12 @@ def _space(view: View, panel: str) -> NDArray[np.float32]:
     """Features of a modality; of the fused stream those of all, each modality of the same total variance."""
     if panel != FUSED:
         return np.asarray(view.features[panel], dtype=np.float32)
-    parts = []
+    spaces = []
     for values in view.features.values():
         centred = values.astype(np.float32) - values.mean(axis=0, dtype=np.float64).astype(np.float32)
         size = float(np.sqrt((centred.astype(np.float64) ** 2).sum(axis=1).mean()))
-        parts.append(centred / size if size > 0 else centred)
-    return np.concatenate(parts, axis=1)
+        spaces.append(centred / size if size > 0 else centred)
+    return np.concatenate(spaces, axis=1)
 
 
 def _cached_maps(
@@ -207,12 +207,12 @@ def _accuracies(view: View, predicted: NDArray[Any], views: Views) -> Iterable[t
     """By stream and domain, in percent, of labelled segments with a prediction."""
     for stream, of_stream in zip(view.probabilities, predicted, strict=True):
         counted = (views.label >= 0) & (of_stream != NOT_KEPT)
-        found = {}
+        by_domain = {}
         for side, name in (("source", views.pair.source), ("target", views.pair.target)):
             rows = counted & (views.side == side)
             if rows.any():
-                found[name] = round(100 * float((of_stream[rows] == views.label[rows]).mean()), 1)
-        yield stream, found
+                by_domain[name] = round(100 * float((of_stream[rows] == views.label[rows]).mean()), 1)
+        yield stream, by_domain
 
 
 def _facts(view: View, views: Views, spaces: Sequence[NDArray[Any]], maps: Sequence[NDArray[Any]]) -> Json:
@@ -236,11 +236,11 @@ def _across(values: NDArray[Any], sides: NDArray[Any]) -> NDArray[np.int64]:
     rows = {side: np.flatnonzero(sides == side) for side in ("source", "target")}
     if min(map(len, rows.values())) < ACROSS:
         return np.empty((0, ACROSS), dtype=np.int64)
-    found = np.empty((len(values), ACROSS), dtype=np.int64)
+    rows_across = np.empty((len(values), ACROSS), dtype=np.int64)
     for own, other in (("source", "target"), ("target", "source")):
         search = NearestNeighbors(n_neighbors=ACROSS, algorithm="brute").fit(values[rows[other]])
-        found[rows[own]] = rows[other][search.kneighbors(values[rows[own]], return_distance=False)]
-    return found
+        rows_across[rows[own]] = rows[other][search.kneighbors(values[rows[own]], return_distance=False)]
+    return rows_across
 
 
 def _gaps(view: View, views: Views) -> Json:

@@ -99,15 +99,15 @@ def make_strips(
         expected = maker.make(sample, size).bytes / len(sample) * len(segments)
         if expected <= budget:
             break
-    made = maker.make(segments, size)
-    notes = [*made.notes]
+    strips = maker.make(segments, size)
+    notes = [*strips.notes]
     if size != SIZES[0]:
         notes.append(
             f"clips are shown smaller than usual ({size}), to keep the page below {budget / 1e6:.0f} MB of clips"
         )
-    if made.bytes > 1.1 * budget:
-        notes.append(f"even so clips take {made.bytes / 1e6:.1f} MB; give a larger budget, or fewer segments")
-    return replace(made, notes=tuple(notes))
+    if strips.bytes > 1.1 * budget:
+        notes.append(f"even so clips take {strips.bytes / 1e6:.1f} MB; give a larger budget, or fewer segments")
+    return replace(strips, notes=tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,11 @@ class _Maker:
         if missing:
             self.cache.mkdir(parents=True, exist_ok=True)
             remove_drafts(self.cache, depth=0)
-            found = Parallel(n_jobs=self.jobs, prefer="threads")(
+            messages = Parallel(n_jobs=self.jobs, prefer="threads")(
                 delayed(_write_strip)(path, self.data.domains[domain], m, segment, size)
                 for path, m, domain, segment in missing
             )
-            failures = [message for message in found if message]
+            failures = [message for message in messages if message]
         else:
             failures = []
         coded: dict[str, list[bytes]] = {m: [] for m in self.modalities}
@@ -178,8 +178,8 @@ def moments(segment: Segment, count: int) -> NDArray[np.int64]:
     """
     first, last = segment.start, segment.stop + 1
     middle, half = (first + last) / 2, min(last - first, _SPAN) / 2
-    parts = (np.arange(count) + 0.5) / count
-    return np.floor(middle - half + 2 * half * parts).astype(np.int64)
+    shares = (np.arange(count) + 0.5) / count
+    return np.floor(middle - half + 2 * half * shares).astype(np.int64)
 
 
 _SPAN = 64
@@ -223,7 +223,7 @@ def _bars(vector: NDArray[np.float64], height: int) -> Image:
     """A vector as bars from zero, the mean of neighbours where it has more entries than there are pixels."""
     width = height * 4 // 3
     bins = min(width, len(vector))
-    means = np.array([part.mean() for part in np.array_split(vector, bins)])
+    means = np.array([bin_values.mean() for bin_values in np.array_split(vector, bins)])
     page = np.full((height, bins, 3), _BACK, dtype=np.uint8)
     largest = np.abs(means).max() or 1.0
     ends = height / 2 - means / largest * (height / 2 - 2)

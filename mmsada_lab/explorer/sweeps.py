@@ -37,8 +37,8 @@ def _entry(name: str, values: dict[str, float], runs: pd.DataFrame, views: Views
     by_value = scores.groupby("value")[[column for column in scores if column not in _NO_SCORES]].mean()
     game = sweep_game(runs, values)
     opponents = {
-        opponent(str(played)): _along(order, dict(zip(part["value"], part["right"], strict=True)))
-        for played, part in game.groupby("name", sort=False)
+        opponent(str(played)): _along(order, dict(zip(of_opponent["value"], of_opponent["right"], strict=True)))
+        for played, of_opponent in game.groupby("name", sort=False)
     }
     plain = runs[(runs["stream"] == FUSED) & (runs["method"] == "source_only")]
     series = name if any(series.key == name for series in views.series) else ""
@@ -68,10 +68,10 @@ def _along(order: list[float], found: dict[Any, float]) -> list[float | None]:
 
 def _recall(runs: pd.DataFrame, classes: int) -> list[float | None]:
     """Percent of each class's target segments that are right, mean over the runs that kept their predictions."""
-    found = list(_recalls(runs, classes))
-    if not found:
+    recalls = list(_recalls(runs, classes))
+    if not recalls:
         return [None] * classes
-    stacked = np.stack(found)
+    stacked = np.stack(recalls)
     known = ~np.isnan(stacked).all(axis=0)
     means = np.full(classes, np.nan)
     means[known] = np.nanmean(stacked[:, known], axis=0)

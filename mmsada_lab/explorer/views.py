@@ -53,8 +53,8 @@ class View:
 
     def rows(self, chosen: NDArray[np.int64]) -> View:
         """The same of some segments."""
-        parts: dict[str, Any] = {n: {k: v[chosen] for k, v in getattr(self, n).items()} for n in _ARRAYS}
-        return replace(self, **parts)
+        arrays: dict[str, Any] = {n: {k: v[chosen] for k, v in getattr(self, n).items()} for n in _ARRAYS}
+        return replace(self, **arrays)
 
 
 _ARRAYS = ("features", "probabilities", "windows")
@@ -227,17 +227,17 @@ def _series(runs: Sequence[_Run], seed: int | None) -> tuple[tuple[Series, ...],
     chosen = max(seeds, key=lambda s: len(methods[s])) if seed is None else seed
     of_seed = [run for run in runs if run.config.seed == chosen]
     usual = _usual(of_seed)
-    found: list[tuple[str, str, list[tuple[str, str, float | None, _Run]]]] = []
-    found.append(("method", "method", [(m, METHODS[m].title, None, run) for m, run in usual.items()]))
-    found += [(name, name, members) for name, swept in _SWEPT.items() if (members := _sweep(of_seed, swept))]
+    walks: list[tuple[str, str, list[tuple[str, str, float | None, _Run]]]] = []
+    walks.append(("method", "method", [(m, METHODS[m].title, None, run) for m, run in usual.items()]))
+    walks += [(name, name, members) for name, swept in _SWEPT.items() if (members := _sweep(of_seed, swept))]
     main = usual.get("mmsada") or list(usual.values())[-1]
     same = [run for run in runs if replace(run.config, seed=0).digest == replace(main.config, seed=0).digest]
     if len(same) > 1:
         title = f"seed of {METHODS[main.config.method].title}"
-        found.append(("seed", title, [(str(r.config.seed), f"seed {r.config.seed}", None, r) for r in same]))
+        walks.append(("seed", title, [(str(r.config.seed), f"seed {r.config.seed}", None, r) for r in same]))
     reference = _facts(main.arrays("features.npz"))
     notes, series = [f"runs of seed {chosen}"] if len(seeds) > 1 else [], []
-    for key, title, members in found:
+    for key, title, members in walks:
         views = []
         for name, shown, value, run in members:
             view = _view(run, name, shown, value, reference["uid"])
@@ -296,7 +296,7 @@ def sweep_values(runs: pd.DataFrame) -> dict[str, dict[str, float]]:
     The runs of a sweep differ in nothing else but seed and world; of several sweeps the one with most values is taken.
     """
     opened = [_open(Path(path)) for path in runs.loc[runs["method"] == "mmsada", "path"].unique()]
-    return {name: found for name, swept in _SWEPT.items() if (found := _longest(opened, swept))}
+    return {name: swept_values for name, swept in _SWEPT.items() if (swept_values := _longest(opened, swept))}
 
 
 def _longest(runs: Sequence[_Run], swept: _Swept) -> dict[str, float]:

@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 
 from mmsada_lab.explorer.page import view_source, view_style
-from mmsada_lab.explorer.scene import Scene
+from mmsada_lab.explorer.scene import ExplorerScene
 
 _LARGEST = 2_000_000  # bytes of one message; sockets of notebooks end near ten million
 
@@ -30,7 +30,7 @@ class Explorer(anywidget.AnyWidget):
     pinned = traitlets.Unicode().tag(sync=True)
     view = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: ExplorerScene) -> None:
         super().__init__(scene=scene.content)
         self._strips = scene.strips
         self.on_msg(self._answer)
