@@ -440,6 +440,7 @@ def test_a_value_is_ringed_and_its_scores_are_shown() -> None:
 
 
 def test_a_sweep_needs_neither_game_nor_scores() -> None:
+    assert repr(try_sweep(MEANS[:1], name="λd")).startswith("Controls: λd (no unit) = 0. λd = 0: target")
     figure = try_sweep(MEANS, name="λd").shown.picture
     assert [trace.name for trace in figure.data] == ["target, top-1", "λd = 1"]
     assert "bdata" not in try_sweep(MEANS, name="λd", game=GAME, scores=scores()).shown.picture.to_json()

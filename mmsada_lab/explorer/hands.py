@@ -145,5 +145,6 @@ def try_sweep(
     if not values:
         show(first)  # says what to do
     options = [(f"{value:g}", value) for value in values]
-    slider = widgets.SelectionSlider(options=options, value=first, description=f"{name} (no unit)", **WIDE)
+    slider = widgets.SelectionSlider(options=options, description=f"{name} (no unit)", **WIDE)
+    slider.index = values.index(first)  # given above, the first option would be left without its label
     return Controls({"value": slider}, show)
