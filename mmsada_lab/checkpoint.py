@@ -30,6 +30,9 @@ from mmsada_lab.runs import Record, versions
 KeptEvaluation = tuple[int, dict[str, NDArray[np.float32]]]
 """Steps done, and probabilities `(N, K)` by stream."""
 
+KeptFeatures = tuple[int, dict[str, NDArray[np.float16]]]
+"""Steps done in both stages, and what `Evaluation.snapshot` has of the network then."""
+
 
 @dataclass
 class Progress:
@@ -40,6 +43,7 @@ class Progress:
         step: optimiser steps done in it.
         history: records so far.
         kept: evaluations whose mean will be reported.
+        snapshots: features and predictions of the checkpoints that ``keep_features`` asks for.
         seconds: training time so far, over all sittings.
         reused: whether the first stage was taken from another run.
         skipped: optimiser steps that were skipped so far, since a gradient overflowed in fp16.
@@ -49,6 +53,7 @@ class Progress:
     step: int = 0
     history: list[Record] = field(default_factory=list)
     kept: list[KeptEvaluation] = field(default_factory=list)
+    snapshots: list[KeptFeatures] = field(default_factory=list)
     seconds: float = 0.0
     reused: bool = False
     skipped: int = 0
@@ -69,7 +74,10 @@ def save_checkpoint(
     Random numbers need no state: those of a step depend on the run's seed and the step's number alone.
     """
     # Tensors and JSON text only, so that `weights_only=True` can read it: nothing is unpickled.
-    kept = [(step, {name: torch.from_numpy(p) for name, p in streams.items()}) for step, streams in progress.kept]
+    kept, snapshots = (
+        [(step, {name: torch.from_numpy(array) for name, array in arrays.items()}) for step, arrays in of_steps]
+        for of_steps in (progress.kept, progress.snapshots)
+    )
     state = {
         "method": method.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -78,6 +86,7 @@ def save_checkpoint(
         "step": progress.step,
         "history": json.dumps(progress.history),
         "kept": kept,
+        "snapshots": snapshots,
         "seconds": progress.seconds,
         "reused": progress.reused,
         "skipped": progress.skipped,
@@ -94,9 +103,12 @@ def load_checkpoint(path: Path, *, method: nn.Module, device: torch.device) -> t
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         method.load_state_dict(state["method"])
-        kept = [(step, {name: p.cpu().numpy() for name, p in streams.items()}) for step, streams in state["kept"]]
+        kept, snapshots = (
+            [(step, {name: tensor.cpu().numpy() for name, tensor in tensors.items()}) for step, tensors in state[name]]
+            for name in ("kept", "snapshots")
+        )
         so_far = state["seconds"], state["reused"], state["skipped"]
-        progress = Progress(state["stage"], state["step"], json.loads(state["history"]), kept, *so_far)
+        progress = Progress(state["stage"], state["step"], json.loads(state["history"]), kept, snapshots, *so_far)
         resumed = Resumed(state["optimiser"], state["scaler"])
     except Exception as error:  # damaged files fail in many ways
         reason = str(error).partition("\n")[0][:200]
@@ -127,12 +139,13 @@ def first_stage_path(
 ) -> Path:
     """Where the first stage of a run is kept, for all runs of this folder that would compute the same, bit for bit.
 
-    They have the same configuration of it and the same data, and what computes is the same: source files, versions of
-    the packages beneath, device and number of threads.
+    They have the same configuration of it and the same data, keep features of as many checkpoints, and what computes is
+    the same: source files, versions of the packages beneath, device and number of threads.
     """
     facts = {
         "config": config.digested(first_stage=True),
         "data": data_digest,
+        "keep_features": config.keep_features,
         "versions": versions(),
         "sources": sources_digest(),
         "device": device_name(device),

@@ -34,7 +34,7 @@ class Option:
             them it makes no difference.
         second_stage: changes nothing before the second stage, so runs that differ in it can share the first.
         added_later: at its default it is not part of the digest, so that runs of older versions keep theirs.
-        name_only: not part of any digest.
+        no_outcome: decides nothing of the outcome, so it is not part of any digest.
     """
 
     group: str
@@ -46,7 +46,7 @@ class Option:
     acts_on: Collection[str] = ()
     second_stage: bool = False
     added_later: bool = False
-    name_only: bool = False
+    no_outcome: bool = False
 
     def check(self, name: str, value: Any) -> None:
         """Check a value.
@@ -71,7 +71,7 @@ class Option:
 
     def in_digest(self, value: object, *, default: object) -> bool:
         """Whether a value is part of the digest."""
-        return not (self.name_only or (self.added_later and value == default))
+        return not (self.no_outcome or (self.added_later and value == default))
 
     def _holds(self, value: Any) -> bool:
         # bool is an int to Python, and NaN compares with nothing
@@ -164,7 +164,7 @@ class ExperimentConfig:
     source: str = option("run", "labelled domain")
     target: str = option("run", "unlabelled domain")
     method: str = option("run", "how to adapt", "mmsada", choices=METHODS)
-    preset: str = option("run", "preset that this was built from, a name only", "quick", name_only=True)
+    preset: str = option("run", "preset that this was built from, a name only", "quick", no_outcome=True)
     seed: int = option("run", "of initialisation, sampling, augmentation and dropout", 0, least=0)
     modalities: tuple[str, ...] = option("run", "streams, in order; any number", ("rgb", "flow"))
 
@@ -317,6 +317,13 @@ class ExperimentConfig:
         "evaluation", "of batch normalisation: as in the code, or re-estimated (AdaBN)", "running", "target"
     )
     log_every: int = option("evaluation", "steps a training record is the mean of", 1, above=0)
+    keep_features: int = option(
+        "evaluation",
+        "checkpoints through both stages whose features are kept, for maps that move; 0: the last alone",
+        0,
+        least=0,
+        no_outcome=True,
+    )
 
     def __post_init__(self) -> None:
         # From JSON come lists and mappings; frozen, so through `object`.
@@ -382,6 +389,27 @@ class ExperimentConfig:
         averaged = last and stage.steps - step < self.evaluate_every * self.averaged_evaluations
         every = self.evaluate_every if averaged or not self.evaluate_before else self.evaluate_before
         return step == stage.steps or step % every == 0
+
+    def keeps_features(self, number: int, step: int) -> bool:
+        """Whether features are kept after a step of a stage: at `keep_features` of its evaluations, evenly chosen.
+
+        Example:
+            >>> from mmsada_lab import build_config
+            >>> often = {"pretrain.steps": 40, "adapt.steps": 60, "evaluate_every": 10, "evaluate_before": 0}
+            >>> config = build_config("quick", source="D2", target="D1", overrides={**often, "keep_features": 4})
+            >>> [(number, step) for number in (0, 1) for step in range(1, 61) if config.keeps_features(number, step)]
+            [(0, 10), (0, 40), (1, 30), (1, 60)]
+        """
+        if not self.keep_features or not self.is_evaluated(number, step):
+            return False
+        evaluated = [
+            (k, s)
+            for k, (_, stage) in enumerate(self.stages)
+            for s in range(1, stage.steps + 1)
+            if self.is_evaluated(k, s)
+        ]
+        last, gaps = len(evaluated) - 1, max(self.keep_features - 1, 1)
+        return (number, step) in {evaluated[last - round(last * k / gaps)] for k in range(self.keep_features)}
 
     @property
     def lambda_d(self) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmsada_lab.checkpoint import KeptEvaluation
+from mmsada_lab.checkpoint import KeptEvaluation, KeptFeatures
 from mmsada_lab.clips.clips import ClipRule, clip_rule, labels_of
 from mmsada_lab.clips.segments import Domain, Segment
 from mmsada_lab.clips.test_clips import TestClipLoader, TestClips
@@ -36,10 +36,12 @@ class Predictions:
     Attributes:
         probabilities: `(N, K)` by stream (``fused`` and each modality): mean over windows of the softmax.
         features: `(N, F)` by modality: mean over windows.
+        windows: `(N, windows, K)` by stream: the softmax of each window.
     """
 
     probabilities: Mapping[str, NDArray[np.float32]]
     features: Mapping[str, NDArray[np.float32]]
+    windows: Mapping[str, NDArray[np.float16]] = field(default_factory=dict)
 
 
 def concatenate_predictions(shards: Iterable[Predictions]) -> Predictions:
@@ -48,6 +50,7 @@ def concatenate_predictions(shards: Iterable[Predictions]) -> Predictions:
     return Predictions(
         {s: np.concatenate([shard.probabilities[s] for shard in filled]) for s in filled[0].probabilities},
         {m: np.concatenate([shard.features[m] for shard in filled]) for m in filled[0].features},
+        {s: np.concatenate([shard.windows[s] for shard in filled]) for s in filled[0].windows},
     )
 
 
@@ -168,6 +171,7 @@ def predict(
     network.eval()
     probabilities: dict[str, list[Tensor]] = {}
     features: dict[str, list[Tensor]] = {}
+    of_windows: dict[str, list[Tensor]] = {}
     for batch in clips.on(device):
         windows = next(iter(batch.values())).shape[1]
         # All windows of some segments pass at once: in evaluation clips do not see each other.
@@ -176,9 +180,11 @@ def predict(
         streams = network.stream_logits(window_features)
         for name, logits in {FUSED: network.fused(streams), **streams}.items():
             probabilities.setdefault(name, []).append(_window_probabilities(logits, windows, average))
+            each = logits.softmax(dim=1).unflatten(0, (-1, windows))  # (N windows, K) to (N, windows, K)
+            of_windows.setdefault(name, []).append(each.half().cpu())
         for modality, feature in window_features.items():
             features.setdefault(modality, []).append(_window_mean(feature, windows))
-    return Predictions(_concatenate(probabilities), _concatenate(features))
+    return Predictions(_concatenate(probabilities), _concatenate(features), _concatenate(of_windows))
 
 
 def _window_probabilities(logits: Tensor, windows: int, average: str) -> Tensor:
@@ -192,7 +198,7 @@ def _window_mean(values: Tensor, windows: int) -> Tensor:
     return mean.cpu()
 
 
-def _concatenate(batches: Mapping[str, Iterable[Tensor]]) -> dict[str, NDArray[np.float32]]:
+def _concatenate(batches: Mapping[str, Iterable[Tensor]]) -> dict[str, NDArray[Any]]:
     return {name: torch.cat(list(tensors)).numpy() for name, tensors in batches.items()}
 
 
@@ -379,12 +385,35 @@ class Evaluation:
 
         ``f_...`` are those of evaluation, ``own_...`` those of `predict_under_own_statistics`, if there are any.
         """
-        segments, counts = [*self.source_segments, *self.target_segments], [len(self.source_segments), len(self.labels)]
-        facts = {"side": np.repeat(["source", "target"], counts), "split": np.repeat(self.splits, counts)}
         arrays = {
             f"{prefix}_{m}": np.concatenate([side.features[m] for side in sides])
             for prefix, sides in (("f", (source, target)), ("own", own))
             for m in (source.features if sides else ())
         }
+        return {**self._facts(), **arrays}
+
+    def window_arrays(self, source: Predictions, target: Predictions) -> dict[str, NDArray[Any]]:
+        """Softmax of every window, `w_...` `(N, windows, K)` of each stream, of the segments of `feature_arrays`."""
+        both = {f"w_{s}": np.concatenate([source.windows[s], target.windows[s]]) for s in target.windows}
+        return {**self._facts(), **both}
+
+    def snapshot(self, source: Predictions, target: Predictions) -> dict[str, NDArray[np.float16]]:
+        """Features ``f_...`` `(N, F)` and probabilities ``p_...`` `(N, K)` of the segments of `feature_arrays`."""
+        kinds = (("f", source.features, target.features), ("p", source.probabilities, target.probabilities))
+        return {
+            f"{prefix}_{name}": np.concatenate([sides[0][name], sides[1][name]]).astype(np.float16)
+            for prefix, *sides in kinds
+            for name in sides[0]
+        }
+
+    def checkpoint_arrays(self, snapshots: Sequence[KeptFeatures]) -> dict[str, NDArray[Any]]:
+        """Snapshots on top of each other, `(checkpoints, N, ...)`, with their steps."""
+        stacked = {name: np.stack([arrays[name] for _, arrays in snapshots]) for name in snapshots[0][1]}
+        return {**self._facts(), "steps": np.array([step for step, _ in snapshots]), **stacked}
+
+    def _facts(self) -> dict[str, NDArray[Any]]:
+        """Of the source's segments and then the target's: uid, label (-1 where unknown), side, split."""
+        segments, counts = [*self.source_segments, *self.target_segments], [len(self.source_segments), len(self.labels)]
         uids = np.array([segment.uid for segment in segments])
-        return {"uid": uids, "label": labels_of(segments), **facts, **arrays}
+        sides = {"side": np.repeat(["source", "target"], counts), "split": np.repeat(self.splits, counts)}
+        return {"uid": uids, "label": labels_of(segments), **sides}

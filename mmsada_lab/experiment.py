@@ -330,7 +330,7 @@ class Experiment:
                     self._record("scale", name, {"scale": scale, "skipped_steps": self.progress.skipped})
                 scalars = {}
                 average_statistics(self.network, accelerator)  # before anything is evaluated or saved
-                values = self.evaluate(final_stage=number == len(config.stages) - 1, step=step)
+                values = self.evaluate(number, step=step)
                 self._record("evaluation", name, values)
                 method.train()  # evaluation has switched dropout and batch statistics off
                 self.progress.seconds, since = self.progress.seconds + time.monotonic() - since, time.monotonic()
@@ -382,8 +382,10 @@ class Experiment:
         if game:
             self._record("game", stage, game)
 
-    def evaluate(self, *, final_stage: bool, step: int) -> dict[str, float]:
-        """Accuracies on the target and, in the last stage, scores that need no label; keeps what will be averaged.
+    def evaluate(self, number: int, *, step: int) -> dict[str, float]:
+        """Accuracies on the target and, in the last stage, scores that need no label.
+
+        Keeps what will be averaged, and the features that ``keep_features`` asks for.
 
         Raises:
             UserError: if predictions are not finite.
@@ -396,11 +398,16 @@ class Experiment:
             )
         measured = accuracies(predictions, self.evaluation.labels)
         values = {f"{stream}/{measure}": v for stream, measures in measured.items() for measure, v in measures.items()}
+        final_stage, keeps = number == len(self.config.stages) - 1, self.config.keeps_features(number, step)
+        if not (final_stage or keeps):
+            return values
+        source = self.evaluation.predict_source()
+        if keeps:
+            self.progress.snapshots.append((self._steps_done(), self.evaluation.snapshot(source, predictions)))
         if not final_stage:
             return values
         kept = [*self.progress.kept, (step, dict(predictions.probabilities))]
         self.progress.kept = kept[-self.config.averaged_evaluations :]
-        source = self.evaluation.predict_source()
         scores = self.evaluation.label_free_scores(source, predictions)
         source_features, features = (self._on_device(side.features) for side in (source, predictions))
         if (score := self.method.pretext_score(features)) is not None:
@@ -445,6 +452,9 @@ class Experiment:
         folder.write_history(self.progress.history)
         write_arrays(folder.path / "predictions.npz", evaluation.prediction_arrays(kept))
         write_arrays(folder.path / "features.npz", evaluation.feature_arrays(source, target, own))
+        write_arrays(folder.path / "windows.npz", evaluation.window_arrays(source, target))
+        if self.progress.snapshots:
+            write_arrays(folder.path / "checkpoints.npz", evaluation.checkpoint_arrays(self.progress.snapshots))
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         write_atomic(folder.path / "model.safetensors", lambda file: file.write(safetensors_bytes(weights)))
         every, steps = self.config.evaluate_every, [step for step, _ in kept]

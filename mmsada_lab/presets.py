@@ -44,6 +44,7 @@ _QUICK_FIELDS = {
     "discriminator_rate": 3.0,
     "evaluate_every": 15,
     "evaluate_before": 75,
+    "keep_features": 12,
 }
 _SENSOR_FIELDS = {
     "window_length": 64,

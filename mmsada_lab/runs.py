@@ -10,6 +10,9 @@
 - ``predictions.npz``: window-averaged probabilities per stream of every averaged evaluation;
 - ``features.npz``: features per modality of the source's and the target's test segments (``f_...``, and ``own_...``
   under the batch statistics of each domain's own training clips);
+- ``windows.npz``: class probabilities of every window of these segments, per stream (``w_...``, float16);
+- ``checkpoints.npz``, with ``keep_features``: features (``f_...``) and probabilities (``p_...``) of these segments
+  after some evaluations of both stages (float16);
 - ``model.safetensors``: the final weights; ``checkpoint.pt`` while the run is unfinished.
 
 ``RUNS`` may also be a zip file of such folders, as `mmsada keep` writes them: it is read in place, never unpacked.

@@ -162,6 +162,7 @@ SMALL = {
     "discriminator_rate": 1.0,
     "source_only_batch": "full",
     "averaged_evaluations": 2,
+    "keep_features": 0,
     "test_windows": 2,
 }
 """Overrides of the quick preset that make a run take a fraction of a second."""

@@ -43,6 +43,7 @@ FIGURES = {
     "kernel_curves observed_distances draw_kernels": ".lessons.kernels",
     "draw_lines": ".lessons.line_chart",
     "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
+    "sweep_points draw_sweep_point": ".lessons.sweep_point",
 }
 """Functions of a figure, data first -> the module that holds them, relative to `mmsada_lab.analysis`."""
 

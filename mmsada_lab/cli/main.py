@@ -175,6 +175,47 @@ def extract(
 
 
 @app.command()
+def explore(
+    runs: Annotated[Path, Argument(help="Folder of finished runs, or a zip file of kept ones.")],
+    out: Annotated[Path, Option(metavar="FILE.html", help="The page to write.")] = Path("map.html"),
+    data: Annotated[
+        str | None, Option(metavar="SPEC", help="Data of the runs that are shown, if there are several.")
+    ] = None,
+    source: Annotated[str | None, Option(help="Labelled domain; that of most runs by default.")] = None,
+    target: Annotated[str | None, Option(help="Unlabelled domain.")] = None,
+    seed: Annotated[int | None, Option(help="Of the runs that are compared; the one with most methods.")] = None,
+    at_most: Annotated[
+        int, Option(min=4, help="Segments that are shown; more are sampled by domain and class.")
+    ] = 2000,
+    steadiness: Annotated[
+        float, Option(min=0, max=1, help="0: maps follow their features; 1: one map for all; between: points rest.")
+    ] = 0.0,
+    clips: Annotated[float, Option(min=0, help="Megabytes of clips in the page; 0 for none.")] = 20.0,
+    jobs: Annotated[int, Option(help="Processes at once; -1: as many as there are cores.")] = -1,
+) -> None:
+    """Write one page that shows what runs learnt: domains, clips and predictions, linked. It needs no network.
+
+    Example: mmsada explore assets/reference_runs.zip --source D1 --target D3 --out map.html
+
+    Open it in any browser, or send it to somebody. Runs with -o keep_features=12 (the preset quick has it) can be
+    walked through step by step. Maps and clips are kept in the cache folder: the second time takes seconds.
+    """
+    from mmsada_lab.explorer.page import write_page
+    from mmsada_lab.explorer.scene import build_scene
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"cannot write {out.name}: choose a name ending in .html")
+    options = {"data": data, "source": source, "target": target, "seed": seed, "at_most": at_most}
+    scene = build_scene(runs, **options, steadiness=steadiness, clips=clips, jobs=jobs)
+    path = write_page(scene, out)
+    for note in scene.content["notes"]:
+        typer.echo(f"note: {note}", err=True)
+    points, series = scene.content["points"]["uid"], scene.content["series"]
+    shown = ", ".join(f"{len(s['views'])} by {s['title']}" for s in series)
+    typer.echo(f"{path}: {len(points)} segments, views {shown}; {path.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
 def demo(
     runs: Annotated[Path, Option(help="Where runs, executed notebooks and their HTML are written.")] = Path(
         "runs/demo"

@@ -1,0 +1,157 @@
+"""What two ways of alignment do to features: the reversed gradient of a discriminator, and a kernel of one width.
+
+Legend: `N` points of a domain, `F` feature width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from mmsada_lab.analysis.gap.measures import mmd
+from mmsada_lab.analysis.lessons.feature_plane import draw_plane, plane_border, plane_points
+from mmsada_lab.analysis.lessons.kernels import draw_kernels, kernel_curves, observed_distances
+from mmsada_lab.errors import UserError
+from mmsada_lab.losses import domain_adversarial_loss
+from mmsada_lab.models.heads import reverse_gradient
+
+LARGEST_COEFFICIENT = 2.0
+
+
+def reversal_gradients(
+    clouds: Mapping[str, ArrayLike], *, weights: ArrayLike, offset: float, coefficient: float
+) -> dict[str, NDArray[np.float64]]:
+    """Gradients of a linear discriminator's loss (Eq. 2) behind a gradient reversal.
+
+    Args:
+        clouds: source and target -> `(N, F)` features.
+        weights: of the discriminator, `(F,)`.
+        offset: its bias.
+        coefficient: of the reversal, at least 0; -1 is no layer at all.
+
+    Returns:
+        source and target -> `(N, F)` gradient into the features; discriminator -> `(F + 1,)` gradient of its weights
+        and bias, which no coefficient changes. In nats per unit.
+
+    Raises:
+        UserError: other sides than source and target, widths that do not fit, a coefficient that is not finite.
+
+    Example:
+        >>> clouds = {"source": [[0.0, 0.0]], "target": [[0.0, 0.0]]}
+        >>> gradients = reversal_gradients(clouds, weights=[1.0, 0.0], offset=0.0, coefficient=0.5)
+        >>> gradients["source"].tolist()  # of -log(1 - D): D w / 2 clips = 0.25 w, times -0.5
+        [[-0.125, -0.0]]
+    """
+    if list(clouds) != ["source", "target"] or not math.isfinite(coefficient):
+        sides = ", ".join(clouds)
+        raise UserError(f"clouds of {sides} and coefficient {coefficient}; give source and target, and a finite number")
+    points = {side: torch.tensor(np.asarray(c, dtype=np.float64), requires_grad=True) for side, c in clouds.items()}
+    w = torch.tensor(np.asarray(weights, dtype=np.float64), requires_grad=True)
+    b = torch.tensor(float(offset), dtype=torch.float64, requires_grad=True)
+    if any(cloud.ndim != 2 or cloud.shape[1:] != w.shape or not len(cloud) for cloud in points.values()):
+        shapes = {side: tuple(cloud.shape) for side, cloud in points.items()}
+        raise UserError(f"points of shapes {shapes} and weights {tuple(w.shape)}; give (N, F) of each side, and (F,)")
+    scores = [reverse_gradient(cloud, coefficient) @ w + b for cloud in points.values()]
+    source, target, of_w, of_b = torch.autograd.grad(domain_adversarial_loss(*scores), [*points.values(), w, b])
+    own = torch.cat([of_w, of_b[None]])
+    return {"source": source.numpy(), "target": target.numpy(), "discriminator": own.numpy()}
+
+
+def reversal_points(
+    clouds: Mapping[str, ArrayLike], gradients: Mapping[str, NDArray[np.float64]], *, longer: float = 150.0
+) -> pd.DataFrame:
+    """`plane_points` of both domains, with a step down `reversal_gradients`, so many times longer.
+
+    Example:
+        >>> clouds = {"source": [[1.0, 0.0]], "target": [[2.0, 0.0]]}
+        >>> moves = {side: np.array([[0.5, 0.0]]) for side in clouds}
+        >>> reversal_points(clouds, moves, longer=2.0)["dx"].tolist()
+        [-1.0, -1.0]
+    """
+    return plane_points(clouds, moves={side: -longer * gradients[side] for side in clouds})
+
+
+def draw_reversal(
+    points: pd.DataFrame, *, largest: pd.DataFrame, weights: ArrayLike, offset: float, title: str
+) -> go.Figure:
+    """Draw `reversal_points` and the discriminator's border, on the axes of the `largest` steps, which do not move."""
+    borders = plane_border(weights, offset, name="D's border")
+    figure, layout = draw_plane(points, borders=borders, title=title), draw_plane(largest).layout
+    return figure.update_xaxes(range=layout.xaxis.range).update_yaxes(range=layout.yaxis.range)
+
+
+def write_sizes(gradients: Mapping[str, NDArray[np.float64]]) -> str:
+    """How much of the gradient arrives at the features, and how much at the discriminator.
+
+    Example:
+        >>> write_sizes({"source": np.array([[3.0, 4.0]]), "target": np.zeros((1, 2)), "discriminator": np.ones(1)})
+        'gradient into the features 5.000, into the discriminator 1.000 (nats per unit)'
+    """
+    features = math.hypot(*(float(np.linalg.norm(gradients[side])) for side in ("source", "target")))
+    own = float(np.linalg.norm(gradients["discriminator"]))
+    return f"gradient into the features {features:.3f}, into the discriminator {own:.3f} (nats per unit)"
+
+
+def mmd_at(features: Mapping[str, NDArray[Any]], *, bandwidth: float) -> pd.DataFrame:
+    """MMD² of both domains, seen by one Gaussian kernel ``exp(-d^2 / g)``: unbiased, so 0 where nothing differs.
+
+    Args:
+        features: as in a run's ``features.npz``: f_MODALITY -> `(N, F)` of both domains, side -> `(N,)`.
+        bandwidth: `g`, in squared units of the features, above 0.
+
+    Returns:
+        Columns modality, mmd (no unit, at most 2), a row per modality.
+
+    Raises:
+        UserError: a width that is no number above 0, or fewer than two segments of a domain.
+
+    Example:
+        >>> features = {"f_rgb": np.array([[0.0], [0.0], [1.0], [1.0]]), "side": np.repeat(["source", "target"], 2)}
+        >>> mmd_at(features, bandwidth=1.0)["mmd"].round(3).tolist()  # 1 + 1 - 2 / e
+        [1.264]
+    """
+    if not (math.isfinite(bandwidth) and bandwidth > 0):
+        raise UserError(f"the bandwidth is {bandwidth}; give a number above 0, in squared units of the features")
+    sides = np.where(features["side"] == "source", 1, np.where(features["side"] == "target", -1, 0)).astype(np.int8)
+    counts = [int((sides == side).sum()) for side in (1, -1)]
+    if min(counts) < 2:
+        raise UserError(f"features of {counts[0]} source and {counts[1]} target segments; give two of each or more")
+    names = [name.removeprefix("f_") for name in features if name.startswith("f_")]
+    values = {m: features[f"f_{m}"].astype(np.float64) for m in names}
+    distances = {m: float(mmd(v, sides[:, None], bandwidths=(bandwidth,))[0]) for m, v in values.items()}
+    return pd.DataFrame({"modality": names, "mmd": list(distances.values())})
+
+
+def usual_width(observed: pd.DataFrame) -> float:
+    """The middle of the `observed_distances`, squared: a kernel of this width sees most of them.
+
+    Example:
+        >>> usual_width(pd.DataFrame({"median": [2.0, 4.0, 100.0]}))
+        16.0
+    """
+    return float(observed["median"].median() ** 2)
+
+
+def draw_kernel(features: Mapping[str, NDArray[Any]], *, bandwidth: float, observed: pd.DataFrame) -> go.Figure:
+    """Draw one kernel and its pull over the `observed_distances`; MMD² at this width stands in the title."""
+    low, high = observed["low"].min(), observed["high"].max()
+    distances = [float(f"{d:.4g}") for d in np.geomspace(max(low, high / 1000) / 10, high * 10, 60)]
+    seen = mmd_at(features, bandwidth=bandwidth)
+    words = ", ".join(f"{m} {distance:.3f}" for m, distance in zip(seen["modality"], seen["mmd"], strict=True))
+    curves = kernel_curves([bandwidth], distances=distances)
+    return draw_kernels(curves, observed=observed, title=f"MMD² that this kernel sees: {words}")
+
+
+def check_observed(features: Mapping[str, NDArray[Any]]) -> pd.DataFrame:
+    """`observed_distances`, or `UserError` where all of them are 0: no kernel has anything to see."""
+    observed = observed_distances(features)
+    if not (observed["high"] > 0).all():
+        raise UserError("all distances between the domains are 0: no width tells anything; give features that differ")
+    return observed

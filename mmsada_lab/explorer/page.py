@@ -1,0 +1,87 @@
+"""An explorer as one HTML page: no network, no server, nothing to install; it opens from a disk or an attachment."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import cache
+from pathlib import Path
+from string import Template
+
+from markupsafe import escape
+
+from mmsada_lab.explorer.scene import ExplorerScene, Json
+from mmsada_lab.files import write_whole
+
+VIEW = Path(__file__).parent / "view"
+
+# Nothing is fetched, whatever a class or a uid is called: no source but what stands in the page itself.
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="$policy">
+<title>$title</title>
+<style>html, body { margin: 0; height: 100%; } $style</style></head>
+<body>
+<main id="explorer"></main>
+<script type="application/json" id="scene">$scene</script>
+<script type="application/json" id="clips">$clips</script>
+<script type="module">
+$view
+$page
+</script>
+</body>
+</html>
+""")
+
+
+@cache
+def view_source() -> str:
+    """The view's files as one ES module, without its last line's export."""
+    names = (VIEW / "order.txt").read_text().split()
+    return "\n".join((VIEW / name).read_text() for name in names)
+
+
+@cache
+def view_style() -> str:
+    """Its style sheet."""
+    return (VIEW / "explorer.css").read_text()
+
+
+def render_page(scene: ExplorerScene) -> str:
+    """The whole page as text."""
+    values = {
+        "policy": POLICY,
+        "title": str(escape(str(scene.content["title"]))),
+        "style": view_style(),
+        "scene": script_json(scene.content),
+        "clips": script_json(_clips(scene)),
+        "view": view_source(),
+        "page": (VIEW / "page.js").read_text(),
+    }
+    return _PAGE.substitute(values)
+
+
+def script_json(value: object) -> str:
+    r"""JSON that can stand in a script element: it holds no ``<``, so that nothing in it can end the element.
+
+    Example:
+        >>> script_json({"class": "</script>"})
+        '{"class":"\\u003c/script>"}'
+    """
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _clips(scene: ExplorerScene) -> Json:
+    """Strips by modality, base64 each, empty where there is none."""
+    if scene.strips is None:
+        return {}
+    return {m: [base64.b64encode(strip).decode() for strip in strips] for m, strips in scene.strips.coded.items()}
+
+
+def write_page(scene: ExplorerScene, path: Path) -> Path:
+    """Write the page, whole or not at all; returns its path."""
+    write_whole(Path(path), render_page(scene).encode())
+    return Path(path)

@@ -1,0 +1,67 @@
+"""The explorer in a notebook: the view of the page; clips are sent as they are wanted, uids come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import anywidget
+import traitlets
+
+from mmsada_lab.explorer.page import view_source, view_style
+from mmsada_lab.explorer.scene import ExplorerScene
+
+_LARGEST = 2_000_000  # bytes of one message; sockets of notebooks end near ten million
+
+
+class Explorer(anywidget.AnyWidget):
+    """An interactive explorer of finished runs.
+
+    Attributes:
+        selected: uids of the segments that are selected in the view, to go on with in Python.
+        pinned: uid of the clip that is looked at, or an empty text; can be set.
+        view: series and view that are shown, such as ``method/mmsada``; can be set.
+    """
+
+    _esm = view_source()
+    _css = view_style()
+    scene = traitlets.Dict().tag(sync=True)
+    selected = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    pinned = traitlets.Unicode().tag(sync=True)
+    view = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, scene: ExplorerScene) -> None:
+        super().__init__(scene=scene.content)
+        self._strips = scene.strips
+        self.on_msg(self._answer)
+
+    def __repr__(self) -> str:
+        points = len(self.scene["points"]["uid"])
+        return f"Explorer of {self.scene['title']}: {points} segments, {len(self.scene['series'])} series"
+
+    def _answer(self, _: object, content: dict[str, Any], buffers: object) -> None:
+        """Send the clips of some rows, in messages that a socket lets through."""
+        if content.get("kind") != "clips" or self._strips is None:
+            return
+        for modality, strips in self._strips.coded.items():
+            first, stop = (min(max(int(row), 0), len(strips)) for row in content["rows"])
+            for begin, end in pieces([len(strip) for strip in strips[first:stop]], _LARGEST):
+                of_piece = strips[first + begin : first + end]
+                message = {"kind": "clips", "modality": modality, "rows": [first + begin, first + end]}
+                self.send({**message, "sizes": [len(strip) for strip in of_piece]}, [b"".join(of_piece)])
+
+
+def pieces(sizes: Sequence[int], largest: int) -> list[tuple[int, int]]:
+    """Cut a row of sizes into stretches of at most `largest` each, or of one where that is larger.
+
+    Example:
+        >>> pieces([3, 3, 3, 9, 1], 6)
+        [(0, 2), (2, 3), (3, 4), (4, 5)]
+    """
+    cut, begin, total = [], 0, 0
+    for k, size in enumerate(sizes):
+        if k > begin and total + size > largest:
+            cut.append((begin, k))
+            begin, total = k, 0
+        total += size
+    return [*cut, (begin, len(sizes))] if len(sizes) > begin else cut

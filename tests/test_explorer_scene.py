@@ -1,0 +1,285 @@
+"""From run folders to a scene and its page: the right runs, the right numbers, and a word on what is missing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+from toy import CLASSES, toy_config, toy_data
+from typer.testing import CliRunner
+
+from mmsada_lab.cli.main import app
+from mmsada_lab.errors import UserError
+from mmsada_lab.experiment import run_experiment
+from mmsada_lab.explorer.page import POLICY, script_json, write_page
+from mmsada_lab.explorer.scene import ExplorerScene, build_scene
+from mmsada_lab.explorer.views import NOT_KEPT, collect_views
+from mmsada_lab.runs import load_predictions, load_runs, read_arrays, read_manifest, write_arrays, write_json
+
+pytestmark = pytest.mark.usefixtures("toy_format")
+LAMBDAS = {"0": 0.0, "1": 0.2, "5": 1.0}
+"""λd as a scene writes it -> the reversal coefficient."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three methods, a sweep of λd, a second seed, another pair: all on the toy."""
+    folder = tmp_path_factory.mktemp("runs")
+    configs = [
+        toy_config(method, keep_features=3) for method in ("source_only", "adabn", "mmsada", "supervised_target")
+    ]
+    configs += [toy_config("mmsada", reversal_coefficient=value, keep_features=3) for value in LAMBDAS.values()]
+    configs += [toy_config("mmsada", seed=1, keep_features=3), toy_config("mmsada", pair="BA")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(toy.FORMATS, "toy", toy.TOY)
+        for config in configs:
+            run_experiment(config, folder, device="cpu", workers=0, show_progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scene(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> ExplorerScene:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(toy.FORMATS, "toy", toy.TOY)
+        return build_scene(runs, jobs=1, cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+def decoded(entry: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(entry["base64"]), entry["dtype"]).reshape(entry["shape"])
+
+
+def series(scene: ExplorerScene, key: str) -> dict[str, dict[str, Any]]:
+    (found,) = [s for s in scene.content["series"] if s["key"] == key]
+    return {view["key"]: view for view in found["views"]}
+
+
+def folder_of(runs: Path, method: str = "mmsada", *, seed: int = 0, coefficient: float | None = None) -> Path:
+    config = toy_config(method, seed=seed, **({} if coefficient is None else {"reversal_coefficient": coefficient}))
+    listed = load_runs(runs)
+    (path,) = listed.loc[listed["digest"] == config.digest, "path"].unique()
+    return Path(path)
+
+
+class TestWhichRuns:
+    def test_series(self, scene: ExplorerScene) -> None:
+        keys = {s["key"]: [view["key"] for view in s["views"]] for s in scene.content["series"]}
+        assert keys["method"] == ["source_only", "adabn", "mmsada"], "supervised target has no source to be mapped"
+        assert keys["λd"] == list(LAMBDAS)
+        assert keys["seed"] == ["0", "1"]
+        assert keys["checkpoint"] == ["3", "8", "12"]
+        assert scene.content["reference"] == {"series": "method", "view": "source_only"}
+        assert "λc" not in keys
+
+    def test_the_method_s_run_is_the_usual_one_of_a_sweep(self, runs: Path, scene: ExplorerScene) -> None:
+        usual = read_arrays(folder_of(runs) / "predictions.npz")["p_fused"][-1].argmax(axis=1)
+        target = decoded(scene.content["points"]["domain"]) == 1
+        np.testing.assert_array_equal(decoded(series(scene, "method")["mmsada"]["predicted"])[0][target], usual)
+
+    def test_the_pair_with_most_runs_unless_another_is_asked_for(self, runs: Path) -> None:
+        views = collect_views(runs)
+        assert str(views.pair) == "A→B"
+        assert any("B→A of toy" in note for note in views.notes)
+        assert str(collect_views(runs, source="B", target="A").pair) == "B→A"
+        with pytest.raises(UserError, match="no finished run of source C"):
+            collect_views(runs, source="C")
+
+    def test_a_seed_can_be_chosen(self, runs: Path) -> None:
+        views = collect_views(runs, seed=1)
+        assert [view.key for view in views.series[0].views] == ["mmsada"]
+
+    def test_runs_of_other_data_are_left_out_and_told(self, runs: Path, tmp_path: Path) -> None:
+        shutil.copytree(runs, tmp_path / "runs")
+        path = folder_of(tmp_path / "runs", "adabn") / "manifest.json"
+        write_json(path, read_manifest(path) | {"classes": ["x", "y", "z"]})
+        views = collect_views(tmp_path / "runs")
+        assert [view.key for view in views.series[0].views] == ["source_only", "mmsada"]
+        assert any("1 runs are of other data" in note for note in views.notes)
+
+    def test_runs_without_features(self, runs: Path, tmp_path: Path) -> None:
+        shutil.copytree(runs, tmp_path / "runs")
+        for path in (tmp_path / "runs").rglob("features.npz"):
+            path.unlink()
+        with pytest.raises(UserError, match=r"has its features\.npz"):
+            collect_views(tmp_path / "runs")
+
+
+class TestWhatIsShown:
+    def test_points(self, scene: ExplorerScene) -> None:
+        data, points = toy_data(), scene.content["points"]
+        segments = [*data.domain("A").test, *data.domain("B").test]
+        assert points["uid"] == [segment.uid for segment in segments]
+        assert decoded(points["label"]).tolist() == [segment.label for segment in segments]
+        assert decoded(points["domain"]).tolist() == [0] * len(data.domain("A").test) + [1] * len(data.domain("B").test)
+        assert scene.content["classes"] == list(CLASSES)
+
+    def test_predictions_are_the_network_s(self, runs: Path, scene: ExplorerScene) -> None:
+        windows = read_arrays(folder_of(runs, "source_only") / "windows.npz")
+        view = series(scene, "method")["source_only"]
+        for panel, stream in enumerate(("fused", "rgb", "flow")):
+            mean = windows[f"w_{stream}"].astype(np.float32).mean(axis=1)
+            sure = np.sort(mean, axis=1)
+            clear = sure[:, -1] - sure[:, -2] > 0.01
+            np.testing.assert_array_equal(decoded(view["predicted"])[panel][clear], mean.argmax(axis=1)[clear])
+            np.testing.assert_allclose(decoded(view["confidence"])[panel] / 255, mean.max(axis=1), atol=0.01)
+            shown = decoded(view["windows"])[panel] / 255
+            np.testing.assert_allclose(shown, windows[f"w_{stream}"].astype(float), atol=0.004)
+
+    def test_accuracies(self, runs: Path, scene: ExplorerScene) -> None:
+        table = load_predictions(folder_of(runs)).query("stream == 'rgb'")
+        last = table[table["step"] == table["step"].max()]
+        right = 100 * (last["label"] == last["predicted"]).mean()
+        assert series(scene, "method")["mmsada"]["accuracy"]["rgb"]["B"] == pytest.approx(right, abs=0.06)
+
+    def test_maps_of_a_series_share_their_scale(self, scene: ExplorerScene) -> None:
+        for found in scene.content["series"]:
+            positions = np.stack([decoded(view["positions"]) for view in found["views"]])  # (views, panels, N, 2)
+            assert positions.dtype == np.int16
+            assert (np.abs(positions.astype(int)).max(axis=(0, 2, 3)) >= 31999).all(), "each panel fills its square"
+            assert found["views"][0]["travel"] is None
+            assert all(set(view["travel"]) == {"fused", "rgb", "flow"} for view in found["views"][1:])
+
+    def test_neighbours(self, scene: ExplorerScene) -> None:
+        view, side = series(scene, "method")["mmsada"], decoded(scene.content["points"]["domain"])
+        near, across = decoded(view["near"]), decoded(view["across"])
+        assert near.shape == (3, len(side), 10)
+        assert across.shape == (3, len(side), 5)
+        assert (side[across] != side[None, :, None]).all()
+        assert not (near == np.arange(len(side))[None, :, None]).any(), "nobody is his own neighbour"
+
+    def test_neighbours_by_brute_force(self, runs: Path, scene: ExplorerScene) -> None:
+        values = read_arrays(folder_of(runs) / "features.npz")["f_flow"].astype(float)
+        distances = np.linalg.norm(values[:, None] - values[None], axis=2)
+        np.fill_diagonal(distances, np.inf)
+        near = decoded(series(scene, "method")["mmsada"]["near"])[2]
+        ours, best = (np.take_along_axis(distances, rows, axis=1) for rows in (near, np.argsort(distances)[:, :10]))
+        np.testing.assert_allclose(ours, best, rtol=1e-6)
+
+    def test_the_sweep(self, runs: Path, scene: ExplorerScene) -> None:
+        (sweep,) = scene.content["sweeps"]
+        assert sweep["values"] == [0.0, 1.0, 5.0]
+        table = (
+            load_runs(runs).query("stream == 'fused' and source == 'A' and target == 'B'").set_index("digest")["top1"]
+        )
+        for value, mean in zip(LAMBDAS.values(), sweep["accuracy"]["mean"], strict=True):
+            of_value = [table[toy_config("mmsada", reversal_coefficient=value).digest]]
+            if value == 0.2:  # the usual one has a second seed
+                of_value.append(table[toy_config("mmsada", seed=1).digest])
+            assert mean == pytest.approx(np.mean(of_value), abs=0.01)
+        assert set(sweep["opponents"]) == {"D, rgb", "D, flow", "C, correspondence"}
+        assert len(sweep["recall"]) == 3
+        assert all(len(row) == len(CLASSES) for row in sweep["recall"])
+        assert sweep["series"] == "λd"
+        assert sweep["baseline"]["top1"] == pytest.approx(table[toy_config("source_only").digest], abs=0.01)
+
+    def test_clips_are_those_of_the_points(self, scene: ExplorerScene) -> None:
+        assert scene.strips is not None
+        assert set(scene.strips.coded) == {"rgb", "flow"}
+        assert all(len(strips) == len(scene.content["points"]["uid"]) for strips in scene.strips.coded.values())
+        facts = scene.content["clips"]
+        assert facts["frames"] == scene.strips.size.frames
+        assert facts["modalities"]["rgb"]["height"] == 72
+
+
+class TestWhatIsMissing:
+    @pytest.fixture
+    def old(self, runs: Path, tmp_path: Path) -> Path:
+        """Runs as an older version left them."""
+        shutil.copytree(runs, tmp_path / "runs")
+        for name in ("windows.npz", "checkpoints.npz"):
+            for path in (tmp_path / "runs").rglob(name):
+                path.unlink()
+        return tmp_path / "runs"
+
+    def test_runs_of_an_older_version_open(self, old: Path, tmp_path: Path) -> None:
+        scene = build_scene(old, jobs=1, cache_dir=tmp_path)
+        view = series(scene, "method")["mmsada"]
+        side = decoded(scene.content["points"]["domain"])
+        predicted = decoded(view["predicted"])
+        assert (predicted[:, side == 0] == NOT_KEPT).all()
+        assert (predicted[:, side == 1] >= 0).all()
+        assert view["windows"] is None
+        assert view["note"] == "kept no predictions of the source"
+        assert set(view["accuracy"]["fused"]) == {"B"}
+        assert any("no run kept features of its checkpoints" in note for note in scene.content["notes"])
+
+    def test_data_that_cannot_be_opened(self, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def lost(_: str) -> None:
+            raise UserError("no folder /nowhere")
+
+        monkeypatch.setattr("mmsada_lab.datasets.open.load_data", lost)
+        scene = build_scene(runs, jobs=1, cache_dir=tmp_path)
+        assert scene.content["clips"] is None
+        assert "no clips: no folder /nowhere" in scene.content["notes"]
+
+    def test_segments_are_sampled_by_domain_and_class(self, runs: Path, tmp_path: Path) -> None:
+        scene = build_scene(runs, jobs=1, cache_dir=tmp_path, at_most=12, clips=0)
+        points = scene.content["points"]
+        assert len(points["uid"]) <= 12
+        assert set(zip(decoded(points["domain"]).tolist(), decoded(points["label"]).tolist(), strict=True)) == {
+            (side, label) for side in (0, 1) for label in range(3)
+        }
+        assert "drawn by domain and class (seed 0)" in scene.content["notes"][0]
+        again = build_scene(runs, jobs=1, cache_dir=tmp_path, at_most=12, clips=0)
+        assert again.content == scene.content
+
+    def test_unlabelled_segments(self, runs: Path, tmp_path: Path) -> None:
+        shutil.copytree(runs, tmp_path / "runs")
+        for path in (tmp_path / "runs").rglob("features.npz"):
+            arrays = read_arrays(path)
+            write_arrays(path, arrays | {"label": np.full_like(arrays["label"], -1)})
+        scene = build_scene(tmp_path / "runs", jobs=1, cache_dir=tmp_path, clips=0)
+        assert (decoded(scene.content["points"]["label"]) == -1).all()
+        assert series(scene, "method")["mmsada"]["accuracy"] == {"fused": {}, "rgb": {}, "flow": {}}
+
+    def test_too_few_segments_asked_for(self, runs: Path) -> None:
+        with pytest.raises(UserError, match="give 4 or more"):
+            build_scene(runs, at_most=2)
+
+
+class TestThePage:
+    def test_it_is_closed(self, scene: ExplorerScene, tmp_path: Path) -> None:
+        text = write_page(scene, tmp_path / "map.html").read_text()
+        assert POLICY in text
+        assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", text)
+        assert not re.findall(r"@import|url\((?!data:)", text)
+
+    def test_its_scene_is_whole(self, scene: ExplorerScene, tmp_path: Path) -> None:
+        text = write_page(scene, tmp_path / "map.html").read_text()
+        (inside,) = re.findall(r'<script type="application/json" id="scene">(.*?)</script>', text, re.S)
+        assert json.loads(inside) == scene.content
+        (clips,) = re.findall(r'<script type="application/json" id="clips">(.*?)</script>', text, re.S)
+        assert base64.b64decode(json.loads(clips)["rgb"][3]) == scene.strips.coded["rgb"][3]
+
+    def test_no_name_ends_a_script(self) -> None:
+        text = script_json({"class": "</script><script>alert(1)</script><!--"})
+        assert "<" not in text
+        assert json.loads(text) == {"class": "</script><script>alert(1)</script><!--"}
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            script_json({"value": float("nan")})
+
+    def test_the_command(self, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MMSADA_CACHE", str(tmp_path / "cache"))
+        done = CliRunner().invoke(app, ["explore", str(runs), "--out", str(tmp_path / "map.html"), "--jobs", "1"])
+        assert done.exit_code == 0, done.output
+        assert "views 3 by method" in done.output
+        assert (tmp_path / "map.html").stat().st_size > 10_000
+        refused = CliRunner().invoke(app, ["explore", str(runs), "--out", str(tmp_path / "map.pdf")])
+        assert isinstance(refused.exception, UserError)
+
+
+def test_the_second_time_nothing_is_fitted(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = build_scene(runs, jobs=1, cache_dir=tmp_path, clips=0)
+
+    def refuse(*_: Any, **__: Any) -> Callable[..., Any]:
+        raise AssertionError("maps are in the cache")
+
+    monkeypatch.setattr("mmsada_lab.explorer.scene.aligned_maps", refuse)
+    assert build_scene(runs, jobs=1, cache_dir=tmp_path, clips=0).content == one.content
