@@ -168,11 +168,8 @@ class TestWhatIsShown:
         table = (
             load_runs(runs).query("stream == 'fused' and source == 'A' and target == 'B'").set_index("digest")["top1"]
         )
-        for value, mean in zip(LAMBDAS.values(), sweep["accuracy"]["mean"], strict=True):
-            of_value = [table[toy_config("mmsada", reversal_coefficient=value).digest]]
-            if value == 0.2:  # the usual one has a second seed
-                of_value.append(table[toy_config("mmsada", seed=1).digest])
-            assert mean == pytest.approx(np.mean(of_value), abs=0.01)
+        for value, mean in zip(LAMBDAS.values(), sweep["accuracy"]["mean"], strict=True):  # seed 0, which all have
+            assert mean == pytest.approx(table[toy_config("mmsada", reversal_coefficient=value).digest], abs=0.01)
         assert set(sweep["opponents"]) == {"D, rgb", "D, flow", "C, correspondence"}
         assert len(sweep["recall"]) == 3
         assert all(len(row) == len(CLASSES) for row in sweep["recall"])

@@ -205,8 +205,17 @@ def explore(
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"cannot write {out.name}: choose a name ending in .html")
-    options = {"data": data, "source": source, "target": target, "seed": seed, "at_most": at_most}
-    scene = build_scene(runs, **options, steadiness=steadiness, clips=clips, jobs=jobs)
+    scene = build_scene(
+        runs,
+        data=data,
+        source=source,
+        target=target,
+        seed=seed,
+        at_most=at_most,
+        steadiness=steadiness,
+        clips=clips,
+        jobs=jobs,
+    )
     path = write_page(scene, out)
     for note in scene.content["notes"]:
         typer.echo(f"note: {note}", err=True)

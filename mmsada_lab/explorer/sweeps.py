@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmsada_lab.analysis.game import opponent
 from mmsada_lab.analysis.selection import value_scores
-from mmsada_lab.analysis.sweep import sweep_game
+from mmsada_lab.analysis.sweep import common_runs, sweep_game
 from mmsada_lab.analysis.tables import over_replicates, write_replicates
 from mmsada_lab.explorer.views import Views, sweep_values
 from mmsada_lab.facts import FUSED
@@ -23,12 +23,13 @@ _NO_SCORES = {"data", "preset", "method", "source", "target", "world", "seed", "
 
 
 def sweep_entries(views: Views) -> list[dict[str, Any]]:
-    """Every swept option of the pair's runs, over all their seeds and worlds; empty where nothing was swept."""
+    """Every swept option of the pair's runs, over the seeds and worlds that all values have."""
     runs = views.runs[(views.runs["source"] == views.pair.source) & (views.runs["target"] == views.pair.target)]
     return [_entry(name, values, runs, views) for name, values in sweep_values(runs).items()]
 
 
 def _entry(name: str, values: dict[str, float], runs: pd.DataFrame, views: Views) -> dict[str, Any]:
+    runs = common_runs(runs, values)
     fused = runs[(runs["stream"] == FUSED) & runs["digest"].isin(list(values))]
     fused = fused.assign(swept=fused["digest"].map(values))
     means = over_replicates(fused, ["swept"], "top1").sort_values("swept")
