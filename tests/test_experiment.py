@@ -127,7 +127,8 @@ class TestWhatARunLeaves:
     def test_its_files(self, finished: Callable[..., Path]) -> None:
         path = finished(toy_config())
         names = {p.name for p in path.iterdir()} - {".lock"}
-        assert names == {"manifest.json", "history.jsonl", "predictions.npz", "features.npz", "model.safetensors"}
+        arrays = {"predictions.npz", "features.npz", "windows.npz"}
+        assert names == {"manifest.json", "history.jsonl", "model.safetensors", *arrays}
 
     def test_the_manifest_holds_the_configuration_and_the_circumstances(self, finished: Callable[..., Path]) -> None:
         manifest = read_manifest(finished(toy_config()) / "manifest.json")
@@ -403,7 +404,7 @@ class TestInterruption:
                 assert_same(whole, run(config, runs))
             else:
                 break
-        assert count == 1 + 2 * 3 + 5  # the manifest; checkpoint and history thrice; what a finished run leaves
+        assert count == 1 + 2 * 3 + 6  # the manifest; checkpoint and history thrice; what a finished run leaves
 
     def test_time_adds_up_over_the_sittings(self, writes: Writes, tmp_path: Path) -> None:
         path = stopped(toy_config(), tmp_path, writes)
