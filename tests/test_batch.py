@@ -68,11 +68,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         evaluate = experiment.Experiment.evaluate
         seen = []
 
-        def stop(self: experiment.Experiment, **kwargs: object) -> dict[str, float]:
+        def stop(self: experiment.Experiment, number: int, **kwargs: object) -> dict[str, float]:
             seen.append(1)
             if len(seen) == 5:  # after steps 3 and 5, and 3 and 6
                 raise KeyboardInterrupt
-            return evaluate(self, **kwargs)
+            return evaluate(self, number, **kwargs)
 
         patch.setattr(experiment.Experiment, "evaluate", stop)
         with pytest.raises(KeyboardInterrupt):

@@ -5,7 +5,6 @@ The runs are in float32; their accelerator has a gradient scaler all the same, w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,6 @@ from test_experiment import Writes, assert_same, run, stopped, writes
 from toy import toy_config
 
 from mmsada_lab import experiment
-from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.runs import load_history, read_manifest
 
@@ -113,17 +111,3 @@ def test_without_a_scaler_nothing_is_said_of_one(tmp_path: Path) -> None:
     path = run(toy_config("source_only"), tmp_path)
     assert set(load_history(path)["kind"]) == {"train", "game", "evaluation"}
     assert read_manifest(path / "manifest.json")["skipped_steps"] == 0
-
-
-@pytest.mark.parametrize("scaler", [False, True], ids=["without", "with"])
-def test_a_checkpoint_of_an_older_version_goes_on(
-    scaler: bool, scaled: Callable[..., None], writes: Writes, tmp_path: Path
-) -> None:
-    """It says nothing of a scale: the run goes on with a fresh one."""
-    if scaler:
-        scaled(**GROWS)
-    config: ExperimentConfig = toy_config("source_only")
-    path = stopped(config, tmp_path, writes, after=5)
-    state = torch.load(path / "checkpoint.pt", weights_only=True)
-    torch.save({k: v for k, v in state.items() if k not in ("scaler", "skipped")}, path / "checkpoint.pt")
-    assert json.loads((run(config, tmp_path) / "manifest.json").read_text())["status"] == "finished"

@@ -505,7 +505,9 @@ class TestKeyboard:
         assert places[uids.index(second)][1] < places[uids.index(first)][1]
         view.press("Space", "Enter")
         assert (view.state["selected"], view.state["pinned"]) == ([second], second)
-        view.press("Escape", "+", "+", "a")
+        view.press("Escape", "+", "+")
+        view.page.wait_for_timeout(400)  # until the zoom is drawn
+        view.press("a")
         box, places = view.canvas(1), view.places(1)
         seen = [places[:, k] - box[side] for k, side in enumerate("xy")]
         inside = (seen[0] > 0) & (seen[0] < box["width"]) & (seen[1] > 0) & (seen[1] < box["height"])

@@ -68,12 +68,22 @@ def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None,
 
 
 def sweep_game(runs: pd.DataFrame, values: Mapping[str, float], *, share: float = 1 / 3) -> pd.DataFrame:
-    """How often F's opponents are right at each value of a swept option, in the last `share` of the last stage's steps.
+    r"""How often F's opponents are right at each value of a swept option, in the last `share` of the last stage's steps.
 
     `runs` is from `load_runs`, `values` are by digest of a configuration. Columns value, name (a modality: its D; a
     self-supervised task: its head), right (percent, balanced, on training clips; mean over pairs, seeds and worlds),
     sd (over worlds, over seeds where there is one world), worlds, seeds, pairs. Of runs without opponents there is no
     row.
+
+    Example:
+        >>> import json, tempfile
+        >>> record = {"kind": "game", "stage": "adapt", "values": {"domain_accuracy/rgb": 80.0}}
+        >>> run = {"digest": "0f", "source": "D1", "target": "D3", "world": 0, "seed": 0}
+        >>> with tempfile.TemporaryDirectory() as path:
+        ...     lines = [json.dumps({**record, "step": step, "total_step": step}) for step in (1, 2)]
+        ...     _ = Path(path, "history.jsonl").write_text("\n".join(lines))
+        ...     sweep_game(pd.DataFrame([run | {"path": path}]), {"0f": 1.0})[["value", "name"]].to_numpy().tolist()
+        [[1.0, 'rgb']]
     """
     runs = runs[runs["digest"].isin(list(values))].drop_duplicates("digest")
     records = [
