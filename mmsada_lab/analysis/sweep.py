@@ -68,7 +68,7 @@ def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None,
 
 
 def sweep_game(runs: pd.DataFrame, values: Mapping[str, float], *, share: float = 1 / 3) -> pd.DataFrame:
-    r"""How often F's opponents are right at each value of a swept option, in the last `share` of the last stage's steps.
+    r"""How often F's opponents are right at each value of an option, in the last `share` of the last stage's steps.
 
     `runs` is from `load_runs`, `values` are by digest of a configuration. Columns value, name (a modality: its D; a
     self-supervised task: its head), right (percent, balanced, on training clips; mean over pairs, seeds and worlds),
