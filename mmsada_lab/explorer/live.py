@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
-from mmsada_lab.explorer.maps import follow_map
+from mmsada_lab.explorer.maps import follow_map, side_by_side
 from mmsada_lab.runs import RunFolder, load_history, read_arrays, read_manifest
 
 _SECONDS = 1.0  # from one look to the next
@@ -211,7 +211,7 @@ def show_live(run: WatchedRun) -> Any:
             snapshot = await asyncio.to_thread(run.snapshot)
             if snapshot is not None and snapshot.step != step:
                 step = snapshot.step
-                points = await asyncio.to_thread(follow_map, _fused(snapshot), points)
+                points = await asyncio.to_thread(follow_map, side_by_side(snapshot.features), points)
                 _redraw(space, partial(_draw_map, run=run, step=step), points)
             if run.finished:
                 await asyncio.to_thread(run.wait)
@@ -222,15 +222,6 @@ def show_live(run: WatchedRun) -> Any:
     run.start()
     shown.watching = asyncio.ensure_future(watch())
     return shown
-
-
-def _fused(snapshot: Snapshot) -> NDArray[np.float32]:
-    spaces = []
-    for values in snapshot.features.values():
-        centred = values - values.mean(axis=0)
-        size = float(np.sqrt((centred**2).sum(axis=1).mean()))
-        spaces.append(centred / size if size > 0 else centred)
-    return np.concatenate(spaces, axis=1)
 
 
 def _redraw(figure: Any, draw: Callable[[Any], Any], data: Any) -> None:

@@ -9,7 +9,7 @@ Legend: `V` views, `N` segments, `F` feature width (views may differ in it).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,21 @@ def follow_map(features: Values, before: Values | None, *, seed: int = 0) -> Val
     if before is None:
         return _centred(_fit(_reduce(features), start="pca", seed=seed))
     return procrustes(_fit(_reduce(features), start=before, seed=seed), before)
+
+
+def side_by_side(features: Mapping[str, Values]) -> NDArray[np.float32]:
+    """Features of all modalities as one space, each of the same total variance: `(N, F)` each -> `(N, sum of F)`.
+
+    Example:
+        >>> side_by_side({"rgb": np.array([[0.0], [2.0]]), "flow": np.array([[0.0], [20.0]])}).tolist()
+        [[-1.0, -1.0], [1.0, 1.0]]
+    """
+    spaces = []
+    for values in features.values():
+        centred = values.astype(np.float32) - values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        size = float(np.sqrt((centred.astype(np.float64) ** 2).sum(axis=1).mean()))
+        spaces.append(centred / size if size > 0 else centred)
+    return np.concatenate(spaces, axis=1)
 
 
 def _check(features: Sequence[Values], steadiness: float) -> None:

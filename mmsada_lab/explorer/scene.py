@@ -1,6 +1,6 @@
 """The scene of an explorer: everything that the page shows, as JSON-ready values; arrays as base64.
 
-What is drawn of it is written in ``view/``; `docs/explorer.md` lists every entry.
+What is drawn of it is written in ``view/``; `build_scene` and the functions below it name every entry.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmsada_lab.analysis.gap.table import gap_table
 from mmsada_lab.analysis.neighbours import nearest
 from mmsada_lab.clips.segments import MultiDomainData, Segment
 from mmsada_lab.errors import UserError
-from mmsada_lab.explorer.maps import aligned_maps, kept_neighbours, travel
+from mmsada_lab.explorer.maps import aligned_maps, kept_neighbours, side_by_side, travel
 from mmsada_lab.explorer.strips import TYPE, Strips, make_strips
 from mmsada_lab.explorer.sweeps import sweep_entries
 from mmsada_lab.explorer.views import NOT_KEPT, Series, View, Views, collect_views
@@ -149,12 +149,7 @@ def _space(view: View, panel: str) -> NDArray[np.float32]:
     """Features of a modality; of the fused stream those of all, each modality of the same total variance."""
     if panel != FUSED:
         return np.asarray(view.features[panel], dtype=np.float32)
-    spaces = []
-    for values in view.features.values():
-        centred = values.astype(np.float32) - values.mean(axis=0, dtype=np.float64).astype(np.float32)
-        size = float(np.sqrt((centred.astype(np.float64) ** 2).sum(axis=1).mean()))
-        spaces.append(centred / size if size > 0 else centred)
-    return np.concatenate(spaces, axis=1)
+    return side_by_side(view.features)
 
 
 def _cached_maps(
