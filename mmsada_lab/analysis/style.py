@@ -111,6 +111,16 @@ def xy(frame: pd.DataFrame, x: str, y: str, decimals: int | None = None) -> dict
     return {"x": to_list(frame[x]), "y": to_list(frame[y], decimals)}
 
 
+def categories(values: pd.Series[float]) -> list[str]:
+    """Values of a sweep as categories, at equal distances: 0 to 10 by threes would leave half on top of each other.
+
+    Example:
+        >>> categories(pd.Series([0.0, 0.3, 10.0]))
+        ['0', '0.3', '10']
+    """
+    return [f"{value:g}" for value in values]
+
+
 def write_spread(counts: pd.Series[int], noun: str = "seeds") -> str:
     """What an axis adds to its title if a value is the mean over several."""
     fewest = int(counts.min()) if len(counts) else 0

@@ -59,7 +59,12 @@ def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None,
     """
     figure = style.empty_figure(title)
     look = {"mode": "lines+markers", "line": {"color": style.TARGET, "width": 2.5}}
-    figure.add_scatter(x=_ticks(means), y=style.to_list(means["top1"]), error_y=style.error_bars(means["sd"]), **look)
+    figure.add_scatter(
+        x=style.categories(means["value"]),
+        y=style.to_list(means["top1"]),
+        error_y=style.error_bars(means["sd"]),
+        **look,
+    )
     if baseline is not None:
         figure.add_hline(y=baseline, line={"color": style.GREY, "dash": "dash"}, annotation_text="source-only")
     title_of_y = f"top-1, mean over pairs (%){style.write_spread_over(means)}"
@@ -120,13 +125,8 @@ def draw_sweep_game(game: pd.DataFrame, *, name: str, title: str = "The game") -
         line = game[game["name"] == played].sort_values("value")
         look = {"mode": "lines+markers", "name": opponent(played), "line": {"color": colour, "width": 2.5}}
         bars = style.error_bars(line["sd"])
-        figure.add_scatter(x=_ticks(line), y=style.to_list(line["right"]), error_y=bars, **look)
+        figure.add_scatter(x=style.categories(line["value"]), y=style.to_list(line["right"]), error_y=bars, **look)
     figure.add_hline(y=50, line={"color": style.GREY, "dash": "dot"}, annotation_text="chance")
     figure.update_xaxes(title=name, type="category")
     spread = style.write_spread_over(game) if len(game) else ""
     return figure.update_layout(yaxis_title=f"right at the end (%, balanced){spread}")
-
-
-def _ticks(table: pd.DataFrame) -> list[str]:
-    """Values as categories: 0 to 10 in steps of three would leave half of them on top of each other."""
-    return [f"{value:g}" for value in table["value"]]

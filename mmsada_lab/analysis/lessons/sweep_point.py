@@ -86,7 +86,12 @@ def draw_sweep_point(points: pd.DataFrame, *, name: str, title: str = "One value
         entry = {"name": "target, top-1" if accuracy else opponent(str(line_name)), "mode": "lines+markers"}
         bars = style.error_bars(line["sd"])
         figure.add_scatter(
-            x=_ticks(line), y=style.to_list(line["mean"], 2), error_y=bars, line=look, **entry, **of_name
+            x=style.categories(line["value"]),
+            y=style.to_list(line["mean"], 2),
+            error_y=bars,
+            line=look,
+            **entry,
+            **of_name,
         )
     _ring(figure, lines[lines["chosen"]], name)
     if len(scores):
@@ -101,7 +106,13 @@ def _ring(figure: go.Figure, chosen: pd.DataFrame, name: str) -> None:
     """A ring around every line's point at the chosen value."""
     marker = {"symbol": "circle-open", "size": 18, "color": style.INK, "line": {"width": 2}}
     y = style.to_list(chosen["mean"], 2)
-    figure.add_scatter(x=_ticks(chosen), y=y, mode="markers", marker=marker, name=f"{name} = {_ticks(chosen)[0]}")
+    figure.add_scatter(
+        x=style.categories(chosen["value"]),
+        y=y,
+        mode="markers",
+        marker=marker,
+        name=f"{name} = {style.categories(chosen['value'])[0]}",
+    )
 
 
 def _add_scores(figure: go.Figure, scores: pd.DataFrame) -> None:
@@ -111,8 +122,3 @@ def _add_scores(figure: go.Figure, scores: pd.DataFrame) -> None:
     figure.add_bar(**places, **look, textposition="outside", cliponaxis=False, row=1, col=2)
     figure.update_xaxes(title="score (0 lowest, 1 highest of the sweep)", range=[0, 1.25], row=1, col=2)
     figure.update_yaxes(autorange="reversed", row=1, col=2)
-
-
-def _ticks(table: pd.DataFrame) -> list[str]:
-    """Values as categories, at equal distances."""
-    return [f"{value:g}" for value in table["value"]]
