@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsada_lab.explorer.scene import view_colours
+
 VIEW = Path(__file__).parents[1] / "mmsada_lab" / "explorer" / "view"
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 CLASSES = ["take", "put", "open", "close", "wash", "cut", "mix", "pour"]
@@ -146,6 +148,7 @@ def draw_scene(
         "domains": [{"name": "D1", "side": "source"}, {"name": "D3", "side": "target"}],
         "panels": [{"key": name, "title": name} for name in STREAMS],
         "modalities": ["rgb", "flow"],
+        "colours": view_colours(),
         "points": {
             "uid": [f"{'D1' if not d else 'D3'}_{row:05d}" for row, d in enumerate(drawing.domain)],
             "domain": pack(drawing.domain), "label": pack(drawing.label),

@@ -6,7 +6,9 @@ import base64
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,13 @@ import toy
 from toy import CLASSES, toy_config, toy_data
 from typer.testing import CliRunner
 
+from mmsada_lab.analysis import style
 from mmsada_lab.cli.main import app
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
-from mmsada_lab.explorer.page import POLICY, script_json, write_page
+from mmsada_lab.explorer.page import POLICY, VIEW, script_json, write_page
 from mmsada_lab.explorer.scene import ExplorerScene, build_scene
-from mmsada_lab.explorer.views import NOT_KEPT, collect_views
+from mmsada_lab.explorer.views import NOT_KEPT, Series, View, collect_views
 from mmsada_lab.runs import load_predictions, load_runs, read_arrays, read_manifest, write_arrays, write_json
 
 pytestmark = pytest.mark.usefixtures("toy_format")
@@ -102,6 +105,17 @@ class TestWhichRuns:
         views = collect_views(tmp_path / "runs")
         assert [view.key for view in views.series[0].views] == ["source_only", "mmsada"]
         assert any("1 runs are of other data" in note for note in views.notes)
+
+    def test_a_run_that_was_interrupted_is_left_out_and_told(
+        self, runs: Path, scene: ExplorerScene, tmp_path: Path
+    ) -> None:
+        shutil.copytree(runs, tmp_path / "runs")
+        path = folder_of(tmp_path / "runs", "adabn") / "manifest.json"
+        write_json(path, read_manifest(path) | {"status": "running", "result": None})
+        views = collect_views(tmp_path / "runs")
+        assert [view.key for view in views.series[0].views] == ["source_only", "mmsada"]
+        assert "1 run is not finished: left out; start again and it continues" in views.notes
+        assert not any("finished" in note for note in scene.content["notes"])
 
     def test_runs_without_features(self, runs: Path, tmp_path: Path) -> None:
         shutil.copytree(runs, tmp_path / "runs")
@@ -227,6 +241,43 @@ class TestWhatIsMissing:
         again = build_scene(runs, jobs=1, cache_dir=tmp_path, at_most=12, clips=0)
         assert again.content == scene.content
 
+    def test_a_million_segments_are_sampled_in_their_shares(self, runs: Path) -> None:
+        count, rng = 1_000_000, np.random.default_rng(5)
+        label = rng.choice(50, count, p=np.arange(1, 51) / np.arange(1, 51).sum())
+        label[:3] = 50  # a class of three
+        side = np.where(rng.random(count) < 0.3, "source", "target")
+        side[:3] = "target"
+        rows = np.arange(count)
+        features = {"rgb": rows[:, None].astype(np.float32)}
+        view = View("a", "A", None, features, {"fused": np.ones((count, 1), np.float32)}, {})
+        many = replace(
+            collect_views(runs), uid=rows.astype(str), side=side, label=label, series=(Series("method", "m", (view,)),)
+        )
+        began = time.perf_counter()
+        drawn = many.sampled(2000)
+        assert time.perf_counter() - began < 10
+        (shown,) = drawn.series[0].views
+        chosen = drawn.uid.astype(int)
+        np.testing.assert_array_equal(chosen, np.unique(chosen))
+        np.testing.assert_array_equal(shown.features["rgb"][:, 0], chosen)
+        np.testing.assert_array_equal((drawn.side, drawn.label.astype(str)), (side[chosen], label[chosen].astype(str)))
+        for of_side in ("source", "target"):
+            for k in range(50):
+                expected = ((side == of_side) & (label == k)).sum() * 2000 / count
+                assert max(1, int(expected)) == ((drawn.side == of_side) & (drawn.label == k)).sum()
+        assert (drawn.label == 50).sum() == 1
+        assert drawn.notes[0] == f"{len(chosen)} of 1000000 segments are shown, drawn by domain and class (seed 0)"
+        np.testing.assert_array_equal(many.sampled(2000).uid, drawn.uid)
+        assert (many.sampled(2000, seed=1).uid != drawn.uid).any()
+
+    def test_clips_beyond_the_budget_are_told(self, runs: Path, tmp_path: Path) -> None:
+        scene = build_scene(runs, jobs=1, cache_dir=tmp_path, at_most=12, clips=0.0001)
+        assert scene.strips.size.frames == 1
+        notes = " ".join(scene.content["notes"])
+        assert "clips are shown smaller than usual (1 frames of 32 pixels' height" in notes
+        assert "give a larger budget" in notes
+        assert scene.content["clips"]["frames"] == 1
+
     def test_unlabelled_segments(self, runs: Path, tmp_path: Path) -> None:
         shutil.copytree(runs, tmp_path / "runs")
         for path in (tmp_path / "runs").rglob("features.npz"):
@@ -270,6 +321,22 @@ class TestThePage:
         assert (tmp_path / "map.html").stat().st_size > 10_000
         refused = CliRunner().invoke(app, ["explore", str(runs), "--out", str(tmp_path / "map.pdf")])
         assert isinstance(refused.exception, UserError)
+
+
+class TestColours:
+    def test_the_view_has_those_of_figures(self, scene: ExplorerScene) -> None:
+        colours = scene.content["colours"]
+        assert colours["sides"] == style.DOMAIN_COLOURS
+        assert colours["streams"] == {name: c for name, c in style.STREAM_COLOURS.items() if c != style.INK}
+        assert tuple(colours["cycle"]) == style.CYCLE
+        assert (colours["less"], colours["more"]) == (style.DIFFERENCE_SCALE[0][1], style.DIFFERENCE_SCALE[-1][1])
+        assert colours["deep"] == [style.PERCENT_SCALE[-1][1], style.KERNEL_SCALE[0][1]]
+
+    def test_no_colour_is_declared_a_second_time(self) -> None:
+        """Black, white and the grounds of the page are no colours with a meaning."""
+        sources = {path.name: path.read_text() for path in VIEW.glob("*.js")}
+        declared = {colour.lower() for text in sources.values() for colour in re.findall(r"#[0-9a-fA-F]{6}", text)}
+        assert declared == {"#ffffff", "#000000", "#17191d"}
 
 
 def test_the_second_time_nothing_is_fitted(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

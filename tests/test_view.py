@@ -641,8 +641,25 @@ class TestPageAround:
         search.press("Enter")
         screens = "section[aria-label='Pinned clip'] .screens canvas"
         shows = "([screens, number, word]) => document.querySelectorAll(screens)[number].ariaLabel === word"
-        for number, word in enumerate(("rgb: no clip", "flow: does not decode")):
+        for number, word in enumerate(("rgb: no clip", "flow: webp does not decode")):
             view.page.wait_for_function(shows, arg=[screens, number, word])
+
+    def test_a_browser_without_webp(self, open_view: Callable[..., View], kitchens: tuple[Any, Any]) -> None:
+        tail = "window.createImageBitmap = () => Promise.reject(new DOMException('no', 'InvalidStateError'));"
+        view = open_view(*kitchens, tail=tail)
+        row = view.lonely()
+        view.point_at(row)
+        view.page.mouse.down()
+        view.page.mouse.up()
+        says = """(screens) => [...document.querySelectorAll(screens)].every(
+          (each) => each.ariaLabel.endsWith(": webp does not decode"))"""
+        for screens in (".card.hover canvas", "section[aria-label='Pinned clip'] canvas"):
+            view.page.wait_for_function(says, arg=screens)
+        assert view.greys("section[aria-label='Pinned clip'] .screens canvas") != [], "a word is drawn in their place"
+        assert view.state["pinned"] == view.scene["points"]["uid"][row]
+        view.page.locator("nav [data-tab=confusion]").click()
+        view.page.locator(".pane.confusion [data-key='cell 0 0']").click()
+        assert len(view.state["gallery"]) == view.state["confusion"]["matrix"][0][0]
 
     def test_search_says_when_nothing_is_found(self, view: View) -> None:
         search = view.page.get_by_placeholder("uid")
@@ -654,6 +671,39 @@ class TestPageAround:
         assert view.page.locator("datalist option").count() == 20
         search.press("Enter")
         assert view.state["pinned"].startswith("D3_002")
+
+
+class TestEverybody:
+    """Rules of accessibility that a program can check (axe-core); roles, names, contrast, order of headings."""
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_no_tab_breaks_a_rule(self, open_view: Callable[..., View], kitchens: tuple[Any, Any], scheme: str) -> None:
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
+        view = open_view(*kitchens, color_scheme=scheme)
+
+        def broken() -> list[str]:
+            violations = axe.run(view.page).response[
+                "violations"
+            ]  # run from outside, where the page's policy does not reach
+            serious = [rule for rule in violations if rule["impact"] in ("serious", "critical")]
+            return [f"{rule['id']}: {node['html'][:200]}" for rule in serious for node in rule["nodes"]]
+
+        assert broken() == []
+        search = view.page.get_by_placeholder("uid")
+        search.fill(view.scene["points"]["uid"][0])
+        search.press("Enter")
+        view.page.locator("[data-key='class 3']").click()  # a filter that is off looks different
+        view.select("Colour", "flipped by adaptation")
+        assert broken() == []
+        view.page.locator("nav [data-tab=confusion]").click()
+        view.select("Compare with", "method")
+        view.select("View", "MM-SADA")
+        assert broken() == []
+        view.select("Compare with", "no other view")
+        view.page.locator(".pane.confusion [data-key='cell 2 3']").click()
+        assert broken() == []
+        view.page.locator("nav [data-tab=sweep]").click()
+        assert broken() == []
 
 
 class TestModel:
@@ -681,6 +731,49 @@ class TestModel:
         assert ask("window.__second.model.get('view')") == "λd/λd0"
         ask("window.__second.close()")
         assert ask("[window.__explorers.length, document.querySelectorAll('.mmsada-explorer').length]") == [1, 1]
+
+    def test_selection_from_outside(self, open_view: Callable[..., View], kitchens: tuple[Any, Any]) -> None:
+        view = open_view(*kitchens, tail=self.TAIL)
+        uids, ask = kitchens[0]["points"]["uid"], view.page.evaluate
+        ask("(uids) => window.__second.model.set('selected', uids)", [uids[3], "nobody", uids[5]])
+        assert ask("window.__second.state().selected") == [uids[3], uids[5]]
+        assert ask("window.__second.model.get('selected')") == [uids[3], uids[5]]
+        assert ask("window.__second.state().numbers.selection.count") == {"D1": 2, "D3": 0}
+        tail = """
+          const model = pageModel(held("scene"), held("clips"));
+          model.set("selected", [held("scene").points.uid[2]]);
+          render({ model, el: document.body.appendChild(document.createElement("div")) });
+        """
+        shown = open_view(*kitchens, tail=tail).page.evaluate("window.__explorers[1].state().selected")
+        assert shown == [uids[2]], "what was selected before the view is shown is selected in it"
+
+    def test_another_scene(self, open_view: Callable[..., View], kitchens: tuple[Any, Any]) -> None:
+        view = open_view(*kitchens, tail=self.TAIL)
+        other, ask = drawn.draw_scene(40, ["run", "sit"])[0], view.page.evaluate
+        ask("window.__second.model.set('pinned', 'D1_00007')")
+        ask("window.__second.model.set('view', 'method/mmsada')")
+        ask("(scene) => window.__second.model.set('scene', scene)", {**other, "clips": None})
+        state = ask("window.__second.state()")
+        assert (state["shown"], state["pinned"], state["view"]) == (40, "D1_00007", "mmsada")
+        assert [entry["label"] for entry in state["legend"] if entry["group"] == "Class"] == ["run", "sit"]
+        assert view.page.locator(".mmsada-explorer").count() == 2
+        ask("window.__second.close()")
+        ask("window.__second.model.set('scene', window.__second.model.get('scene'))")
+        assert view.page.locator(".mmsada-explorer").count() == 1, "nothing is drawn again after the end"
+
+    def test_colours_are_taken_once_it_is_in_the_page(
+        self, open_view: Callable[..., View], kitchens: tuple[Any, Any]
+    ) -> None:
+        tail = """
+          const el = document.createElement("div"); // as in JupyterLab, which shows a view once it is drawn
+          render({ model: pageModel(held("scene"), held("clips")), el });
+          document.body.append(el);
+        """
+        view = open_view(*kitchens, tail=tail)
+        second = view.page.locator(".mmsada-explorer").nth(1).locator("canvas.map").first
+        corner = "(canvas) => [...canvas.getContext('2d').getImageData(3, 3, 1, 1).data]"
+        assert view.page.evaluate("window.__explorers[1].state().dark") is False
+        assert second.evaluate(corner) == [255, 255, 255, 255]
 
     def test_pieces_of_clips_are_asked_for_once_and_the_wanted_first(
         self, open_view: Callable[..., View], kitchens: tuple[Any, Any]

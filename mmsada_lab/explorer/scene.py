@@ -17,6 +17,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from mmsada_lab.analysis import style
 from mmsada_lab.analysis.gap.table import gap_table
 from mmsada_lab.analysis.neighbours import nearest
 from mmsada_lab.clips.segments import MultiDomainData, Segment
@@ -76,7 +77,7 @@ def build_scene(
         source: labelled domain; that of most runs if None.
         target: unlabelled domain.
         seed: of the runs that are compared.
-        at_most: segments that are shown; more are sampled by domain and class.
+        at_most: segments that are shown; more are sampled by domain and class, of each at least one.
         steadiness: of maps, 0 to 1, see `aligned_maps`.
         clips: megabytes of clips; 0 for none.
         jobs: at once, as joblib counts them.
@@ -103,6 +104,7 @@ def build_scene(
         "domains": [{"name": views.pair.source, "side": "source"}, {"name": views.pair.target, "side": "target"}],
         "panels": [{"key": stream, "title": stream} for stream in (FUSED, *views.modalities)],
         "modalities": list(views.modalities),
+        "colours": view_colours(),
         "points": {
             "uid": [str(uid) for uid in views.uid],
             "domain": coded((views.side == "target").astype(np.uint8)),
@@ -114,6 +116,22 @@ def build_scene(
         "reference": {"series": "method", "view": methods[0]} if "source_only" in methods[:1] else None,
     }
     return ExplorerScene(content, strips)
+
+
+def view_colours() -> Json:
+    """Colours of the view, which are those of figures; the fused stream has none, it is drawn in the page's ink.
+
+    Of `deep`, the end of the scale of percent, the first is for a light page and the second for a dark one.
+    """
+    (_, less), _, (_, more) = style.DIFFERENCE_SCALE
+    return {
+        "sides": style.DOMAIN_COLOURS,
+        "streams": {stream: colour for stream, colour in style.STREAM_COLOURS.items() if stream != FUSED},
+        "cycle": list(style.CYCLE),
+        "more": more,
+        "less": less,
+        "deep": [style.PERCENT_SCALE[-1][1], style.KERNEL_SCALE[0][1]],
+    }
 
 
 def coded(array: NDArray[Any]) -> Json:

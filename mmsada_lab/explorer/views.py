@@ -21,7 +21,7 @@ from mmsada_lab.facts import FUSED, METHODS
 from mmsada_lab.files import locate
 from mmsada_lab.paper import DomainPair
 from mmsada_lab.presets import build_config
-from mmsada_lab.runs import join_world, load_runs, read_arrays, read_manifest, split_world
+from mmsada_lab.runs import find_runs, join_world, load_runs, read_arrays, read_manifest, split_world
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -100,7 +100,7 @@ class Views:
     notes: tuple[str, ...]
 
     def sampled(self, at_most: int, *, seed: int = 0) -> Views:
-        """At most so many segments, drawn so that every domain and class keeps its share; a note says so."""
+        """About so many segments: every domain and class keeps its share, and at least one; a note says so."""
         if len(self.uid) <= at_most:
             return self
         rng = np.random.default_rng(seed)
@@ -172,7 +172,7 @@ def collect_views(
     chosen = groups.get_group(key)
     opened = [_open(Path(path)) for path in chosen["path"]]
     first = opened[0]
-    notes = [*_told_of_others(sizes, key)]
+    notes = [*_told_of_others(sizes, key), *_told_of_unfinished(Path(runs_dir))]
     alike, other = _of_one_data_set(opened)
     notes += other
     series, facts, left_out = _series(alike, seed)
@@ -205,6 +205,12 @@ def _told_of_others(sizes: pd.Series[int], chosen: tuple[str, str, str]) -> Iter
     if others:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         yield f"the runs folder also has {', '.join(others[:5])}{more}; choose with data, source and target"
+
+
+def _told_of_unfinished(runs_dir: Path) -> Iterable[str]:
+    statuses = [read_manifest(path / "manifest.json")["status"] for path in find_runs(runs_dir)]
+    if left := len(statuses) - statuses.count("finished"):
+        yield f"{left} {'run is' if left == 1 else 'runs are'} not finished: left out; start again and it continues"
 
 
 def _of_one_data_set(runs: Sequence[_Run]) -> tuple[list[_Run], list[str]]:

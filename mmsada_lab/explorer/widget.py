@@ -18,7 +18,8 @@ class Explorer(anywidget.AnyWidget):
     """An interactive explorer of finished runs.
 
     Attributes:
-        selected: uids of the segments that are selected in the view, to go on with in Python.
+        scene: what is shown; `show` replaces it.
+        selected: uids of the segments that are selected in the view, to go on with in Python; can be set.
         pinned: uid of the clip that is looked at, or an empty text; can be set.
         view: series and view that are shown, such as ``method/mmsada``; can be set.
     """
@@ -34,6 +35,18 @@ class Explorer(anywidget.AnyWidget):
         super().__init__(scene=scene.content)
         self._strips = scene.strips
         self.on_msg(self._answer)
+
+    def show(self, scene: ExplorerScene) -> None:
+        """Show another scene in place of this one, in every cell where this one stands.
+
+        What is selected and pinned stays as far as the other scene has it, and so does the view.
+        """
+        uids = set(scene.content["points"]["uid"])
+        self._strips = scene.strips  # before the view, which asks for clips as soon as it has a scene
+        with self.hold_sync():
+            self.selected = [uid for uid in self.selected if uid in uids]
+            self.pinned = self.pinned if self.pinned in uids else ""
+            self.scene = scene.content
 
     def __repr__(self) -> str:
         points = len(self.scene["points"]["uid"])

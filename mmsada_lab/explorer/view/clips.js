@@ -43,9 +43,9 @@ class ClipStore {
   }
   load(bytes, type) { // begins to decode a strip
     const strip = { word: "loading" };
-    createImageBitmap(new Blob([bytes], { type })).then(
-      (bitmap) => Object.assign(strip, { bitmap, word: "" }), () => Object.assign(strip, { word: "does not decode" }),
-    ).then(() => this.tell());
+    const take = (word, bitmap) => { Object.assign(strip, { word, bitmap }); this.tell(); };
+    createImageBitmap(new Blob([bytes], { type }))
+      .then((bitmap) => take("", bitmap), () => take(`${type.slice(6)} does not decode`));
     return strip;
   }
   screens(modalities = this.modalities) { // canvases of the size of a frame, one for each modality

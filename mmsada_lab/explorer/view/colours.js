@@ -1,25 +1,19 @@
-// What a colour means: the project's palette, and how points are told apart by it.
-const SIDES = { source: "#0072B2", target: "#D55E00" };
-const STREAMS = { rgb: "#009E73", flow: "#E69F00", audio: "#CC79A7" };
-const CYCLE = ["#96005A", "#78870F", "#7887FF", "#872D0F", "#C396E1", "#96B478", "#783CA5", "#96694B"];
-const [MORE, LESS, DEEP] = ["#542788", "#B35806", "#08306B"]; // more, right, gained; fewer, wrong, lost; percent
+// What a colour means, and how points are told apart by it; the colours themselves come with the scene.
 const DASHES = ["", "7 4", "2 3", "7 3 2 3", "12 4"];
-const COLOURINGS = {
-  domain: "domain", class: "class", prediction: "prediction", right: "right or wrong", confidence: "confidence",
-  flipped: "flipped by adaptation",
-};
+const COLOURINGS = { domain: "domain", class: "class", prediction: "prediction", right: "right or wrong",
+  confidence: "confidence", flipped: "flipped by adaptation" };
 
-function makePalette(ground, ink) { // the colours of a page: lighter on a dark ground, fainter in a second cycle
-  const dark = lightness(ground) < 0.5;
+/** The scene's colours on a page's ground: lighter on a dark one, fainter in a second cycle. */
+function makePalette(ground, ink, { sides, streams, cycle, more, less, deep }) {
+  const dark = isDark(ground);
   const lift = (colour, share = 0.35) => (dark ? mix(colour, "#FFFFFF", share) : colour);
   const faded = (colour, turn) => mix(lift(colour), ground, Math.min(0.6, 0.35 * turn));
   return {
     dark, ground, ink, grey: mix(ink, ground, 0.5), dim: mix(ink, ground, dark ? 0.78 : 0.86),
-    more: lift(MORE, 0.45), less: lift(LESS, 0.3), deep: dark ? "#9ECAE1" : DEEP,
-    ofClass: (k) => faded(CYCLE[k % CYCLE.length], Math.floor(k / CYCLE.length)),
-    ofSide: (side, turn = 0) => faded(SIDES[side] ?? SIDES.source, turn),
-    ofStream: (key) => STREAMS[key] && lift(STREAMS[key], 0.15),
-    ofLine: (k) => lift(CYCLE[k % CYCLE.length]),
+    more: lift(more, 0.45), less: lift(less, 0.3), deep: deep[Number(dark)],
+    ofClass: (k) => faded(cycle[k % cycle.length], Math.floor(k / cycle.length)),
+    ofSide: (side, turn = 0) => faded(sides[side] ?? sides.source, turn),
+    ofStream: (key) => streams[key] && lift(streams[key], 0.15), ofLine: (k) => lift(cycle[k % cycle.length]),
   };
 }
 /** Colour of each domain: that of its side, fainter for a second one of the same side. */
@@ -29,7 +23,7 @@ const shapeOf = (domain) => (domain.side === "target" ? "diamond" : "disc"); // 
 function cellColours(t, palette, isDifference) { // text and ground of a cell that holds the share t (-1..1) of a scale
   const end = isDifference ? (t < 0 ? palette.less : palette.more) : palette.deep;
   const ground = mix(palette.ground, end, Math.min(1, Math.abs(t)));
-  return { ground, text: lightness(ground) < 0.46 ? "#FFFFFF" : "#1A1A1A" };
+  return { ground, text: isDark(ground) ? "#FFFFFF" : "#000000" };
 }
 function colouring(key, scene, view, reference, palette) { // entries, and for panel p the entry of each point
   const { N, K, label } = scene;

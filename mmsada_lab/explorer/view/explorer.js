@@ -8,7 +8,7 @@ class Explorer {
   constructor(model, el) {
     const scene = openScene(model.get("scene"));
     const store = new ClipStore(model, scene.clips, scene.N);
-    for (const name of ["pin", "select", "openCell"]) this[name] = this[name].bind(this);
+    for (const name of ["pin", "select", "openCell", "takeTheme", "takeSelection"]) this[name] = this[name].bind(this);
     Object.assign(this, { model, scene, store, number: ++explorers, due: new Map(), trip: null, tour: null });
     this.motion = window.matchMedia("(prefers-reduced-motion: reduce)");
     const [series, view] = findView(scene, model.get("view")) ?? [0, 0];
@@ -22,17 +22,18 @@ class Explorer {
     this.build(el);
     this.unlisten = this.listen();
     this.takeTheme();
+    this.takeSelection();
   }
   get still() { return this.motion.matches; } // whether nothing is to move by itself
   get domainTitle() { return this.scene.domains[this.state.domain]?.name ?? "both domains"; } // of the confusion
   makeAtlas() { // what all maps share: positions, marks, who is pinned, and what a map may ask for
-    const { scene, state, pin, select, scene: { N, P } } = this;
+    const { scene, state, pin, select, takeTheme, scene: { N, P } } = this;
     const [radius, opacity] = N <= 1500 ? [4.5, 0.95] : N <= 8000 ? [3.5, 0.8] : [2.5, 0.6];
     return {
       scene, radius, opacity, rim: N <= 5000 ? 1 : 0, order: mixedOrder(N), pinned: -1, hovered: -1,
       positions: Float32Array.from(decode(viewAt(scene, [state.series, state.view]).positions)), neighbours: [],
       kinds: Array.from({ length: P }, () => new Int16Array(N)), keysId: `mmsada-keys-${this.number}`, pin, select,
-      tool: () => state.tool, hover: (p, n) => this.hover(p, n), request: (panel, what) => this.request(panel, what),
+      takeTheme, tool: () => state.tool, hover: (p, n) => this.hover(p, n), request: (...what) => this.request(...what),
       toggle: (n, had = [...state.selected ?? []]) =>
         select(had.includes(n) ? had.filter((m) => m !== n) : [...had, n]),
     };
@@ -52,10 +53,10 @@ class Explorer {
     this.tabs = keys.map(([name, key]) => button(name, () => this.openTab(key), { "data-tab": key }));
     const maps = h("div", { class: "maps" }, panels.map(({ element }) => element));
     const count = `${notes.length} ${notes.length === 1 ? "note" : "notes"} on the data`;
-    const look = { class: "mmsada-explorer", "aria-label": title, onkeydown: (event) => this.escape(event) };
-    this.root = h("section", look,
+    const look = { "aria-label": title, onkeydown: (event) => this.escape(event), "data-lm-suppress-shortcuts": true };
+    this.root = h("section", { class: "mmsada-explorer", ...look }, // of JupyterLab, where A inserts a cell
       h("header", {}, h("h2", {}, title), h("nav", { class: "tabs", "aria-label": "What to look at" }, this.tabs),
-        help(count, notes, count)),
+        notes.length > 0 && help(count, notes, count)),
       bar.element,
       h("div", { class: "body" }, h("div", {}, h("div", { class: "stage" }, tools.element, maps), this.panes),
         h("aside", { "aria-label": "Details" }, side.map(({ element }) => element))),
@@ -63,12 +64,12 @@ class Explorer {
     el.replaceChildren(this.root);
   }
   listen() { // listens to the model and to the theme of the page; returns how to end that
-    const { model, scene, state, store } = this;
+    const { model, scene, state, store, takeTheme: onTheme } = this;
     const events = {
       "change:pinned": () => this.pin(scene.rowOf.get(model.get("pinned")) ?? -1), "msg:custom": store.receive,
+      "change:selected": this.takeSelection,
       "change:view": () => this.goTo(...findView(scene, model.get("view")) ?? [state.series, state.view]),
     };
-    const onTheme = () => this.takeTheme();
     const watcher = new MutationObserver(onTheme);
     const scheme = window.matchMedia("(prefers-color-scheme: dark)");
     watcher.observe(document.body, { attributes: true });
@@ -90,7 +91,7 @@ class Explorer {
     const hex = (fillStyle) => Object.assign(this.panels[0].context, { fillStyle }).fillStyle;
     const [ground, ink] = [hex(backgroundColor), hex(color)];
     if (this.palette?.ground === ground && this.palette.ink === ink) return;
-    this.palette = this.atlas.palette = makePalette(ground, ink);
+    this.palette = this.atlas.palette = makePalette(ground, ink, this.scene.colours);
     this.root.classList.toggle("dark", this.palette.dark);
     this.openTab(this.state.tab);
   }
@@ -203,7 +204,9 @@ class Explorer {
     this.requestAll("over");
     this.publish("pinned", this.scene.uids[n] ?? "");
   }
+  takeSelection() { this.select(this.model.get("selected").flatMap((uid) => this.scene.rowOf.get(uid) ?? [])); }
   select(rows) { // selects these rows; none clears the selection
+    if (`${rows}` === `${[...this.state.selected ?? []]}`) return;
     this.state.selected = rows.length ? new Set(rows) : null;
     this.publish("selected", rows.map((n) => this.scene.uids[n]));
     this.refresh();
@@ -277,12 +280,15 @@ class Explorer {
   }
 }
 
-function render({ model, el }) { // shows the scene of a model inside an element; returns a function that ends it
-  const explorer = new Explorer(model, el);
+function render({ model, el }) { // shows the scene of a model, and any that follows; returns a function that ends it
+  let explorer = new Explorer(model, el);
+  const renew = () => { explorer.remove(); explorer = new Explorer(model, el); };
   const [state, locate] = [() => explorer.picture(), (n, panel) => explorer.locate(n, panel)];
   const handle = { state, locate, frame: (moving) => explorer.frame(moving) };
   (window.__explorers ??= []).push(handle);
+  model.on("change:scene", renew);
   return () => {
+    model.off("change:scene", renew);
     explorer.remove();
     window.__explorers.splice(window.__explorers.indexOf(handle), 1);
   };

@@ -66,6 +66,6 @@ function mix(from, to, t) { // the colour that lies the share t of the way from 
   const parts = channels(from).map((value, k) => Math.round(value + (other[k] - value) * t));
   return `#${parts.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
 }
-/** How light a colour is to the eye, 0..1. */
-const lightness = (colour) =>
-  channels(colour).reduce((sum, value, k) => sum + (value / 255) * [0.299, 0.587, 0.114][k], 0);
+/** Whether white reads better on a colour than black does; the better one has a contrast of 4.5 or more. */
+const isDark = (colour) =>
+  channels(colour).reduce((sum, value, k) => sum + (value / 255) ** 2.2 * [0.2126, 0.7152, 0.0722][k], 0) < 0.179;

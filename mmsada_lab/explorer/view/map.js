@@ -20,7 +20,7 @@ class MapPanel {
     this.context = this.canvas.getContext("2d");
     this.caption = h("figcaption");
     this.element = h("figure", { class: "panel" }, this.caption, this.canvas);
-    this.observer = new ResizeObserver(() => this.resize());
+    this.observer = new ResizeObserver(() => { atlas.takeTheme(); this.resize(); }); // colours are known here first
     this.observer.observe(this.canvas);
   }
   shows(n) { return this.atlas.kinds[this.p][n] >= 0; } // whether a point is shown here
