@@ -95,6 +95,13 @@ class TestWhichRuns:
         views = collect_views(runs, seed=1)
         assert [view.key for view in views.series[0].views] == ["mmsada"]
 
+    def test_series_can_be_chosen(self, runs: Path, tmp_path: Path) -> None:
+        chosen = build_scene(runs, series=["checkpoint", "λd"], clips=0, cache_dir=tmp_path).content
+        assert [each["key"] for each in chosen["series"]] == ["checkpoint", "λd"]
+        assert chosen["reference"] is None, "source-only is not shown"
+        with pytest.raises(UserError, match="unknown series 'step'; choose method, λd, seed, checkpoint"):
+            build_scene(runs, series=["step"])
+
     def test_runs_of_other_data_are_left_out_and_told(self, runs: Path, tmp_path: Path) -> None:
         shutil.copytree(runs, tmp_path / "runs")
         path = folder_of(tmp_path / "runs", "adabn") / "manifest.json"

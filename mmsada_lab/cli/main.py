@@ -184,6 +184,9 @@ def explore(
     source: Annotated[str | None, Option(help="Labelled domain; that of most runs by default.")] = None,
     target: Annotated[str | None, Option(help="Unlabelled domain.")] = None,
     seed: Annotated[int | None, Option(help="Of the runs that are compared; the one with most methods.")] = None,
+    series: Annotated[
+        str, Option(metavar="NAMES", help="Comma-separated, of method, checkpoint, λd, λc, seed; all there are.")
+    ] = "",
     at_most: Annotated[
         int, Option(min=4, help="Segments that are shown; more are sampled by domain and class.")
     ] = 2000,
@@ -211,6 +214,7 @@ def explore(
         source=source,
         target=target,
         seed=seed,
+        series=series.split(",") if series else (),
         at_most=at_most,
         steadiness=steadiness,
         clips=clips,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mmsada_lab.analysis.gap.table import gap_table
 from mmsada_lab.analysis.neighbours import nearest
 from mmsada_lab.clips.segments import MultiDomainData, Segment
-from mmsada_lab.errors import UserError
+from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.explorer.maps import aligned_maps, kept_neighbours, side_by_side, travel
 from mmsada_lab.explorer.strips import TYPE, Strips, make_strips
 from mmsada_lab.explorer.sweeps import sweep_entries
@@ -62,6 +62,7 @@ def build_scene(
     source: str | None = None,
     target: str | None = None,
     seed: int | None = None,
+    series: Sequence[str] = (),
     at_most: int = 2000,
     steadiness: float = 0.0,
     clips: float = 20.0,
@@ -76,6 +77,7 @@ def build_scene(
         source: labelled domain; that of most runs if None.
         target: unlabelled domain.
         seed: of the runs that are compared.
+        series: which to show, of method, checkpoint, λd, λc and seed; all that there are if empty.
         at_most: segments that are shown; more are sampled by domain and class.
         steadiness: of maps, 0 to 1, see `aligned_maps`.
         clips: megabytes of clips; 0 for none.
@@ -83,18 +85,19 @@ def build_scene(
         cache_dir: of maps and clips, in place of the user's cache folder.
 
     Raises:
-        UserError: no runs that can be shown; what is merely missing is told in the scene's notes.
+        UserError: no runs or series that can be shown; what is merely missing is told in the scene's notes.
     """
     if at_most < 4:
         raise UserError(f"at most {at_most} segments are too few for a map; give 4 or more")
-    views = collect_views(runs_dir, data=data, source=source, target=target, seed=seed).sampled(at_most)
+    views = collect_views(runs_dir, data=data, source=source, target=target, seed=seed)
+    views = _of_series(views, series).sampled(at_most)
     cache = cache_root(cache_dir)
     parallel = Parallel(n_jobs=jobs)
-    series = [
+    entries = [
         _series(each, views, steadiness=steadiness, cache=cache / "maps", parallel=parallel) for each in views.series
     ]
     strips, notes = (None, ["no clips were asked for"]) if clips <= 0 else _strips(views, clips, jobs, cache_dir)
-    methods = [view.key for view in views.series[0].views]
+    compared = next((each for each in views.series if each.key == "method"), None)
     content = {
         "version": VERSION,
         "title": f"{views.data}, {views.pair}",
@@ -108,12 +111,27 @@ def build_scene(
             "domain": coded((views.side == "target").astype(np.uint8)),
             "label": coded(views.label.astype(np.int16)),
         },
-        "series": series,
+        "series": entries,
         "clips": _clip_facts(strips),
         "sweeps": sweep_entries(views),
-        "reference": {"series": "method", "view": methods[0]} if "source_only" in methods[:1] else None,
+        "reference": _reference(compared),
     }
     return ExplorerScene(content, strips)
+
+
+def _of_series(views: Views, names: Sequence[str]) -> Views:
+    """The same with these series alone; all if no name is given."""
+    known = {each.key: each for each in views.series}
+    for name in names:
+        if name not in known:
+            raise unknown("series", name, known)
+    return replace(views, series=tuple(known[name] for name in names)) if names else views
+
+
+def _reference(methods: Series | None) -> Json | None:
+    """The view that "flipped by adaptation" compares with: source-only, where it is shown."""
+    is_shown = methods is not None and methods.views[0].key == "source_only"
+    return {"series": "method", "view": "source_only"} if is_shown else None
 
 
 def coded(array: NDArray[Any]) -> Json:
