@@ -99,7 +99,11 @@ class TestWhichRuns:
         chosen = build_scene(runs, series=["checkpoint", "λd"], clips=0, cache_dir=tmp_path).content
         assert [each["key"] for each in chosen["series"]] == ["checkpoint", "λd"]
         assert chosen["reference"] is None, "source-only is not shown"
-        with pytest.raises(UserError, match="unknown series 'step'; choose method, λd, seed, checkpoint"):
+        lacking = build_scene(runs, series=["method", "λc"], clips=0, cache_dir=tmp_path).content
+        assert "the runs have no λc to walk through" in lacking["notes"]
+        with pytest.raises(UserError, match="have no λc to walk through; choose method, λd, seed, checkpoint"):
+            build_scene(runs, series=["λc"])
+        with pytest.raises(UserError, match="unknown series 'step'; choose method, λd, λc, seed, checkpoint"):
             build_scene(runs, series=["step"])
 
     def test_runs_of_other_data_are_left_out_and_told(self, runs: Path, tmp_path: Path) -> None:

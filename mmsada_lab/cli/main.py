@@ -223,8 +223,8 @@ def explore(
     path = write_page(scene, out)
     for note in scene.content["notes"]:
         typer.echo(f"note: {note}", err=True)
-    points, series = scene.content["points"]["uid"], scene.content["series"]
-    shown = ", ".join(f"{len(s['views'])} by {s['title']}" for s in series)
+    points = scene.content["points"]["uid"]
+    shown = ", ".join(f"{len(s['views'])} by {s['title']}" for s in scene.content["series"])
     typer.echo(f"{path}: {len(points)} segments, views {shown}; {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -24,7 +24,7 @@ from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.explorer.maps import aligned_maps, kept_neighbours, side_by_side, travel
 from mmsada_lab.explorer.strips import TYPE, Strips, make_strips
 from mmsada_lab.explorer.sweeps import sweep_entries
-from mmsada_lab.explorer.views import NOT_KEPT, Series, View, Views, collect_views
+from mmsada_lab.explorer.views import NOT_KEPT, SERIES, Series, View, Views, collect_views
 from mmsada_lab.facts import FUSED
 from mmsada_lab.files import cache_root
 from mmsada_lab.runs import read_arrays, write_arrays
@@ -120,12 +120,16 @@ def build_scene(
 
 
 def _of_series(views: Views, names: Sequence[str]) -> Views:
-    """The same with these series alone; all if no name is given."""
-    known = {each.key: each for each in views.series}
+    """The same with these series alone, those that there are; all if no name is given."""
     for name in names:
-        if name not in known:
-            raise unknown("series", name, known)
-    return replace(views, series=tuple(known[name] for name in names)) if names else views
+        if name not in SERIES:
+            raise unknown("series", name, SERIES)
+    known = {each.key: each for each in views.series}
+    chosen = tuple(known[name] for name in names or known if name in known)
+    if not chosen:
+        raise UserError(f"the runs have no {' or '.join(names)} to walk through; choose {', '.join(known)}")
+    missing = [f"the runs have no {name} to walk through" for name in names if name not in known]
+    return replace(views, series=chosen, notes=(*views.notes, *missing))
 
 
 def _reference(methods: Series | None) -> Json | None:

@@ -23,6 +23,9 @@ from mmsada_lab.paper import DomainPair
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import join_world, load_runs, read_arrays, read_manifest, split_world
 
+SERIES = ("method", "λd", "λc", "seed", "checkpoint")
+"""Keys of the series that there can be, in their order."""
+
 Arrays = Mapping[str, NDArray[Any]]
 
 NOT_KEPT = -1
