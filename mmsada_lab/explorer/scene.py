@@ -18,10 +18,10 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from mmsada_lab.analysis.gap.table import gap_table
-from mmsada_lab.analysis.neighbours import nearest
+from mmsada_lab.analysis.neighbours import nearest, neighbour_overlap
 from mmsada_lab.clips.segments import MultiDomainData, Segment
 from mmsada_lab.errors import UserError
-from mmsada_lab.explorer.maps import aligned_maps, kept_neighbours, side_by_side, travel
+from mmsada_lab.explorer.maps import aligned_maps, side_by_side, travel
 from mmsada_lab.explorer.strips import TYPE, Strips, make_strips
 from mmsada_lab.explorer.sweeps import sweep_entries
 from mmsada_lab.explorer.views import NOT_KEPT, Series, View, Views, collect_views
@@ -31,7 +31,7 @@ from mmsada_lab.runs import read_arrays, write_arrays
 
 VERSION = 1
 NEIGHBOURS, ACROSS = 10, 5
-"""Nearest segments that a scene holds of each: of both domains, and of the other one."""
+"""Nearest segments that are looked at of each: of both domains, for their share, and of the other one, to be shown."""
 
 _EXTENT = 32000  # of coordinates, which are 16-bit integers
 _GAPS = {"MMD²": "mmd_median", "A-distance": "a_distance"}
@@ -213,12 +213,18 @@ def _accuracies(view: View, predicted: NDArray[Any], views: Views) -> Iterable[t
 def _facts(view: View, views: Views, spaces: Sequence[NDArray[Any]], maps: Sequence[NDArray[Any]]) -> Json:
     """What has to be computed of a view: neighbours, gaps, what maps keep."""
     count, panels = len(views.uid), [FUSED, *views.modalities]
-    near = [nearest(space.astype(np.float64), min(NEIGHBOURS, count - 1)) for space in spaces]
+    width = min(NEIGHBOURS, count - 1)
+    near = [nearest(space.astype(np.float64), width) for space in spaces]
+    own = [(views.side[rows] == views.side[:, None]).mean(axis=1) for rows in near]  # (N,) each
     across = [_across(space, views.side) for space in spaces]
-    overlap = {panel: round(kept_neighbours(*pair), 4) for panel, *pair in zip(panels, spaces, maps, strict=True)}
+    overlap = {
+        panel: round(neighbour_overlap(rows, nearest(points, width)), 4)
+        for panel, rows, points in zip(panels, near, maps, strict=True)
+    }
+    rows_type = np.uint16 if count <= np.iinfo(np.uint16).max else np.int32  # a page holds five a point and view
     return {
-        "near": coded(np.stack(near).astype(np.int32)),
-        "across": coded(np.stack(across).astype(np.int32)) if all(len(a) for a in across) else None,
+        "own": coded(np.round(100 * np.stack(own)).astype(np.uint8)),
+        "across": coded(np.stack(across).astype(rows_type)) if all(len(a) for a in across) else None,
         "overlap": overlap,
         "gap": _gaps(view, views),
     }
