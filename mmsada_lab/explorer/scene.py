@@ -78,7 +78,7 @@ def build_scene(
         seed: of the runs that are compared.
         at_most: segments that are shown; more are sampled by domain and class.
         steadiness: of maps, 0 to 1, see `aligned_maps`.
-        clips: megabytes of clips; 0 for none.
+        clips: megabytes of the page for clips; 0 for none.
         jobs: at once, as joblib counts them.
         cache_dir: of maps and clips, in place of the user's cache folder.
 
