@@ -18,7 +18,7 @@ EXPECTED = {
     "step": ("ratios", "tables"),
     "paper": ("settings", "tables"),
     "embedding": ("results", "tables"),
-    "explorer": ("ratios", "tables"),
+    "looking": ("ratios", "tables"),
     "busy": ("ratios", "tables"),
 }
 """Script -> what its report holds beside the machine's facts."""
