@@ -33,9 +33,10 @@ def steady_maps(views: Sequence[Values], start: Values, *, pull: float, perplexi
         perplexity: of t-SNE.
     """
     affinities = [affinity(view, perplexity) for view in views]
-    maps = np.repeat(start[None].astype(np.float32), len(views), axis=0)  # (V, N, 2)
+    maps: Values = np.repeat(start[None].astype(np.float32), len(views), axis=0)  # (V, N, 2)
     size = float(np.sqrt((start**2).sum(axis=1).mean())) or 1.0
-    update, gains = np.zeros_like(maps), np.ones_like(maps)
+    update: Values = np.zeros_like(maps)
+    gains: Values = np.ones_like(maps)
     rate = max(len(start) / 4, 50.0)  # as scikit-learn has it
     for step in range(_STEPS):
         gradient = np.stack([_divergence_gradient(p, points) for p, points in zip(affinities, maps, strict=True)])
@@ -45,7 +46,7 @@ def steady_maps(views: Sequence[Values], start: Values, *, pull: float, perplexi
         gradient[1:] += force
         gradient[:-1] -= force
         gains = np.where(update * gradient < 0, gains + 0.2, gains * 0.8).clip(0.01)
-        update = np.float32(0.5 if step < _STEPS // 2 else 0.8) * update - rate * gains * gradient
+        update = (0.5 if step < _STEPS // 2 else 0.8) * update - rate * gains * gradient
         maps += update
     return [points.astype(np.float64) for points in maps]
 

@@ -40,6 +40,7 @@ SIZES = (
     StripSize(),
     StripSize(height=56, quality=45),
     StripSize(height=48, quality=40),
+    StripSize(height=40, quality=35),
     StripSize(frames=6, height=40, quality=35),
     StripSize(frames=4, height=32, quality=30),
     StripSize(frames=1, height=32, quality=30),
