@@ -41,7 +41,7 @@ def scene() -> ExplorerScene:
         "positions": coded(rng.integers(-30000, 30000, (1, COUNT, 2)).astype(np.int16)),
         "predicted": coded(np.zeros((1, COUNT), np.int16)),
         "confidence": coded(np.full((1, COUNT), 200, np.uint8)),
-        **dict.fromkeys(("windows", "near", "across", "travel")),
+        **dict.fromkeys(("windows", "own", "across", "travel")),
         "accuracy": {},
         "gap": {},
         "overlap": {},

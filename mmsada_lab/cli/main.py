@@ -192,7 +192,7 @@ def explore(
     ] = 2000,
     steadiness: Annotated[
         float, Option(min=0, max=1, help="0: maps follow their features; 1: one map for all; between: points rest.")
-    ] = 0.0,
+    ] = 0.5,
     clips: Annotated[float, Option(min=0, help="Megabytes of clips in the page; 0 for none.")] = 20.0,
     jobs: Annotated[int, Option(help="Processes at once; -1: as many as there are cores.")] = -1,
 ) -> None:
