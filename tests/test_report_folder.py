@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html import unescape
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from mmsada_lab.experiment import run_experiment
 from mmsada_lab.paper import DomainPair
 from mmsada_lab.runs import load_history, load_predictions, load_runs, read_manifest, survey_runs, write_json
 from mmsada_lab.sweeps.report import folder
-from mmsada_lab.sweeps.report.folder import MARK, ExplorerPlan, write_report
+from mmsada_lab.sweeps.report.folder import REPORT_MARK, ExplorerPlan, write_report
 from mmsada_lab.sweeps.report.lines import group_runs
 from mmsada_lab.sweeps.report.manifests import cautions, runs_table
 from mmsada_lab.sweeps.report.page import figure_json
@@ -78,12 +77,7 @@ def page_of(runs_dir: Path, out: Path, *pairs: str, explorer: ExplorerPlan = NO_
 
 
 def tables_of(page: str) -> list[pd.DataFrame]:
-    options = {"keep_default_na": False, "converters": dict.fromkeys(range(30), str)}
-    return pd.read_html(StringIO(page), flavor="lxml", **options) if False else [table_of(t) for t in tables_in(page)]
-
-
-def tables_in(page: str) -> list[str]:
-    return re.findall(r"<table>.*?</table>", page, re.S)
+    return [table_of(text) for text in re.findall(r"<table>.*?</table>", page, re.S)]
 
 
 def table_of(text: str) -> pd.DataFrame:
@@ -130,7 +124,10 @@ class TestNumbers:
         fused = listed[listed["stream"] == "fused"].set_index("path")["top1"].round(2)
         assert shown["top1"].tolist() == [fused[str(runs / name)] for name in shown["run"]]
         (in_page,) = [t for t in tables_of((written / "index.html").read_text()) if "digest" in t]
-        assert in_page.astype(str).to_numpy().tolist() == runs_table(survey_runs(runs), runs).astype(str).to_numpy().tolist()
+        assert (
+            in_page.astype(str).to_numpy().tolist()
+            == runs_table(survey_runs(runs), runs).astype(str).to_numpy().tolist()
+        )
 
     def test_manifests(self, runs: Path) -> None:
         table = runs_table(survey_runs(runs), runs)
@@ -139,7 +136,7 @@ class TestNumbers:
             assert (row["digest"], row["device"]) == (manifest["digest"], manifest["device"])
             assert row["version"] == manifest["versions"]["mmsada_lab"]
             assert row["commit"].startswith(manifest["git"].get("commit", "")[:10])
-            assert row["minutes"] == round(manifest["training_seconds"] / 60, 2)
+            assert row["minutes"] == f"{manifest['training_seconds'] / 60:.2f}"
         assert set(table["state"]) == {"finished"}
 
     def test_pictures(self, runs: Path) -> None:
@@ -152,7 +149,7 @@ class TestNumbers:
             round(mean, 2) for stream in ("fused", "rgb", "flow") for mean in wanted[wanted["stream"] == stream]["mean"]
         ]
         assert f"MM-SADA fused {wanted.set_index(['method', 'stream'])['mean']['MM-SADA', 'fused']:.1f} %" in bars.alt
-        accuracy, game, confusion = method_pictures(of_pair, "mmsada").pictures
+        accuracy, confusion, game = method_pictures(of_pair, "mmsada").pictures
         paths = [path_of(runs, "mmsada", seed) for seed in (0, 1)]
         histories = pd.concat([load_history(path).assign(run=str(path)) for path in paths], ignore_index=True)
         curves = accuracy_curves(histories, averaged=2)
@@ -289,7 +286,7 @@ class TestTheFolder:
         assert list((tmp_path / "report").glob("explorer-*.html"))
         page_of(runs, tmp_path / "report")
         files = sorted(path.name for path in (tmp_path / "report").iterdir())
-        assert files == ["index.html", MARK, "results.csv", "runs.csv"]
+        assert files == ["index.html", REPORT_MARK, "results.csv", "runs.csv"]
         (tmp_path / "report/notes.txt").write_text("mine")
         with pytest.raises(UserError, match=r"\(notes\.txt\)"):
             page_of(runs, tmp_path / "report")
@@ -320,13 +317,13 @@ class TestTheFolder:
             return ""
 
         monkeypatch.setattr(folder, "render_index", write_there)
-        with pytest.raises(UserError, match="mine.txt"):
+        with pytest.raises(UserError, match=r"mine\.txt"):
             write_report(runs, tmp_path / "report", explorer=NO_EXPLORER)
         assert (tmp_path / "report/mine.txt").is_file()
 
     def test_it_names_its_files(self, written: Path) -> None:
-        listed = json.loads((written / MARK).read_text())["files"]
-        assert sorted([*listed, MARK]) == sorted(path.name for path in written.iterdir())
+        listed = json.loads((written / REPORT_MARK).read_text())["files"]
+        assert sorted([*listed, REPORT_MARK]) == sorted(path.name for path in written.iterdir())
 
     def test_the_command(self, mmsada: Mmsada, runs: Path, tmp_path: Path) -> None:
         said = mmsada("report", runs, "--out", tmp_path / "report", "--no-explorer")
@@ -445,17 +442,15 @@ class TestInChromium:
         frame = page.frame_locator("iframe")
         frame.locator("canvas.map").first.wait_for()
         (inner,) = [frame for frame in page.frames if "explorer-" in frame.url]
-        count = "window.__explorers[0].state().shown"
         inner.wait_for_function("window.__explorers?.length")
         page.get_by_role("link", name="open it on a page of its own").click()
         page.wait_for_function("window.__explorers?.length")
         assert page.url.endswith("explorer-1-A-B.html")
-        assert count
 
     def test_names_do_nothing(self, opened: Callable[..., Any], evil: Path, tmp_path: Path) -> None:
         page_of(evil, tmp_path / "report", explorer=ExplorerPlan(jobs=1))
         page = opened(tmp_path / "report")
         assert see_all(page) > 4
         assert page.evaluate("window.harmed === undefined && !document.querySelector('img')")
-        labels = page.locator(".ytick").all_inner_texts() + page.locator(".ytick").all_text_contents()
-        assert any(EVIL[:8] in label for label in labels), "the name is shown as it is"
+        labels = page.evaluate("[...document.querySelectorAll('.plot text')].map((each) => each.textContent)")
+        assert any("<img" in label for label in labels), "the name is shown as it is"

@@ -24,7 +24,7 @@ from mmsada_lab.sweeps.report.manifests import cautions, name_of, runs_table
 from mmsada_lab.sweeps.report.page import render_index
 from mmsada_lab.sweeps.report.pictures import UNREADABLE, group_pictures, method_pictures, overview, pair_runs
 
-MARK = "report.json"
+REPORT_MARK = "report.json"
 """Names the files of a report: by it a folder is known as one that may be replaced."""
 
 
@@ -77,14 +77,15 @@ def write_report(
         table = runs_table(survey, runs_dir)
         results = _results(survey.results, runs_dir)
         counted = f"{len(survey.finished)} finished run{'' if len(survey.finished) == 1 else 's'}"
-        subtitle = f"{runs_dir.resolve().name}, written {now()} by mmsada_lab {versions()['mmsada_lab']}"
+        by_whom = f"written {now()[:16].replace('T', ' ')} UTC by mmsada_lab {versions()['mmsada_lab']}"
+        subtitle = f"{runs_dir.resolve().name}, {by_whom}"
         values = {"subtitle": subtitle, "groups": shown, "cautions": notes, "what": _what(groups), "runs": table}
         texts = {"index.html": render_index(f"Report on {counted}", values)}
         texts |= {"runs.csv": table.to_csv(index=False), "results.csv": results.to_csv(index=False)}
         for name, text in texts.items():
             (draft / name).write_text(text, encoding="utf-8")
         files = sorted(path.name for path in draft.iterdir())
-        (draft / MARK).write_bytes(to_json({"report of": counted, "files": files, "versions": versions()}))
+        (draft / REPORT_MARK).write_bytes(to_json({"report of": counted, "files": files, "versions": versions()}))
         require_replaceable(out)  # it has taken a while
     explorers = tuple(out / name for name in files if name.startswith("explorer"))
     return WrittenReport(out / "index.html", len(survey.finished), explorers, tuple(notes))
@@ -102,7 +103,7 @@ def require_replaceable(out: Path) -> None:
         raise UserError(f"{out} is a file; give --out a new folder, or that of an earlier report")
     names = {path.name for path in out.iterdir()}
     try:
-        own = {MARK, *json.loads((out / MARK).read_bytes())["files"]}
+        own = {REPORT_MARK, *json.loads((out / REPORT_MARK).read_bytes())["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         own = set()
     if foreign := sorted(names - own):

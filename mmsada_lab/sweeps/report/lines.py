@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ def group_runs(survey: RunsSurvey) -> list[RunGroup]:
     configs = {manifest["digest"]: ExperimentConfig(**manifest["config"]) for manifest in survey.finished.values()}
     groups = []
     for (data, preset), of_group in runs.groupby(["data", "preset"], sort=False):
-        titles, shared = setting_titles(configs[digest] for digest in of_group["digest"].unique())
+        titles, shared = setting_titles({digest: configs[digest] for digest in of_group["digest"].unique()})
         usual: dict[str, str] = {}
         for digest, title in titles.items():  # in the order of the lines: the nearest to the preset comes first
             usual.setdefault(configs[digest].method, title)
@@ -78,17 +78,18 @@ def group_runs(survey: RunsSurvey) -> list[RunGroup]:
     return groups
 
 
-def setting_titles(configs: Iterable[ExperimentConfig]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Digest -> method and overrides that tell its runs from others, lines in order; and the overrides that all have.
+def setting_titles(configs: Mapping[str, ExperimentConfig]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Of configurations by digest: method and overrides that tell runs from others, by digest; overrides that all have.
 
-    Pair, seed and world are no settings.
+    Pair, seed and world are no settings. The order is that of the lines of a table.
 
     Example:
-        >>> runs = [build_config("quick", source="D1", target="D2", overrides={"dropout": d}) for d in (0.2, 0.5)]
-        >>> list(setting_titles(runs)[0].values())
-        ['MM-SADA', 'MM-SADA, dropout=0.2']
+        >>> pair = {"source": "D1", "target": "D2"}
+        >>> runs = {str(rate): build_config("quick", **pair, overrides={"dropout": rate}) for rate in (0.2, 0.5)}
+        >>> setting_titles(runs)[0]
+        {'0.5': 'MM-SADA', '0.2': 'MM-SADA, dropout=0.2'}
     """
-    changes = {config.digest: (config.method, _overrides(config)) for config in configs}
+    changes = {digest: (config.method, _overrides(config)) for digest, config in configs.items()}
     shared = set.intersection(*(set(overrides.items()) for _, overrides in changes.values()))
     titles: dict[str, tuple[tuple[Any, ...], str]] = {}
     for digest, (method, overrides) in changes.items():

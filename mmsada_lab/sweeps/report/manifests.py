@@ -27,7 +27,7 @@ def runs_table(survey: RunsSurvey, runs_dir: Path) -> pd.DataFrame:
     rows += [{"run": path, "state": f"damaged: {reason}"} for path, reason in survey.damaged.items()]
     table = pd.DataFrame(rows, columns=["run", *_COLUMNS]).sort_values("run", ignore_index=True)
     state = [_brief(text, runs_dir) for text in table["state"]]
-    return table.assign(run=[name_of(path, runs_dir) for path in table["run"]], state=state).fillna("")
+    return table.assign(run=[name_of(path, runs_dir) for path in table["run"]], state=state).astype(object).fillna("")
 
 
 _COLUMNS = (
@@ -43,8 +43,8 @@ def _row(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "state": manifest["status"] if manifest["status"] == "finished" else "unfinished",
         "data": without_folders(config["data"]),
         **{name: config[name] for name in ("preset", "method", "source", "target", "seed")},
-        "top1": None if top1 is None else round(top1, 2),
-        "minutes": round(manifest.get("training_seconds", 0.0) / 60, 2),
+        "top1": "" if top1 is None else f"{top1:.2f}",
+        "minutes": f"{manifest.get('training_seconds', 0.0) / 60:.2f}",
         "version": manifest.get("versions", {}).get("mmsada_lab", ""),
         "commit": f"{git.get('commit', '')[:10]}{' + changes' if git.get('changed') else ''}",
         **{name: manifest.get(name, "") for name in ("device", "digest", "data_digest", "ended")},
@@ -72,8 +72,8 @@ def cautions(survey: RunsSurvey, runs_dir: Path) -> list[str]:
     if unlabelled:
         lines.append(f"without labelled test segments, so without an accuracy: {_named(unlabelled, runs_dir)}")
     lines += _uneven(manifests)
-    said = Counter(_said_by(manifests))
-    return lines + [f"{line} ({count} run{'' if count == 1 else 's'})" for line, count in said.items()]
+    warned = Counter(_said_by(manifests))
+    return lines + [f"{line} ({count} run{'' if count == 1 else 's'})" for line, count in warned.items()]
 
 
 def _said_by(manifests: Mapping[Path, Mapping[str, Any]]) -> Iterator[str]:
@@ -100,11 +100,11 @@ def _uneven(manifests: Mapping[Path, Mapping[str, Any]]) -> Iterator[str]:
         yield f"{copies} runs stand twice in the folder; each counts once"
     for what, values in (
         ("versions of the package", {m.get("versions", {}).get("mmsada_lab") for m in manifests.values()}),
-        ("commits", {(m.get("git") or {}).get("commit") for m in manifests.values()}),
+        ("commits", {(m.get("git") or {}).get("commit", "unknown")[:10] for m in manifests.values()}),
         ("devices", {m.get("device") for m in manifests.values()}),
     ):
         if len(values) > 1:
-            yield f"made by {len(values)} {what}: {', '.join(sorted(str(value)[:40] for value in values))}"
+            yield f"made by {len(values)} {what}: {', '.join(sorted(map(str, values)))}"
 
 
 def _named(paths: Iterable[Path], runs_dir: Path) -> str:

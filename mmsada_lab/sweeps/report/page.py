@@ -75,7 +75,7 @@ _CONTENT = """
 {% macro pictured(shown) %}
 <div class="pictures">
 {% for picture in shown.pictures %}
-<figure{% if wide(picture) %} class="wide"{% endif %}>
+<figure{% if picture.wide %} class="wide"{% endif %}>
 <div class="plot" role="img" aria-label="{{ picture.alt }}" style="height: {{ height(picture) }}px"></div>
 <script type="application/json">{{ figure_json(picture) }}</script>
 <figcaption>{{ picture.caption }}</figcaption></figure>
@@ -107,11 +107,11 @@ _CONTENT = """
 <section id="results-{{ loop.index }}"><h2>{{ group.title }}</h2>
 {% for stream, table in group.tables.items() %}
 {% if loop.first %}
-<h3>Top-1, {{ stream }}</h3>
+<h3>Top-1 in %, {{ stream }}</h3>
 {{ tabular(table) }}
 <ul class="faint">{% for note in group.notes %}<li>{{ note }}</li>{% endfor %}</ul>
 {% else %}
-<details><summary>Top-1, {{ stream }} alone</summary>
+<details><summary>Top-1 in %, {{ stream }} alone</summary>
 {{ tabular(table) }}
 </details>
 {% endif %}
@@ -158,7 +158,7 @@ def render_index(title: str, values: Mapping[str, Any]) -> str:
     plotly = get_plotlyjs()
     runs = f"script-src {_digest(plotly)} {_digest(_SCRIPT)}"  # no other script runs, whatever a name holds
     policy = f"default-src 'none'; {runs}; style-src 'unsafe-inline'; img-src data: blob:; frame-src 'self' file:"
-    helpers = {"figure_json": figure_json, "height": _height, "wide": _is_wide}
+    helpers = {"figure_json": figure_json, "height": _height}
     scripts = {"plotly": Markup(plotly), "script": Markup(_SCRIPT)}
     policy += "; base-uri 'none'; form-action 'none'"
     return render_page(title, _CONTENT, {**values, **helpers, **scripts}, style=_STYLE, policy=policy)
@@ -184,8 +184,3 @@ def figure_json(picture: Picture) -> Markup:
 def _height(picture: Picture) -> int:
     layout = picture.figure.layout
     return int(layout.height or layout.template.layout.height or 400)
-
-
-def _is_wide(picture: Picture) -> bool:
-    """Whether a figure has panels side by side."""
-    return len(list(picture.figure.select_xaxes())) > 1

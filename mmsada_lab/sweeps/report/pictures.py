@@ -22,6 +22,7 @@ from mmsada_lab.facts import METHODS
 from mmsada_lab.files import locate
 from mmsada_lab.paper import DomainPair
 from mmsada_lab.runs import load_history, load_predictions, read_manifest
+from mmsada_lab.sweeps.keep import without_folders
 from mmsada_lab.sweeps.report.lines import RunGroup
 
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -29,15 +30,16 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class Picture(NamedTuple):
-    """A figure, what stands below it, and its numbers in words for those who do not see it."""
+    """A figure, what stands below it, its numbers in words for those who do not see it, whether it takes a row."""
 
     figure: go.Figure
     caption: str
     alt: str
+    wide: bool = False
 
 
-class Shown(NamedTuple):
-    """Pictures, and what is missing among them, a sentence each."""
+class Pictures(NamedTuple):
+    """What could be drawn, and what is missing among them, a sentence each."""
 
     pictures: list[Picture]
     missing: list[str]
@@ -46,34 +48,49 @@ class Shown(NamedTuple):
 Maker = Callable[[], Picture | None]
 
 
-def collect(*makers: tuple[str, Maker]) -> Shown:
+def collect(*makers: tuple[str, Maker]) -> Pictures:
     """Make pictures; where one cannot be made, its name and the reason are told instead.
 
     Example:
         >>> collect(("the curve", lambda: Picture(go.Figure(), "", "")), ("the game", lambda: open("nowhere"))).missing
         ["the game: [Errno 2] No such file or directory: 'nowhere'"]
     """
-    shown = Shown([], [])
+    shown = Pictures([], [])
     for name, make in makers:
         try:
             picture = make()
         except UNREADABLE as error:
-            shown.missing.append(f"{name}: {error}")
+            shown.missing.append(f"{name}: {without_folders(str(error))}")
         else:
             shown.pictures.extend([picture] if picture else [])
     return shown
 
 
-def group_pictures(group: RunGroup) -> Shown:
+def group_pictures(group: RunGroup) -> Pictures:
     """Every swept option of MM-SADA: accuracy over its values, and how often F's opponents are right."""
-    from mmsada_lab.explorer.views import sweep_values
-
     makers: list[tuple[str, Maker]] = []
-    for name, values in sweep_values(group.runs).items():
+    for name, values in _swept(group.runs).items():
         runs = common_runs(group.runs, values)
         makers.append((f"sweep of {name}", partial(_sweep, group, runs, name=name, values=values)))
         makers.append((f"game over {name}", partial(_sweep_game, runs, name=name, values=values)))
     return collect(*makers)
+
+
+def _swept(runs: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Swept options: name -> digest -> value, of the pairs that have the values that most pairs have."""
+    from mmsada_lab.explorer.views import sweep_values
+
+    of_pairs: dict[str, list[dict[str, float]]] = {}
+    for _, of_pair in runs.groupby(["source", "target"], sort=False):
+        for name, values in sweep_values(of_pair).items():
+            of_pairs.setdefault(name, []).append(values)
+    swept = {}
+    for name, several in of_pairs.items():
+        sets = [frozenset(values.values()) for values in several]
+        usual = max(sets, key=lambda values: (sets.count(values), len(values)))
+        alike = [values for values in several if set(values.values()) == usual]
+        swept[name] = {digest: value for values in alike for digest, value in values.items()}
+    return swept
 
 
 def _sweep(group: RunGroup, runs: pd.DataFrame, *, name: str, values: Mapping[str, float]) -> Picture:
@@ -107,19 +124,20 @@ def pair_runs(group: RunGroup, pair: DomainPair) -> pd.DataFrame:
     return runs[runs["digest"].map(group.titles).isin(list(group.usual.values()))]
 
 
-def overview(runs: pd.DataFrame, pair: DomainPair) -> Shown:
+def overview(runs: pd.DataFrame, pair: DomainPair) -> Pictures:
     """All methods of `pair_runs` side by side."""
 
     def bars() -> Picture:
         table = method_bars(runs)
         spoken = (f"{row['method']} {row['stream']} {row['mean']:.1f} %" for row in table.to_dict("records"))
         caption = f"Top-1 on the test segments of {pair.target}, {write_replicates(table['worlds'], table['seeds'])}."
-        return Picture(draw_method_bars(table, title=f"{pair}: every method"), caption, f"Top-1: {', '.join(spoken)}.")
+        figure = draw_method_bars(table, title=f"{pair}: every method")
+        return Picture(figure, caption, f"Top-1: {', '.join(spoken)}.", wide=True)
 
     return collect(("methods side by side", bars))
 
 
-def method_pictures(runs: pd.DataFrame, method: str) -> Shown:
+def method_pictures(runs: pd.DataFrame, method: str) -> Pictures:
     """Accuracy over training, the game and the confusion of a method, of rows of `pair_runs`."""
     runs = runs[runs["method"] == method].drop_duplicates("path")
     title = METHODS[method].title
@@ -131,8 +149,8 @@ def method_pictures(runs: pd.DataFrame, method: str) -> Shown:
 
     return collect(
         ("accuracy over training", lambda: _accuracy(stacked(), runs, title)),
-        ("the game", lambda: _game(stacked(), title)),
         ("confusion", lambda: _confusion(runs, title)),
+        ("the game", lambda: _game(stacked(), title)),
     )
 
 
@@ -172,7 +190,8 @@ def _confusion(runs: pd.DataFrame, title: str) -> Picture:
     caption = (
         f"Fused stream, {_count(len(alike))} of {len(runs)} with predictions; the mean over the averaged evaluations."
     )
-    return Picture(figure, caption, f"Share of each class that is predicted right: {', '.join(spoken)}.")
+    alt = f"Share of each class that is predicted right: {', '.join(spoken)}."
+    return Picture(figure, caption, alt, wide=len(own) > 10)
 
 
 def _count(runs: int) -> str:
