@@ -24,6 +24,7 @@ from mmsada_lab.analysis.report import ReportLine, format_report, report_table
 from mmsada_lab.analysis.tables import over_replicates
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
+from mmsada_lab.explorer.views import collect_views
 from mmsada_lab.paper import DomainPair
 from mmsada_lab.runs import load_history, load_predictions, load_runs, read_manifest, survey_runs, write_json
 from mmsada_lab.sweeps.report import folder
@@ -202,6 +203,7 @@ class TestWhatIsMissing:
         assert f"unfinished, and not in the results: {names[0]}" in unescape(page)
         assert f"damaged, and left out: {names[1]}/manifest.json is not" in unescape(page)
         assert str(copied) not in page
+        assert "2 runs are damaged: left out" in collect_views(copied).notes
         with pytest.raises(UserError, match="not a readable manifest"):
             load_runs(copied)
 

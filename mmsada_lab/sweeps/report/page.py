@@ -33,7 +33,7 @@ _STYLE = """:root { --ground: #fff; --ink: #222; --faint: #666; --line: #ddd; --
   --warn: #b34e00; color-scheme: light; }
 @media (prefers-color-scheme: dark) { :root { --ground: #191919; --ink: #e6e6e6; --faint: #a5a5a5; --line: #3a3a3a;
   --wash: #242424; --link: #7cc4f0; --warn: #ff9d57; color-scheme: dark; }
-  .plot { filter: invert(.902) hue-rotate(180deg); } } /* of white it makes the ground; hues stay */
+  .plot { filter: invert(.92) hue-rotate(180deg) brightness(1.25); } } /* white becomes the ground; hues stay */
 html { scroll-padding-top: 3.5em; }
 body { background: var(--ground); color: var(--ink); max-width: 1200px; margin: 0 auto; padding: 0 1.5em 4em; }
 h1 { font-size: 1.7em; margin: 1em 0 .1em; } h2 { font-size: 1.35em; margin: 1.6em 0 .4em; }
@@ -49,8 +49,8 @@ th:first-child, td:first-child { text-align: left; white-space: normal; min-widt
   position: sticky; left: 0; background: var(--ground); }
 tbody tr:hover td { background: var(--wash); } .words :is(th, td) { text-align: left; }
 .words td { white-space: normal; }
-.scroll { overflow: auto; max-height: 70vh; margin: .6em 0; } .tall thead th { position: sticky; top: 0; z-index: 1;
-  background: var(--ground); } .tall thead th:first-child { z-index: 2; }
+.scroll { overflow: auto; margin: .6em 0; } .tall { max-height: 80vh; }
+.tall thead th { position: sticky; top: 0; z-index: 1; background: var(--ground); } .tall thead th:first-child { z-index: 2; }
 .tall :is(td, th) { white-space: nowrap; }
 .warnings { border-left: 4px solid var(--warn); background: var(--wash); padding: .3em 1em; margin: 1em 0; }
 details { border: 1px solid var(--line); border-radius: 6px; margin: .6em 0; padding: 0 1em; }

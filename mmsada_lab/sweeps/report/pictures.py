@@ -17,7 +17,7 @@ from mmsada_lab.analysis.curves import accuracy_curves, draw_accuracy_curves
 from mmsada_lab.analysis.game import draw_game, game_curves, opponent
 from mmsada_lab.analysis.report import ReportLine, report_table
 from mmsada_lab.analysis.sweep import common_runs, draw_sweep, draw_sweep_game, sweep_game, sweep_means
-from mmsada_lab.analysis.tables import MEAN, stack_runs, write_replicates
+from mmsada_lab.analysis.tables import MEAN, stack_runs, write_count, write_replicates
 from mmsada_lab.facts import METHODS
 from mmsada_lab.files import locate
 from mmsada_lab.paper import DomainPair
@@ -159,7 +159,8 @@ def _accuracy(history: pd.DataFrame, runs: pd.DataFrame, title: str) -> Picture:
     curves = accuracy_curves(history, averaged=averaged)
     last = curves[curves["total_step"] == curves["total_step"].max()]
     spoken = (f"{name} {mean:.1f} %" for name, mean in zip(last["name"], last["mean"], strict=True))
-    caption = f"{_count(len(runs))}; shaded: the last {averaged} evaluations, whose mean is the reported accuracy."
+    several = f"{write_count([len(runs)], 'run')} in {write_count([runs['world'].nunique()], 'world')}"
+    caption = f"{several}; shaded: the last {averaged} evaluations, whose mean is the reported accuracy."
     alt = f"Top-1 over training, at the last step: {', '.join(spoken)}."
     return Picture(draw_accuracy_curves(curves, title=f"{title}: accuracy on the target"), caption, alt)
 
@@ -187,12 +188,7 @@ def _confusion(runs: pd.DataFrame, title: str) -> Picture:
     figure = draw_confusion(counts, title=f"{title}: confusion")
     own = counts[counts["true"] == counts["predicted"]].dropna(subset="percent")
     spoken = (f"{name} {percent:.0f} %" for name, percent in zip(own["true"], own["percent"], strict=True))
-    caption = (
-        f"Fused stream, {_count(len(alike))} of {len(runs)} with predictions; the mean over the averaged evaluations."
-    )
+    several = f"{write_count([len(alike)], 'run')} of {len(runs)} with predictions"
+    caption = f"Fused stream, {several}; the mean over the averaged evaluations."
     alt = f"Share of each class that is predicted right: {', '.join(spoken)}."
     return Picture(figure, caption, alt, wide=len(own) > 10)
-
-
-def _count(runs: int) -> str:
-    return f"{runs} run{'' if runs == 1 else 's'}"
