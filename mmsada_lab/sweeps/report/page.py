@@ -50,7 +50,8 @@ th:first-child, td:first-child { text-align: left; white-space: normal; min-widt
 tbody tr:hover td { background: var(--wash); } .words :is(th, td) { text-align: left; }
 .words td { white-space: normal; }
 .scroll { overflow: auto; margin: .6em 0; } .tall { max-height: 80vh; }
-.tall thead th { position: sticky; top: 0; z-index: 1; background: var(--ground); } .tall thead th:first-child { z-index: 2; }
+.tall thead th { position: sticky; top: 0; z-index: 1; background: var(--ground); }
+.tall thead th:first-child { z-index: 2; }
 .tall :is(td, th) { white-space: nowrap; }
 .warnings { border-left: 4px solid var(--warn); background: var(--wash); padding: .3em 1em; margin: 1em 0; }
 details { border: 1px solid var(--line); border-radius: 6px; margin: .6em 0; padding: 0 1em; }
