@@ -13,6 +13,7 @@ from mmsada_lab import __version__
 from mmsada_lab.cli import options
 from mmsada_lab.cli.data import data_app
 from mmsada_lab.cli.options import TableFormat, format_table, parse_overrides
+from mmsada_lab.cli.report import report_app
 from mmsada_lab.cli.sweeps import sweeps_app
 from mmsada_lab.cli.weights import weights_app
 from mmsada_lab.datasets.open import complete_choice
@@ -286,7 +287,8 @@ def list_options(
             typer.echo(str(line))
 
 
-app.add_typer(sweeps_app)  # its commands stand beside those above
+app.add_typer(report_app)  # these commands stand beside those above
+app.add_typer(sweeps_app)
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 

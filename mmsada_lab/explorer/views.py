@@ -21,7 +21,7 @@ from mmsada_lab.facts import FUSED, METHODS
 from mmsada_lab.files import locate
 from mmsada_lab.paper import DomainPair
 from mmsada_lab.presets import build_config
-from mmsada_lab.runs import join_world, load_runs, read_arrays, read_manifest, split_world
+from mmsada_lab.runs import join_world, load_runs, read_arrays, read_manifest, split_world, survey_runs
 
 SERIES = ("method", "λd", "λc", "seed", "checkpoint")
 """Keys of the series that there can be, in their order."""
@@ -152,7 +152,8 @@ def collect_views(
     Raises:
         UserError: no finished run that kept its features, or none of the pair that is asked for.
     """
-    runs = load_runs(Path(runs_dir))
+    survey = survey_runs(Path(runs_dir))
+    runs = load_runs(Path(runs_dir)) if survey.results.empty else survey.results  # its error says why there is none
     listed = runs.drop_duplicates("path")
     listed = listed.assign(
         specification=[_specified(*pair) for pair in zip(listed["data"], listed["world"], strict=True)]
@@ -176,6 +177,7 @@ def collect_views(
     opened = [_open(Path(path)) for path in chosen["path"]]
     first = opened[0]
     notes = [*_told_of_others(sizes, key)]
+    notes += [f"{len(survey.damaged)} runs are damaged: left out"] if survey.damaged else []
     alike, other = _of_one_data_set(opened)
     notes += other
     series, facts, left_out = _series(alike, seed)
