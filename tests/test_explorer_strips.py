@@ -15,6 +15,7 @@ from toy import toy_data
 from mmsada_lab.clips.segments import Domain, MultiDomainData, Segment
 from mmsada_lab.errors import UserError
 from mmsada_lab.explorer.strips import SIZES, StripSize, make_strips, moments
+from mmsada_lab.prepare.show.images import as_rgb
 
 FIRST, FRAMES, HEIGHT, WIDTH = 101, 40, 36, 60
 
@@ -79,6 +80,20 @@ def test_frames_of_all_modalities_are_of_the_same_moments(tmp_path: Path) -> Non
     for modality in ("rgb", "depth"):
         shades = decode(made.coded[modality][0], made.size.frames).mean(axis=(1, 2, 3))
         np.testing.assert_allclose(shades, expected, atol=3)
+
+
+def test_flow_is_of_the_same_moments_and_in_colours(tmp_path: Path) -> None:
+    data = clock_data(rgb=Clock(3), flow=Clock(2, mirror_negates=(0,)))
+    strips = make_strips(data, of(data), ["rgb", "flow"], budget=10**7, jobs=1, cache_dir=tmp_path)
+    domain = data.domains["A"]
+    at = moments(domain.test[0], strips.size.frames)
+    shown = decode(strips.coded["flow"][0], strips.size.frames).mean(axis=(1, 2))[:, ::-1]  # red first
+    now, later = (
+        as_rgb(domain.readers["flow"].read(domain.test[0], at + shift), is_flow=True).mean(axis=(1, 2))
+        for shift in (0, 1)
+    )
+    assert np.abs(now - later).max() > 8, "a frame later it looks different"
+    np.testing.assert_allclose(shown, now, atol=4)
 
 
 def test_moments_lie_inside_and_in_the_middle() -> None:
