@@ -1,4 +1,4 @@
-"""Draws assets/explorer.webp: the explorer of the reference runs in Chromium, a walk from source-only to one clip.
+"""Draws assets/explorer.webp: the explorer of the reference runs in Chromium, a walk from source-only to one clip, and to others of its class.
 
 Needs playwright and chromium, no network. The clip is the first of the target that source-only got wrong and MM-SADA
 right, and that flow had right before.
@@ -75,7 +75,13 @@ def frames(page: Page, row: int) -> Iterator[Frame]:
         page.wait_for_timeout(60)
         yield shot(130)
     page.get_by_text("Confusion", exact=True).first.click()
-    yield shot(2000)
+    page.get_by_label("Compare with").select_option(label="method")  # its first view: source-only
+    yield shot(1500)
+    page.locator("button.cell.diagonal").first.click()
+    for _ in range(8):
+        page.wait_for_timeout(60)
+        yield shot(130)
+    yield shot(1500)
 
 
 if __name__ == "__main__":

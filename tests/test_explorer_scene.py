@@ -130,6 +130,10 @@ class TestWhatIsShown:
         assert decoded(points["label"]).tolist() == [segment.label for segment in segments]
         assert decoded(points["domain"]).tolist() == [0] * len(data.domain("A").test) + [1] * len(data.domain("B").test)
         assert scene.content["classes"] == list(CLASSES)
+        modalities = list(toy_config("mmsada").modalities)
+        assert scene.content["modalities"] == modalities
+        assert [panel["key"] for panel in scene.content["panels"]] == ["fused", *modalities]
+        assert {decoded(view["positions"]).shape[0] for s in scene.content["series"] for view in s["views"]} == {3}
 
     def test_predictions_are_the_network_s(self, runs: Path, scene: ExplorerScene) -> None:
         windows = read_arrays(folder_of(runs, "source_only") / "windows.npz")
