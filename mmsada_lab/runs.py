@@ -29,7 +29,7 @@ import subprocess
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -188,16 +188,58 @@ def load_runs(runs_dir: Path) -> pd.DataFrame:
         selection, training_seconds, device, version (of this package), caution (about mean_class, if there is any),
         path.
     """
-    rows = [row for path in find_runs(runs_dir) for row in _result_rows(path)]
-    if not rows:
+    survey = survey_runs(runs_dir)
+    if survey.damaged:
+        raise UserError(next(iter(survey.damaged.values())))
+    if not survey.finished:
         raise UserError(f"{runs_dir} holds only unfinished runs; start them again and they continue")
-    return pd.DataFrame(rows)
+    if survey.results.empty:
+        hint = "mmsada predict gives their predictions"
+        raise UserError(
+            f"the target of no run in {runs_dir} has labelled test segments, so there is no accuracy; {hint}"
+        )
+    return survey.results
 
 
-def _result_rows(path: Path) -> list[Record]:
-    manifest = read_manifest(path / "manifest.json")
-    if manifest["status"] != "finished":
-        return []
+@dataclass(frozen=True)
+class RunsSurvey:
+    """What a folder of runs holds.
+
+    Attributes:
+        results: as `load_runs` returns them; empty where no run has an accuracy.
+        finished: manifest of every finished run, by path.
+        unfinished: manifest of every other run.
+        damaged: why a run cannot be read.
+    """
+
+    results: pd.DataFrame
+    finished: dict[Path, Record]
+    unfinished: dict[Path, Record]
+    damaged: dict[Path, str]
+
+
+def survey_runs(runs_dir: Path) -> RunsSurvey:
+    """Read all runs of a folder or zip file; one that cannot be read is named, and is no reason to stop.
+
+    Raises:
+        UserError: the folder does not exist or holds no run.
+    """
+    rows: list[Record] = []
+    survey = RunsSurvey(pd.DataFrame(), {}, {}, {})
+    for path in find_runs(runs_dir):
+        try:
+            manifest = read_manifest(path / "manifest.json")
+            finished = manifest["status"] == "finished"
+            rows += _result_rows(path, manifest) if finished else []
+            (survey.finished if finished else survey.unfinished)[path] = manifest
+        except UserError as error:
+            survey.damaged[path] = str(error)
+        except (KeyError, TypeError, AttributeError) as error:  # a finished run without a whole result
+            survey.damaged[path] = f"{path / 'manifest.json'} lacks {error}; move its folder away and run again"
+    return replace(survey, results=pd.DataFrame(rows))
+
+
+def _result_rows(path: Path, manifest: Record) -> list[Record]:
     config, result = manifest["config"], manifest["result"]
     data, world = split_world(config["data"])
     shared = {

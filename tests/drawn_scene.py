@@ -86,7 +86,7 @@ class Drawing:
             "key": key, "title": title, "value": value, "note": "seed 0 of 2",
             "positions": pack(positions), "predicted": pack(predicted), "confidence": pack(confidence),
             "windows": pack(windows) if rich else None,
-            "near": pack(self.neighbours(positions, 10, other=False)) if rich else None,
+            "own": pack(self.own_share(positions)) if rich else None,
             "across": pack(self.neighbours(positions, 5, other=True)) if rich else None,
             "accuracy": accuracy,
             "gap": {name: {"MMD": 0.4 * distance, "A-distance": 1.9 * distance} for name in STREAMS},
@@ -103,6 +103,11 @@ class Drawing:
                 distances[self.domain == self.domain[row] if other else [row]] = np.inf
                 found[p, row] = np.argsort(distances, kind="stable")[:width]
         return found
+
+    def own_share(self, positions: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Of the ten nearest points of every stream's map, the percentage of the own domain."""
+        near = self.neighbours(positions, 10, other=False)
+        return np.round(100 * (self.domain[near] == self.domain[None, :, None]).mean(axis=2)).astype(np.uint8)
 
     def clips(self, shift_flow: int = 0) -> dict[str, list[str]]:
         """Strips of both modalities; `shift_flow` puts flow out of step."""

@@ -10,6 +10,7 @@ from scipy.spatial import procrustes as scipy_procrustes
 
 from mmsada_lab.errors import UserError
 from mmsada_lab.explorer.maps import aligned_maps, kept_neighbours, procrustes, radius, travel
+from mmsada_lab.explorer.steady import _divergence_gradient, affinity, steady_maps
 
 COUNT, WIDTH = 90, 12
 
@@ -60,6 +61,46 @@ def test_steadiness_trades_travel_for_neighbourhoods() -> None:
     travelled = [travel(*aligned_maps(views, steadiness=s)) for s in (0.0, 0.5, 1.0)]
     assert travelled[0] > travelled[1] > travelled[2]
     assert travelled[2] == pytest.approx(0, abs=1e-9)
+
+
+def test_affinities_are_tsne_s() -> None:
+    """Among all pairs rather than the nearest, as scikit-learn's exact method has them: few others weigh anything."""
+    from scipy.spatial.distance import pdist, squareform
+    from sklearn.manifold._t_sne import _joint_probabilities
+
+    values = clusters(1)
+    theirs = squareform(_joint_probabilities(squareform(pdist(values, "sqeuclidean")).astype(np.float32), 8.0, 0))
+    ours = affinity(values, 8.0).toarray()
+    assert ours.sum() == pytest.approx(1)
+    np.testing.assert_allclose(ours, ours.T, atol=1e-9)
+    np.testing.assert_allclose(ours, theirs, atol=0.02 * theirs.max())
+
+
+def test_the_gradient_is_that_of_the_divergence() -> None:
+    near, points = affinity(clusters(1), 8.0).astype(float), np.random.default_rng(0).normal(size=(COUNT, 2))
+    shares = near.toarray()
+
+    def divergence(places: np.ndarray) -> float:
+        nearness = 1 / (1 + ((places[:, None] - places[None]) ** 2).sum(axis=2))
+        np.fill_diagonal(nearness, 0)
+        seen = shares > 0
+        return float((shares[seen] * np.log(shares[seen] / (nearness / nearness.sum())[seen])).sum())
+
+    gradient = _divergence_gradient(near, points)
+    for row, axis in ((0, 0), (17, 1), (COUNT - 1, 0)):
+        step = np.zeros_like(points)
+        step[row, axis] = 1e-5
+        slope = (divergence(points + step) - divergence(points - step)) / 2e-5
+        assert gradient[row, axis] == pytest.approx(slope, rel=1e-4, abs=1e-9)
+
+
+def test_pulled_points_stay_unless_their_neighbours_changed() -> None:
+    before, start = clusters(1), np.random.default_rng(0).normal(scale=5, size=(COUNT, 2))
+    after = before.copy()
+    after[:5] = before[5:10]  # five segments go to other clusters
+    a, b = steady_maps([before, after], start, pull=0.1, perplexity=8.0)
+    ways = np.linalg.norm(a - b, axis=1)
+    assert ways[:5].mean() > 3 * np.median(ways[5:])
 
 
 def test_maps_do_not_depend_on_the_scale_of_features() -> None:

@@ -98,6 +98,17 @@ class TestWhichRuns:
         views = collect_views(runs, seed=1)
         assert [view.key for view in views.series[0].views] == ["mmsada"]
 
+    def test_series_can_be_chosen(self, runs: Path, tmp_path: Path) -> None:
+        chosen = build_scene(runs, series=["checkpoint", "λd"], clips=0, cache_dir=tmp_path).content
+        assert [each["key"] for each in chosen["series"]] == ["checkpoint", "λd"]
+        assert chosen["reference"] is None, "source-only is not shown"
+        lacking = build_scene(runs, series=["method", "λc"], clips=0, cache_dir=tmp_path).content
+        assert "the runs have no λc to walk through" in lacking["notes"]
+        with pytest.raises(UserError, match="have no λc to walk through; choose method, λd, seed, checkpoint"):
+            build_scene(runs, series=["λc"])
+        with pytest.raises(UserError, match="unknown series 'step'; choose method, λd, λc, seed, checkpoint"):
+            build_scene(runs, series=["step"])
+
     def test_runs_of_other_data_are_left_out_and_told(self, runs: Path, tmp_path: Path) -> None:
         shutil.copytree(runs, tmp_path / "runs")
         path = folder_of(tmp_path / "runs", "adabn") / "manifest.json"
@@ -133,6 +144,10 @@ class TestWhatIsShown:
         assert decoded(points["label"]).tolist() == [segment.label for segment in segments]
         assert decoded(points["domain"]).tolist() == [0] * len(data.domain("A").test) + [1] * len(data.domain("B").test)
         assert scene.content["classes"] == list(CLASSES)
+        modalities = list(toy_config("mmsada").modalities)
+        assert scene.content["modalities"] == modalities
+        assert [panel["key"] for panel in scene.content["panels"]] == ["fused", *modalities]
+        assert {decoded(view["positions"]).shape[0] for s in scene.content["series"] for view in s["views"]} == {3}
 
     def test_predictions_are_the_network_s(self, runs: Path, scene: ExplorerScene) -> None:
         windows = read_arrays(folder_of(runs, "source_only") / "windows.npz")
@@ -162,19 +177,19 @@ class TestWhatIsShown:
 
     def test_neighbours(self, scene: ExplorerScene) -> None:
         view, side = series(scene, "method")["mmsada"], decoded(scene.content["points"]["domain"])
-        near, across = decoded(view["near"]), decoded(view["across"])
-        assert near.shape == (3, len(side), 10)
+        own, across = decoded(view["own"]), decoded(view["across"])
+        assert own.shape == (3, len(side))
+        assert own.max() <= 100
         assert across.shape == (3, len(side), 5)
         assert (side[across] != side[None, :, None]).all()
-        assert not (near == np.arange(len(side))[None, :, None]).any(), "nobody is his own neighbour"
 
     def test_neighbours_by_brute_force(self, runs: Path, scene: ExplorerScene) -> None:
         values = read_arrays(folder_of(runs) / "features.npz")["f_flow"].astype(float)
         distances = np.linalg.norm(values[:, None] - values[None], axis=2)
-        np.fill_diagonal(distances, np.inf)
-        near = decoded(series(scene, "method")["mmsada"]["near"])[2]
-        ours, best = (np.take_along_axis(distances, rows, axis=1) for rows in (near, np.argsort(distances)[:, :10]))
-        np.testing.assert_allclose(ours, best, rtol=1e-6)
+        np.fill_diagonal(distances, np.inf)  # nobody is his own neighbour
+        side = decoded(scene.content["points"]["domain"])
+        own = (side[np.argsort(distances, kind="stable")[:, :10]] == side[:, None]).mean(axis=1)
+        np.testing.assert_allclose(decoded(series(scene, "method")["mmsada"]["own"])[2], 100 * own, atol=0.5)
 
     def test_the_sweep(self, runs: Path, scene: ExplorerScene) -> None:
         (sweep,) = scene.content["sweeps"]

@@ -133,7 +133,7 @@ class Notebook:
         page.set_default_timeout(90_000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
-        page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: self.frames.append(frame)))
+        page.on("websocket", lambda socket: socket.on("framereceived", self.frames.append))
         page.on("request", lambda request: self.outside.append(request.url))
         page.goto(url)
         page.locator("#jp-main-statusbar").get_by_text("(ipykernel) | Idle").wait_for()

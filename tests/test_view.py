@@ -196,8 +196,9 @@ class TestPure:
             ("axisPlaces([2], true)", [0.5]),
             ("roundTicks(41, 87, 4)", [60, 80]),
             ("confusionOf([0, 1, 2, 3], [0, 1, -1, 1], [0, 0, 1, 7], 2)", [[1, 0, 0], [1, 0, 1]]),
-            ("ownDomainShare([0, 1], Int32Array.from([1, 2, 0, -1, 0, 1]), [0, 0, 1])", 2 / 3),
-            ("ownDomainShare([0], null, [0])", None),
+            ("ownDomainShare([0, 2], Uint8Array.from([100, 0, 40]))", 0.7),
+            ("ownDomainShare([0], null)", None),
+            ("ownDomainShare([], Uint8Array.from([100]))", None),
         ],
     )
     def test_values(self, tested: Any, call: str, expected: object) -> None:
@@ -322,8 +323,8 @@ class TestMap:
             for stream, key in enumerate(drawn.STREAMS):
                 share = (view.predicted(0, 0, stream)[inside] == view.labels[inside]).mean()
                 assert numbers["accuracy"][key][name] == pytest.approx(share)
-                near = array(view.view(0, 0)["near"])[stream, inside]
-                assert numbers["ownDomain"][key][name] == pytest.approx((view.domains[near] == d).mean())
+                own = array(view.view(0, 0)["own"])[stream, inside]
+                assert numbers["ownDomain"][key][name] == pytest.approx(own.mean() / 100)
         view.page.get_by_role("button", name="Clear selection").click()
         assert view.state["selected"] == []
         assert np.sum(view.state["confusion"]["matrix"]) == COUNT

@@ -127,9 +127,9 @@ def _label_axes(figure: go.Figure, curves: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title=f"right (%, balanced{spread})", range=[max(lowest, 0.0), 101], row=1, col=1)
     figure.update_yaxes(title=f"loss of D (nats{spread})", rangemode="tozero", row=1, col=2)
     figure.update_yaxes(title="reversal", rangemode="tozero", nticks=3, row=2, col=1)
-    figure.update_xaxes(matches="x").update_xaxes(showticklabels=False, row=1, col=1)
+    figure.update_xaxes(showticklabels=False, row=1, col=1)
     for row, col in ((2, 1), (1, 2)):
-        figure.update_xaxes(title="optimiser step", row=row, col=col)
+        figure.update_xaxes(title="optimiser step", matches="x", row=row, col=col)
     return figure
 
 

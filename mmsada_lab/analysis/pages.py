@@ -11,7 +11,11 @@ from markupsafe import Markup
 _TEMPLATES = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 _PAGE = _TEMPLATES.from_string("""<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{ title }}</title>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+{% if policy %}
+<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
+{% endif %}
+<title>{{ title }}</title>
 <style>
 body { font: 15px/1.5 Helvetica, Arial, sans-serif; color: #222; max-width: 1150px; margin: 2em auto; padding: 0 1em; }
 {{ style }}
@@ -24,14 +28,14 @@ body { font: 15px/1.5 Helvetica, Arial, sans-serif; color: #222; max-width: 1150
 """)
 
 
-def render_page(title: str, template: str, values: Mapping[str, object], *, style: str = "") -> str:
+def render_page(title: str, template: str, values: Mapping[str, object], *, style: str = "", policy: str = "") -> str:
     """Render a whole page: the heading `title`, then a Jinja2 template; text among its values is escaped, `Markup` not.
 
-    `style` is CSS beside that of all pages.
+    `style` is CSS beside that of all pages; `policy` says what the page may load and run (Content-Security-Policy).
 
     Example:
         >>> "<p>2 &lt; 3</p>" in render_page("Numbers", "<p>{{ fact }}</p>", {"fact": "2 < 3"})
         True
     """
     content = Markup(_TEMPLATES.from_string(template).render(values))
-    return _PAGE.render(title=title, style=Markup(style), content=content) + "\n"
+    return _PAGE.render(title=title, style=Markup(style), content=content, policy=policy) + "\n"

@@ -13,6 +13,7 @@ from mmsada_lab import __version__
 from mmsada_lab.cli import options
 from mmsada_lab.cli.data import data_app
 from mmsada_lab.cli.options import TableFormat, format_table, parse_overrides
+from mmsada_lab.cli.report import report_app
 from mmsada_lab.cli.sweeps import sweeps_app
 from mmsada_lab.cli.weights import weights_app
 from mmsada_lab.datasets.open import complete_choice
@@ -184,12 +185,15 @@ def explore(
     source: Annotated[str | None, Option(help="Labelled domain; that of most runs by default.")] = None,
     target: Annotated[str | None, Option(help="Unlabelled domain.")] = None,
     seed: Annotated[int | None, Option(help="Of the runs that are compared; the one with most methods.")] = None,
+    series: Annotated[
+        str, Option(metavar="NAMES", help="Comma-separated, of method, checkpoint, λd, λc, seed; all there are.")
+    ] = "",
     at_most: Annotated[
         int, Option(min=4, help="Segments that are shown; more are sampled by domain and class.")
     ] = 2000,
     steadiness: Annotated[
         float, Option(min=0, max=1, help="0: maps follow their features; 1: one map for all; between: points rest.")
-    ] = 0.0,
+    ] = 0.5,
     clips: Annotated[float, Option(min=0, help="Megabytes of clips in the page; 0 for none.")] = 20.0,
     jobs: Annotated[int, Option(help="Processes at once; -1: as many as there are cores.")] = -1,
 ) -> None:
@@ -211,6 +215,7 @@ def explore(
         source=source,
         target=target,
         seed=seed,
+        series=series.split(",") if series else (),
         at_most=at_most,
         steadiness=steadiness,
         clips=clips,
@@ -219,8 +224,8 @@ def explore(
     path = write_page(scene, out)
     for note in scene.content["notes"]:
         typer.echo(f"note: {note}", err=True)
-    points, series = scene.content["points"]["uid"], scene.content["series"]
-    shown = ", ".join(f"{len(s['views'])} by {s['title']}" for s in series)
+    points = scene.content["points"]["uid"]
+    shown = ", ".join(f"{len(s['views'])} by {s['title']}" for s in scene.content["series"])
     typer.echo(f"{path}: {len(points)} segments, views {shown}; {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -282,7 +287,8 @@ def list_options(
             typer.echo(str(line))
 
 
-app.add_typer(sweeps_app)  # its commands stand beside those above
+app.add_typer(report_app)  # these commands stand beside those above
+app.add_typer(sweeps_app)
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 

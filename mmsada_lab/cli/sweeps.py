@@ -37,7 +37,7 @@ _STREAM = "Of --matrix, --difference and --selection: fused, rgb, flow, ..."
 _REPORT_ONLY = "Train nothing; report on the runs that are finished."
 _DIFFERENCE = "Print A - B in points, paired, with its 95 % intervals over worlds and over seeds."
 _SELECTION = "Print what each label-free rule of choosing a checkpoint would have cost, per method."
-_ARRAYS = "Keep predictions and features of these runs too. Repeatable."
+_ARRAYS = "Keep predictions, scores of windows and features of these runs too. Repeatable."
 
 
 @sweeps_app.command()

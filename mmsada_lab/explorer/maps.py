@@ -1,8 +1,9 @@
 """Maps that can be compared: t-SNE of several views of the same segments, in which points stay where nothing changed.
 
 Independent maps differ by chance alone: turned, mirrored, clusters elsewhere. Here all views start from one common map,
-fitted on their features side by side, follow their own features from there, and are laid over each other by Procrustes.
-What that costs is measured: how far points travel, and how much of their neighbourhood a map keeps.
+fitted on their features side by side, follow their own features from there, held by their neighbours in the series as
+much as is asked for (`steady.py`), and are laid over it by Procrustes. What that costs is measured: how far points
+travel, and how much of their neighbourhood a map keeps.
 
 Legend: `V` views, `N` segments, `F` feature width (views may differ in it).
 """
@@ -17,11 +18,15 @@ from numpy.typing import NDArray
 
 from mmsada_lab.analysis.neighbours import nearest, neighbour_overlap
 from mmsada_lab.errors import UserError
+from mmsada_lab.explorer.steady import steady_maps
 
 Values = NDArray[np.floating[Any]]
 
 _WIDTH = 50  # principal components that t-SNE sees, as its authors do
 _STEPS = 250  # of a view from the common map
+_PULL = 0.027  # of neighbouring views, at a steadiness of a half
+MOST_HELD = 3000
+"""Segments of which maps can be held steady: all pairs are looked at."""
 
 
 def aligned_maps(features: Sequence[Values], *, steadiness: float = 0.0, seed: int = 0) -> list[Values]:
@@ -32,7 +37,7 @@ def aligned_maps(features: Sequence[Values], *, steadiness: float = 0.0, seed: i
     Args:
         features: of the same segments in every view, in the same order.
         steadiness: 0: every map follows its own features; 1: all are the common map. Between, points travel less and
-            maps keep less of their neighbourhoods.
+            maps keep less of their neighbourhoods; of more than `MOST_HELD` segments, maps are as with 0.
         seed: of the common map.
 
     Raises:
@@ -50,8 +55,14 @@ def aligned_maps(features: Sequence[Values], *, steadiness: float = 0.0, seed: i
     if len(features) == 1:
         return [_centred(common)]
     common = _centred(common)
-    own = [procrustes(_fit(view, start=common, seed=seed), common) for view in reduced]
-    return [(1 - steadiness) * view + steadiness * common for view in own]
+    if steadiness == 1:
+        return [common for _ in reduced]
+    if steadiness == 0 or len(common) > MOST_HELD:
+        own = [_fit(view, start=common, seed=seed) for view in reduced]
+    else:
+        pull = _PULL * steadiness / (1 - steadiness)
+        own = steady_maps(reduced, common, pull=pull, perplexity=_perplexity(len(common)))
+    return [procrustes(view, common) for view in own]
 
 
 def follow_map(features: Values, before: Values | None, *, seed: int = 0) -> Values:
@@ -103,13 +114,17 @@ def _reduce(view: Values) -> Values:
 def _fit(values: Values, *, start: Values | str, seed: int) -> Values:
     from sklearn.manifold import TSNE
 
-    perplexity = min(30.0, (len(values) - 1) / 3)
+    perplexity = _perplexity(len(values))
     if isinstance(start, str):
         options: dict[str, Any] = {"init": start}
     else:  # from where it lies: no exaggeration, which would tear the map apart first
         options = {"init": start.astype(np.float32), "early_exaggeration": 1.0, "max_iter": _STEPS}
     fitted = TSNE(random_state=seed, perplexity=perplexity, **options).fit_transform(values.astype(np.float32))
     return np.asarray(fitted, dtype=np.float64)
+
+
+def _perplexity(count: int) -> float:
+    return min(30.0, (count - 1) / 3)
 
 
 def _centred(points: Values) -> Values:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,27 @@ from numpy.typing import NDArray
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.gap.table import gap_table
-from mmsada_lab.analysis.neighbours import nearest
+from mmsada_lab.analysis.neighbours import nearest, neighbour_overlap
 from mmsada_lab.clips.segments import MultiDomainData, Segment
-from mmsada_lab.errors import UserError
-from mmsada_lab.explorer.maps import aligned_maps, kept_neighbours, side_by_side, travel
+from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.explorer.maps import MOST_HELD, aligned_maps, side_by_side, travel
 from mmsada_lab.explorer.strips import TYPE, Strips, make_strips
 from mmsada_lab.explorer.sweeps import sweep_entries
-from mmsada_lab.explorer.views import NOT_KEPT, Series, View, Views, collect_views
+from mmsada_lab.explorer.views import NOT_KEPT, SERIES, Series, View, Views, collect_views
 from mmsada_lab.facts import FUSED
 from mmsada_lab.files import cache_root
 from mmsada_lab.runs import read_arrays, write_arrays
 
 VERSION = 1
 NEIGHBOURS, ACROSS = 10, 5
-"""Nearest segments that a scene holds of each: of both domains, and of the other one."""
+"""Nearest segments that are looked at of each: of both domains, for their share, and of the other one, to be shown."""
 
 _EXTENT = 32000  # of coordinates, which are 16-bit integers
 _GAPS = {"MMD²": "mmd_median", "A-distance": "a_distance"}
 _PIECE = 2_000_000  # bytes of clips in one message, about
+STEADINESS = 0.5
+"""Of maps: points travel half as far as without, for one or two of a hundred neighbours (benchmarks/README.md)."""
+
 RATE = 8
 """Frames a second that clips are shown at."""
 
@@ -63,8 +66,9 @@ def build_scene(
     source: str | None = None,
     target: str | None = None,
     seed: int | None = None,
+    series: Sequence[str] = (),
     at_most: int = 2000,
-    steadiness: float = 0.0,
+    steadiness: float = STEADINESS,
     clips: float = 20.0,
     jobs: int = -1,
     cache_dir: Path | None = None,
@@ -77,25 +81,29 @@ def build_scene(
         source: labelled domain; that of most runs if None.
         target: unlabelled domain.
         seed: of the runs that are compared.
+        series: which to show, of method, checkpoint, λd, λc and seed; all that there are if empty.
         at_most: segments that are shown; more are sampled by domain and class, of each at least one.
         steadiness: of maps, 0 to 1, see `aligned_maps`.
-        clips: megabytes of clips; 0 for none.
+        clips: megabytes of the page for clips; 0 for none.
         jobs: at once, as joblib counts them.
         cache_dir: of maps and clips, in place of the user's cache folder.
 
     Raises:
-        UserError: no runs that can be shown; what is merely missing is told in the scene's notes.
+        UserError: no runs or series that can be shown; what is merely missing is told in the scene's notes.
     """
     if at_most < 4:
         raise UserError(f"at most {at_most} segments are too few for a map; give 4 or more")
-    views = collect_views(runs_dir, data=data, source=source, target=target, seed=seed).sampled(at_most)
+    views = collect_views(runs_dir, data=data, source=source, target=target, seed=seed)
+    views = _of_series(views, series).sampled(at_most)
     cache = cache_root(cache_dir)
     parallel = Parallel(n_jobs=jobs)
-    series = [
+    entries = [
         _series(each, views, steadiness=steadiness, cache=cache / "maps", parallel=parallel) for each in views.series
     ]
     strips, notes = (None, ["no clips were asked for"]) if clips <= 0 else _strips(views, clips, jobs, cache_dir)
-    methods = [view.key for view in views.series[0].views]
+    if steadiness and len(views.uid) > MOST_HELD:
+        notes.append(f"maps of more than {MOST_HELD:,} segments are not held steady: points travel more")
+    compared = next((each for each in views.series if each.key == "method"), None)
     content = {
         "version": VERSION,
         "title": f"{views.data}, {views.pair}",
@@ -110,10 +118,10 @@ def build_scene(
             "domain": coded((views.side == "target").astype(np.uint8)),
             "label": coded(views.label.astype(np.int16)),
         },
-        "series": series,
+        "series": entries,
         "clips": _clip_facts(strips),
         "sweeps": sweep_entries(views),
-        "reference": {"series": "method", "view": methods[0]} if "source_only" in methods[:1] else None,
+        "reference": _reference(compared),
     }
     return ExplorerScene(content, strips)
 
@@ -132,6 +140,25 @@ def view_colours() -> Json:
         "less": less,
         "deep": [style.PERCENT_SCALE[-1][1], style.KERNEL_SCALE[0][1]],
     }
+
+
+def _of_series(views: Views, names: Sequence[str]) -> Views:
+    """The same with these series alone, those that there are; all if no name is given."""
+    for name in names:
+        if name not in SERIES:
+            raise unknown("series", name, SERIES)
+    known = {each.key: each for each in views.series}
+    chosen = tuple(known[name] for name in names or known if name in known)
+    if not chosen:
+        raise UserError(f"the runs have no {' or '.join(names)} to walk through; choose {', '.join(known)}")
+    missing = [f"the runs have no {name} to walk through" for name in names if name not in known]
+    return replace(views, series=chosen, notes=(*views.notes, *missing))
+
+
+def _reference(methods: Series | None) -> Json | None:
+    """The view that "flipped by adaptation" compares with: source-only, where it is shown."""
+    is_shown = methods is not None and methods.views[0].key == "source_only"
+    return {"series": "method", "view": "source_only"} if is_shown else None
 
 
 def coded(array: NDArray[Any]) -> Json:
@@ -173,7 +200,7 @@ def _space(view: View, panel: str) -> NDArray[np.float32]:
 def _cached_maps(
     features: Sequence[NDArray[np.float32]], steadiness: float, cache: Path
 ) -> list[NDArray[np.floating[Any]]]:
-    digest = hashlib.sha256(f"{VERSION} {steadiness}".encode())
+    digest = hashlib.sha256(f"{VERSION} steady {steadiness}".encode())
     for values in features:
         digest.update(repr(values.shape).encode() + np.ascontiguousarray(values).tobytes())
     path = cache / f"{digest.hexdigest()[:24]}.npz"
@@ -231,12 +258,18 @@ def _accuracies(view: View, predicted: NDArray[Any], views: Views) -> Iterable[t
 def _facts(view: View, views: Views, spaces: Sequence[NDArray[Any]], maps: Sequence[NDArray[Any]]) -> Json:
     """What has to be computed of a view: neighbours, gaps, what maps keep."""
     count, panels = len(views.uid), [FUSED, *views.modalities]
-    near = [nearest(space.astype(np.float64), min(NEIGHBOURS, count - 1)) for space in spaces]
+    width = min(NEIGHBOURS, count - 1)
+    near = [nearest(space.astype(np.float64), width) for space in spaces]
+    own = [(views.side[rows] == views.side[:, None]).mean(axis=1) for rows in near]  # (N,) each
     across = [_across(space, views.side) for space in spaces]
-    overlap = {panel: round(kept_neighbours(*pair), 4) for panel, *pair in zip(panels, spaces, maps, strict=True)}
+    overlap = {
+        panel: round(neighbour_overlap(rows, nearest(points, width)), 4)
+        for panel, rows, points in zip(panels, near, maps, strict=True)
+    }
+    rows_type = np.uint16 if count <= np.iinfo(np.uint16).max else np.int32  # a page holds five a point and view
     return {
-        "near": coded(np.stack(near).astype(np.int32)),
-        "across": coded(np.stack(across).astype(np.int32)) if all(len(a) for a in across) else None,
+        "own": coded(np.round(100 * np.stack(own)).astype(np.uint8)),
+        "across": coded(np.stack(across).astype(rows_type)) if all(len(a) for a in across) else None,
         "overlap": overlap,
         "gap": _gaps(view, views),
     }

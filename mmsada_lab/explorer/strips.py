@@ -40,12 +40,14 @@ SIZES = (
     StripSize(),
     StripSize(height=56, quality=45),
     StripSize(height=48, quality=40),
+    StripSize(height=40, quality=35),
     StripSize(frames=6, height=40, quality=35),
     StripSize(frames=4, height=32, quality=30),
     StripSize(frames=1, height=32, quality=30),
 )
 """From the best to the smallest: the first that a byte budget has room for is taken."""
 
+_AS_TEXT = 4 / 3  # bytes of a page for each byte of a strip, which stands there as base64
 _SAMPLED = 24  # segments whose strips are made to find out how large all will be
 _BACK, _INK = (250, 250, 250), (60, 60, 60)
 _MISSING = b""
@@ -82,13 +84,14 @@ def make_strips(
     jobs: int = -1,
     cache_dir: Path | None = None,
 ) -> Strips:
-    """Strips of segments, given with the names of their domains, in at most `budget` bytes where that can be done.
+    """Strips of segments, given with the names of their domains, in `budget` bytes of a page where that can be done.
 
     Args:
         data: whose digest the strips are cached by.
         segments: domain and segment.
         modalities: video is shown as it is, flow in colours; numbers in time as curves with a cursor, vectors as bars.
-        budget: bytes for all strips; the smallest of `SIZES` is taken where even it is too large, with a note.
+        budget: bytes of a page for all strips, as base64; the smallest of `SIZES` is taken where even it is too
+            large, with a note.
         jobs: threads at once, as joblib counts them.
         cache_dir: in place of the user's cache folder.
     """
@@ -96,7 +99,7 @@ def make_strips(
     sample = [segments[k] for k in np.linspace(0, len(segments) - 1, min(_SAMPLED, len(segments))).astype(int)]
     size, expected = SIZES[-1], 0.0
     for size in SIZES:
-        expected = maker.make(sample, size).bytes / len(sample) * len(segments)
+        expected = _AS_TEXT * maker.make(sample, size).bytes / len(sample) * len(segments)
         if expected <= budget:
             break
     strips = maker.make(segments, size)
@@ -105,8 +108,9 @@ def make_strips(
         notes.append(
             f"clips are shown smaller than usual ({size}), to keep the page below {budget / 1e6:.0f} MB of clips"
         )
-    if strips.bytes > 1.1 * budget:
-        notes.append(f"even so clips take {strips.bytes / 1e6:.1f} MB; give a larger budget, or fewer segments")
+    if _AS_TEXT * strips.bytes > 1.1 * budget:
+        taken = _AS_TEXT * strips.bytes / 1e6
+        notes.append(f"even so clips take {taken:.1f} MB; give a larger budget, or fewer segments")
     return replace(strips, notes=tuple(notes))
 
 

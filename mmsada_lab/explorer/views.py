@@ -21,7 +21,10 @@ from mmsada_lab.facts import FUSED, METHODS
 from mmsada_lab.files import locate
 from mmsada_lab.paper import DomainPair
 from mmsada_lab.presets import build_config
-from mmsada_lab.runs import find_runs, join_world, load_runs, read_arrays, read_manifest, split_world
+from mmsada_lab.runs import RunsSurvey, join_world, load_runs, read_arrays, read_manifest, split_world, survey_runs
+
+SERIES = ("method", "λd", "λc", "seed", "checkpoint")
+"""Keys of the series that there can be, in their order."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -149,7 +152,8 @@ def collect_views(
     Raises:
         UserError: no finished run that kept its features, or none of the pair that is asked for.
     """
-    runs = load_runs(Path(runs_dir))
+    survey = survey_runs(Path(runs_dir))
+    runs = load_runs(Path(runs_dir)) if survey.results.empty else survey.results  # its error says why there is none
     listed = runs.drop_duplicates("path")
     listed = listed.assign(
         specification=[_specified(*pair) for pair in zip(listed["data"], listed["world"], strict=True)]
@@ -172,7 +176,7 @@ def collect_views(
     chosen = groups.get_group(key)
     opened = [_open(Path(path)) for path in chosen["path"]]
     first = opened[0]
-    notes = [*_told_of_others(sizes, key), *_told_of_unfinished(Path(runs_dir))]
+    notes = [*_told_of_others(sizes, key), *_told_of_unread(survey)]
     alike, other = _of_one_data_set(opened)
     notes += other
     series, facts, left_out = _series(alike, seed)
@@ -207,10 +211,13 @@ def _told_of_others(sizes: pd.Series[int], chosen: tuple[str, str, str]) -> Iter
         yield f"the runs folder also has {', '.join(others[:5])}{more}; choose with data, source and target"
 
 
-def _told_of_unfinished(runs_dir: Path) -> Iterable[str]:
-    statuses = [read_manifest(path / "manifest.json")["status"] for path in find_runs(runs_dir)]
-    if left := len(statuses) - statuses.count("finished"):
-        yield f"{left} {'run is' if left == 1 else 'runs are'} not finished: left out; start again and it continues"
+def _told_of_unread(survey: RunsSurvey) -> Iterable[str]:
+    for kind, hint, left in (
+        ("not finished", "; start again and it continues", len(survey.unfinished)),
+        ("damaged", "", len(survey.damaged)),
+    ):
+        if left:
+            yield f"{left} {'run is' if left == 1 else 'runs are'} {kind}: left out{hint}"
 
 
 def _of_one_data_set(runs: Sequence[_Run]) -> tuple[list[_Run], list[str]]:

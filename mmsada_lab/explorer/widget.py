@@ -8,7 +8,8 @@ from typing import Any
 import anywidget
 import traitlets
 
-from mmsada_lab.explorer.page import view_source, view_style
+from mmsada_lab.explorer.live import somebody_watches
+from mmsada_lab.explorer.page import still_frame, view_source, view_style
 from mmsada_lab.explorer.scene import ExplorerScene
 
 _LARGEST = 2_000_000  # bytes of one message; sockets of notebooks end near ten million
@@ -51,6 +52,13 @@ class Explorer(anywidget.AnyWidget):
     def __repr__(self) -> str:
         points = len(self.scene["points"]["uid"])
         return f"Explorer of {self.scene['title']}: {points} segments, {len(self.scene['series'])} series"
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The widget, and for readers without a kernel the page (gallery, viewers of notebooks)."""
+        alone = {"text/plain": repr(self), "text/html": still_frame(ExplorerScene(self.scene, self._strips))}
+        shown = super()._repr_mimebundle_(**options) if somebody_watches() else None
+        data, metadata = shown if shown is not None else ({}, {})
+        return {**data, **alone}, metadata
 
     def _answer(self, _: object, content: dict[str, Any], buffers: object) -> None:
         """Send the clips of some rows, in messages that a socket lets through."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,8 @@ def execute_notebook(notebook: Path, executed: Path, *, parameters: Mapping[str,
 def write_page(notebook: Path, page: Path) -> None:
     """Convert an executed notebook to one HTML file that needs no network.
 
-    Plotly.js is put into the page once; equations become MathML, which browsers set themselves. Widgets (progress
-    bars) are left out.
+    Plotly.js is put into the page once; equations become MathML, which browsers set themselves. Of widgets what they
+    say to readers without a kernel is kept; those that say nothing (progress bars) are left out.
     """
     import nbformat
     from nbconvert import HTMLExporter
@@ -68,7 +68,7 @@ def write_page(notebook: Path, page: Path) -> None:
     content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     content.metadata.pop("widgets", None)
     for cell in content.cells:
-        cell.outputs = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
+        cell.outputs = list(without_widgets(cell.get("outputs", [])))
     figures = [output for cell in content.cells for output in cell.outputs if FIGURE in output.get("data", {})]
     for number, output in enumerate(figures):
         output.data = {"text/html": _figure_html(output.data[FIGURE], with_library=number == 0)}
@@ -76,6 +76,17 @@ def write_page(notebook: Path, page: Path) -> None:
     exporter = HTMLExporter(**options)  # type: ignore[no-untyped-call]
     body, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": page.stem}})
     page.write_text(_FROM_NETWORK.sub("", body), encoding="utf-8")
+
+
+def without_widgets(outputs: Iterable[Any]) -> Iterator[Any]:
+    """Outputs of a cell without what only a kernel can bring to life."""
+    for output in outputs:
+        data = output.get("data", {})
+        if WIDGET in data:
+            if not {"text/html", FIGURE} & data.keys():
+                continue
+            del data[WIDGET]
+        yield output
 
 
 _FROM_NETWORK = re.compile(r"<script[^>]*\bsrc=\"[^\"]*\"[^>]*>\s*</script>")

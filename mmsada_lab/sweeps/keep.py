@@ -29,7 +29,7 @@ DIGITS = 6
 GAME_STEPS = 15
 """Steps that a kept record of the game is the mean of."""
 
-_ARRAYS = ("features.npz", "predictions.npz")
+_ARRAYS = ("features.npz", "predictions.npz", "windows.npz", "checkpoints.npz")
 
 ChosenRun = tuple[str, str, int]
 """Source, target and seed of a run whose arrays are kept."""
@@ -95,8 +95,8 @@ def keep_runs(runs_dir: Path, to: Path, *, arrays_of: Iterable[ChosenRun] = ()) 
 
     Manifests stay as they are, but for the folders in absolute paths, and are told the number of test segments if they
     lack it; histories keep their evaluations and, as means of `GAME_STEPS` steps, the records of the game, rounded to
-    `DIGITS` significant digits; predictions and features are kept for the chosen pairs and seeds, of every method and
-    setting. The new file takes its place when it is whole.
+    `DIGITS` significant digits; predictions, scores of windows and features (of checkpoints too, where there are some)
+    are kept for the chosen pairs and seeds, of every method and setting. The new file takes its place when it is whole.
 
     Args:
         runs_dir: folder or zip file of runs, read only.

@@ -42,16 +42,8 @@ function accuracyOf(rows, label, predicted) { // share of labelled rows that a s
   const labelled = rows.filter((n) => label[n] >= 0 && predicted[n] >= 0); // -1: no prediction was kept
   return labelled.length ? labelled.filter((n) => label[n] === predicted[n]).length / labelled.length : null;
 }
-function ownDomainShare(rows, near, domain) { // share of the rows' nearest neighbours that are of their own domain
-  const width = near ? near.length / domain.length : 0;
-  let [own, all] = [0, 0];
-  for (const n of rows) {
-    for (let k = n * width; k < (n + 1) * width; k++) {
-      if (near[k] >= 0) all += 1;
-      if (near[k] >= 0 && domain[near[k]] === domain[n]) own += 1;
-    }
-  }
-  return all ? own / all : null;
+function ownDomainShare(rows, percents) { // share of the rows' nearest neighbours that are of their own domain
+  return percents && rows.length ? rows.reduce((sum, n) => sum + percents[n], 0) / rows.length / 100 : null;
 }
 function histogramOf(rows, scene) { // counts [domain][class]; the last class is of unknown labels
   const counts = scene.domains.map(() => new Array(scene.K + 1).fill(0));
@@ -68,8 +60,7 @@ function numbersOf(rows, scene, view, isStated = false) { // counts and shares b
     count: byDomain((of) => of.length),
     accuracy: byStream((of, p, d) => (Number.isFinite(stated(p, d)) ? stated(p, d) / 100
       : accuracyOf(of, scene.label, ofStream(scene, view.predicted, p)))),
-    ownDomain: byStream((of, p) =>
-      ownDomainShare(of, ofStream(scene, view.near, p, view.near?.shape[2]), scene.domain)),
+    ownDomain: byStream((of, p) => ownDomainShare(of, ofStream(scene, view.own, p))),
   };
 }
 function votesOf(scene, view, n) { // each stream's vote in words, and whether the fused stream lost or won it

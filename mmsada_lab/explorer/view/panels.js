@@ -72,7 +72,7 @@ function makeNumbers(explorer) { // numbers of the points in scope beside those 
           h("th", { scope: "col" }, name), isPart && h("th", { scope: "col", class: "faint" }, "of all")]))),
         h("tbody", {}, row("clips", (of) => of.count, grouped), wide("Predicted right"), rows("accuracy"),
           wide("Neighbours of the own domain ", neighbours),
-          view.near ? rows("ownDomain") : wide("not stored for this view"),
+          view.own ? rows("ownDomain") : wide("not stored for this view"),
           wide("Gap between the domains, all points"), measures.length ? measures.map(gapRow) : wide("not measured"))));
   };
   return { element, update };

@@ -1,14 +1,14 @@
 """What looking costs: a results table over many runs, the main figures, the page of a segment.
 
-    python benchmarks/explorer.py                     # runs of assets/reference_runs.zip, segments of the kitchens
-    python benchmarks/explorer.py --data epic:ROOT    # the page of a segment of these data as well
+    python benchmarks/looking.py                     # runs of assets/reference_runs.zip, segments of the kitchens
+    python benchmarks/looking.py --data epic:ROOT    # the page of a segment of these data as well
 
 - *tables*: `load_runs` over 30, 300 and 3,000 run folders, against reading the bytes of their manifests, and against
   reading and parsing them; and the whole command `mmsada results`.
 - *figures*: computing what a figure shows, drawing it, writing its JSON, and how large that is.
 - *pages*: `mmsada data show` for one segment, against reading its frames alone, and the size of the page.
 
-Written: explorer.json.
+Written: looking.json.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""`mmsada report`: a folder of runs as a folder of pages that can be sent to somebody."""
