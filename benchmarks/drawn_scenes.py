@@ -19,7 +19,7 @@ from plotly.subplots import make_subplots
 
 from mmsada_lab.clips.segments import Frames, MultiDomainData, Reader, Segment
 from mmsada_lab.explorer.page import render_page
-from mmsada_lab.explorer.scene import ACROSS, ExplorerScene, Json, coded
+from mmsada_lab.explorer.scene import ACROSS, ExplorerScene, Json, coded, view_colours
 from mmsada_lab.explorer.strips import TYPE, Strips
 
 STREAMS, MODALITIES = ("fused", "rgb", "flow"), ("rgb", "flow")
@@ -89,7 +89,7 @@ class Drawing:
         return {
             "version": 1, "title": "drawn", "notes": [], "classes": [f"class {k}" for k in range(CLASSES)],
             "domains": [{"name": "D1", "side": "source"}, {"name": "D3", "side": "target"}],
-            "panels": [{"key": stream, "title": stream} for stream in STREAMS], "modalities": list(MODALITIES),
+            "panels": [{"key": stream, "title": stream} for stream in STREAMS], "modalities": list(MODALITIES), "colours": view_colours(),
             "points": {
                 "uid": [f"D{1 + 2 * side}_{row:05d}" for row, side in enumerate(self.domain)],
                 "domain": coded(self.domain.astype(np.uint8)), "label": coded(self.label.astype(np.int16)),

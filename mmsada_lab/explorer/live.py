@@ -220,8 +220,13 @@ def show_live(run: WatchedRun) -> Any:
             await asyncio.sleep(_SECONDS)
 
     run.start()
-    shown.watching = asyncio.ensure_future(watch())
+    if (before := _watching.get(run.path)) is not None:
+        before.cancel()  # of the same cell, run before: what it showed is gone from the page
+    shown.watching = _watching[run.path] = asyncio.ensure_future(watch())
     return shown
+
+
+_watching: dict[Path, asyncio.Future[None]] = {}
 
 
 def _redraw(figure: Any, draw: Callable[[Any], Any], data: Any) -> None:
