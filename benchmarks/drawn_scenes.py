@@ -89,7 +89,8 @@ class Drawing:
         return {
             "version": 1, "title": "drawn", "notes": [], "classes": [f"class {k}" for k in range(CLASSES)],
             "domains": [{"name": "D1", "side": "source"}, {"name": "D3", "side": "target"}],
-            "panels": [{"key": stream, "title": stream} for stream in STREAMS], "modalities": list(MODALITIES), "colours": view_colours(),
+            "panels": [{"key": stream, "title": stream} for stream in STREAMS], "modalities": list(MODALITIES),
+            "colours": view_colours(),
             "points": {
                 "uid": [f"D{1 + 2 * side}_{row:05d}" for row, side in enumerate(self.domain)],
                 "domain": coded(self.domain.astype(np.uint8)), "label": coded(self.label.astype(np.int16)),
