@@ -96,6 +96,23 @@ class TestGallery:
         assert [page.name for page in made.pages] == ["01_two.html"]
         assert str(tmp_path / "gallery" / "runs") in made.pages[0].read_text(), "it trains in the gallery's folder"
 
+    def test_pages_lead_to_each_other(self, tmp_path: Path) -> None:
+        write_notebook(
+            tmp_path / "notebooks" / "01_two.ipynb",
+            FIRST.format("two"),
+            "To [the first](00_one.ipynb), to [another](09_nine.ipynb).",
+        )
+        pages = make_gallery(tmp_path / "gallery").pages
+        first, second = ((re.findall(r'<a [^>]*href="([^"]*)"', page.read_text())) for page in pages)
+        nearby = {"index.html", "00_one.html", "01_two.html", "09_nine.ipynb"}
+        assert [link for link in first if link in nearby] == ["index.html", "01_two.html"] * 2, "above and below"
+        between = ["00_one.html", "09_nine.ipynb"]
+        assert [link for link in second if link in nearby] == [
+            *["index.html", "00_one.html"],
+            *between,
+            *["index.html", "00_one.html"],
+        ]
+
     def test_an_unknown_one(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"unknown notebook '01_tow'.*Did you mean '01_two'"):
             make_gallery(tmp_path / "gallery", notebooks=["01_tow"])

@@ -53,17 +53,19 @@ def make_gallery(
     runs = Path(runs_dir or to / "runs").resolve()
     to.mkdir(parents=True, exist_ok=True)
     failures: dict[str, str] = {}
-    for path in (bar := tqdm(chosen, desc="gallery", unit="notebook")):
+    cards = [_card(path) for path in chosen]
+    for number, path in enumerate(bar := tqdm(chosen, desc="gallery", unit="notebook")):
         bar.set_postfix_str(path.stem)
         own = {"runs_dir": str(runs)} if _trains(path) else {}
         try:
             execute_notebook(path, to / path.name, parameters={**own, **(parameters or {}).get(path.stem, {})})
         except UserError as error:
             failures[path.stem] = str(error)
-        write_page(to / path.name, to / f"{path.stem}.html")
-    cards = [{**_card(path), "failed": path.stem in failures} for path in chosen]
+        page = to / f"{path.stem}.html"
+        write_page(to / path.name, page, links=_links(cards, number), beside=[each.stem for each in chosen])
+    shown = [{**card, "failed": path.stem in failures} for card, path in zip(cards, chosen, strict=True)]
     index = to / "index.html"
-    index.write_text(render_page(_TITLE, _INDEX, {"cards": cards}, style=_STYLE), encoding="utf-8")
+    index.write_text(render_page(_TITLE, _INDEX, {"cards": shown}, style=_STYLE), encoding="utf-8")
     return Gallery(index, tuple(to / f"{path.stem}.html" for path in chosen), failures)
 
 
@@ -85,6 +87,13 @@ def _card(notebook: Path) -> dict[str, str]:
     }
     plain = {name: " ".join(text.replace("`", "").split()) for name, text in texts.items()}
     return {"page": f"{notebook.stem}.html", **plain}
+
+
+def _links(cards: Sequence[Mapping[str, str]], number: int) -> dict[str, str]:
+    """Of a page: to the index, the one before and the one after."""
+    near = {"←": number - 1, "→": number + 1}
+    beside = {f"{sign} {cards[k]['title']}": cards[k]["page"] for sign, k in near.items() if 0 <= k < len(cards)}
+    return {"All notebooks": "index.html", **beside}
 
 
 _TITLE = "Multi-modal domain adaptation, step by step"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,19 @@ def execute_notebook(notebook: Path, executed: Path, *, parameters: Mapping[str,
         raise UserError(f"{error.ename}: {error.evalue} (in {executed})") from error
 
 
-def write_page(notebook: Path, page: Path) -> None:
+def write_page(
+    notebook: Path, page: Path, *, links: Mapping[str, str] | None = None, beside: Collection[str] = ()
+) -> None:
     """Convert an executed notebook to one HTML file that needs no network.
 
     Plotly.js is put into the page once; equations become MathML, which browsers set themselves. Of widgets what they
     say to readers without a kernel is kept; those that say nothing (progress bars) are left out.
+
+    Args:
+        notebook: to convert.
+        page: to write.
+        links: of a line above and below it: what is read -> where it leads.
+        beside: names of notebooks whose pages lie beside it: links to them lead there.
     """
     import nbformat
     from nbconvert import HTMLExporter
@@ -75,7 +83,21 @@ def write_page(notebook: Path, page: Path) -> None:
     options = {"require_js_url": "", "mathjax_url": "", "filters": {"markdown2html": _markdown_to_html}}
     exporter = HTMLExporter(**options)  # type: ignore[no-untyped-call]
     body, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": page.stem}})
-    page.write_text(_FROM_NETWORK.sub("", body), encoding="utf-8")
+    whole = _FROM_NETWORK.sub("", body)
+    for name in beside:
+        whole = whole.replace(f'href="{name}.ipynb"', f'href="{name}.html"')
+    page.write_text(_with_links(whole, links) if links else whole, encoding="utf-8")
+
+
+def _with_links(page: str, links: Mapping[str, str]) -> str:
+    """The page with a line of links above and below."""
+    from markupsafe import Markup
+
+    each = (Markup('<a href="{}" style="margin-right: 2em">{}</a>').format(link, text) for text, link in links.items())
+    bar = f'<nav style="font: 15px sans-serif; padding: 12px 50px">{"".join(each)}</nav>'
+    head, body, rest = re.split(r"(<body[^>]*>)", page, maxsplit=1)
+    content, end, tail = rest.rpartition("</body>")
+    return "".join([head, body, bar, content, bar, end, tail])
 
 
 def without_widgets(outputs: Iterable[Any]) -> Iterator[Any]:
