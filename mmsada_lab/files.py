@@ -7,9 +7,10 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -94,17 +95,22 @@ def write_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def remove_drafts(folder: Path, *, depth: int) -> None:
+def remove_drafts(folder: Path, *, depth: int, older_than: float = 0.0) -> None:
     """Remove what writers that were killed have left in a folder and in those below it, down to `depth` levels.
 
-    Call it only while nothing else writes there.
+    Call it without an age only while nothing else writes there.
+
+    Args:
+        folder: to look into.
+        depth: levels below it that are looked into as well.
+        older_than: seconds; what is younger may be what another process is writing just now.
     """
+    latest = time.time() - older_than
     for level in range(depth + 1):
         for draft in folder.glob("*/" * level + f".*{DRAFT}"):
-            if draft.is_dir():
-                shutil.rmtree(draft)
-            else:
-                draft.unlink()
+            with suppress(FileNotFoundError):  # its writer has just finished
+                if draft.stat().st_mtime <= latest:
+                    shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
 def cache_root(cache_dir: Path | None) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +113,14 @@ def test_drafts_of_killed_writers_are_removed_to_a_depth(tmp_path: Path) -> None
     remove_drafts(tmp_path, depth=2)
     assert contents(tmp_path) == {f"mine{DRAFT}": "", f"rgb/D1/video/.deep{DRAFT}": "part of the video"}
     assert sorted(entry.name for entry in (tmp_path / "rgb" / "D1").iterdir()) == ["video"]
+
+
+def test_drafts_of_others_at_work_stay(tmp_path: Path) -> None:
+    for name, age in ((f".killed{DRAFT}", 4000), (f".being-written{DRAFT}", 10)):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    remove_drafts(tmp_path, depth=0, older_than=3600)
+    assert [entry.name for entry in tmp_path.iterdir()] == [f".being-written{DRAFT}"]
 
 
 def test_unfinished_files_and_folders_are_drafts(tmp_path: Path) -> None:

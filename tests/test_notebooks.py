@@ -1,9 +1,10 @@
 """Every notebook: its structure, its stored outputs, and that it runs with other parameters.
 
-What depends on training is tagged ``nbval-ignore-output`` and committed without outputs; all other outputs are
-committed and compared exactly with what the code gives now. Of figures that depend on training everything but the
-values is compared (``notebook_figures.json``), in a run with other parameters. ``python tests/test_notebooks.py`` makes
-both anew; names of notebooks may follow.
+What depends on training is tagged ``nbval-ignore-output``: its outputs are those of whole runs, on one thread; all
+other outputs are compared exactly with what the code gives now. Of figures that depend on training everything but the
+values is compared (``notebook_figures.json``), in a run with other parameters, and the values of some with the
+reference runs. Every figure has a still picture beside it. ``python tests/test_notebooks.py`` makes all of it anew
+(half an hour; runs are kept in runs/stored); names of notebooks may follow.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ import papermill
 import pytest
 from figure_outlines import numbers, outline
 from nbformat import NotebookNode
+from notebook_pictures import PICTURE, add_pictures, drawn_from, figure_digest, without_picture
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from mmsada_lab import METHODS, build_config
 from mmsada_lab.datasets.kitchens.loader import Kitchens
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
@@ -36,6 +39,7 @@ from mmsada_lab.prepare.export_kitchens import export_kitchens
 from mmsada_lab.publish import demo
 from mmsada_lab.publish.notebooks import FIGURE, execute_notebook, find_notebook
 from mmsada_lab.runs import load_runs
+from mmsada_lab.sweeps.keep import reference_runs
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -201,12 +205,18 @@ def test_every_figure_is_the_end_of_its_cell_and_is_explained(path: Path) -> Non
 
 
 @every_notebook
-def test_outputs_are_stored_where_they_are_compared(path: Path) -> None:
+def test_it_is_whole_as_stored(path: Path) -> None:
+    """No figure is missing, and beside each there is a picture that was drawn from it."""
     cells = code_cells(read(path))
-    assert not [cell.id for cell in cells if LIVE in tags(cell) and cell.outputs], "trained outputs are not committed"
-    assert not [cell.id for cell in cells if "figure" in tags(cell) and LIVE not in tags(cell) and not cell.outputs]
-    outputs = [output for cell in cells for output in cell.outputs]
-    assert all(o.output_type != "error" and o.get("name") != "stderr" for o in outputs)
+    outputs = {cell.id: [output.data for output in cell.outputs if "data" in output] for cell in cells}
+    for cell in cells:
+        if "figure" in tags(cell):
+            (figure,) = [data for data in outputs[cell.id] if FIGURE in data]
+            assert drawn_from(figure[PICTURE]) == figure_digest(figure[FIGURE]), f"{cell.id} has an old picture"
+        if re.search(r"\bexplore\(", cell.source):
+            assert [data.keys() & {PICTURE, "text/html"} for data in outputs[cell.id]] == [{PICTURE}], cell.id
+    stored = [output for cell in cells for output in cell.outputs]
+    assert all(o.output_type != "error" and o.get("name") != "stderr" for o in stored)
 
 
 @every_notebook
@@ -227,10 +237,65 @@ def test_lessons_are_checked_by_assertions(path: Path) -> None:
     assert sum("assert_close(" in cell.source for cell in code_cells(read(path))) >= 3
 
 
+BAND = 3.0
+"""Points by which a run of the same seed may differ on another machine; most methods and streams lie farther apart."""
+
+
+def reference_top1(method: str, source: str, target: str) -> pd.Series:
+    """Top-1 by stream of the reference run of seed 0 in the first world, as `quick` has it."""
+    config = build_config(
+        "quick",
+        data="kitchens",
+        method=method,
+        source=None if method == "supervised_target" else source,
+        target=target,
+    )
+    runs = load_runs(reference_runs())
+    return runs[runs["digest"] == config.digest].set_index("stream")["top1"]
+
+
+def stored(name: str, cell: str) -> dict[str, Any]:
+    return figures_of(read(FOLDER / f"{name}.ipynb"))[cell]
+
+
+class TestStoredValues:
+    """What trained cells show is what the reference runs came to: an exchanged method, stream or class is seen."""
+
+    def test_bars_of_methods(self) -> None:
+        bars = {
+            trace["name"]: dict(zip(trace["x"], trace["y"], strict=True))
+            for trace in stored("00_quickstart", "gap-figure")["data"]
+        }
+        for method in ("source_only", "mmsada", "supervised_target"):
+            expected = reference_top1(method, "D1", "D3")
+            assert bars[METHODS[method].title] == pytest.approx(expected.to_dict(), abs=BAND), method
+
+    @pytest.mark.parametrize(("name", "method"), [("02_late_fusion", "source_only"), ("05_mmsada", "mmsada")])
+    def test_bars_of_streams(self, name: str, method: str) -> None:
+        bars = {trace["name"]: trace["y"][0] for trace in stored(name, "bars")["data"]}
+        assert bars == pytest.approx(reference_top1(method, "D2", "D1").to_dict(), abs=BAND)
+
+    def test_curves_of_methods(self) -> None:
+        curves = {trace["name"]: trace["y"] for trace in stored("00_quickstart", "accuracy-curves")["data"]}
+        for method in ("source_only", "mmsada", "supervised_target"):
+            expected = reference_top1(method, "D1", "D3")["fused"]
+            assert statistics.fmean(curves[METHODS[method].title][-9:]) == pytest.approx(expected, abs=BAND), method
+
+    @pytest.mark.parametrize(("name", "pair"), [("00_quickstart", ("D1", "D3")), ("05_mmsada", ("D2", "D1"))])
+    def test_confusion(self, name: str, pair: tuple[str, str]) -> None:
+        """By each class's share of the test segments, which is the data's own, the diagonal comes to the accuracy."""
+        percent, counts = stored(name, "confusion")["data"]
+        data = load_data("kitchens")
+        labels = [data.classes[segment.label] for segment in data.domain(pair[1]).test]
+        assert dict(zip(counts["y"], counts["x"], strict=True)) == {k: labels.count(k) for k in data.classes}
+        assert percent["x"] == percent["y"] == list(data.classes)
+        right = sum(row[k] * counts["x"][k] for k, row in enumerate(percent["z"])) / len(labels)
+        assert right == pytest.approx(reference_top1("mmsada", *pair)["fused"], abs=BAND)
+
+
 def smoke_parameters(path: Path, folder: Path) -> dict[str, Any]:
     """Those that make it quick; what it trains goes to a folder of its own."""
-    reads = path.stem in ("07_results", "08_feature_space", "09_lambda_sweep")  # the runs that come with the checkout
-    return {**SMOKE.get(path.stem, {}), **({} if reads else {"runs_dir": str(folder / "runs")})}
+    return {**SMOKE.get(path.stem, {}), **({} if reads(path) else {"runs_dir": str(folder / "runs")})}
 
 
 def executed(path: Path, folder: Path, **parameters: Any) -> NotebookNode:
@@ -243,20 +308,48 @@ def outlines_of(notebook: NotebookNode) -> dict[str, Any]:
     return {name: outline(figure) for name, figure in figures_of(notebook).items()}
 
 
+STORED_RUNS = Path("runs/stored")
+"""Runs behind the stored outputs of cells that depend on training, in the checkout: no machine's path is stored."""
+
+
 def renew(path: Path) -> None:
-    """Store what a notebook shows where outputs are compared, and the outlines of its figures."""
+    """Store what a notebook shows, and a picture of every figure."""
     with tempfile.TemporaryDirectory() as folder:
-        found = {cell.id: cell for cell in code_cells(executed(path, Path(folder)))}
+        exact = {cell.id: cell for cell in code_cells(executed(path, Path(folder)))}
+        whole = {cell.id: cell for cell in code_cells(executed_whole(path, Path(folder)))}
     notebook = read(path)
     notebook.metadata = {name: notebook.metadata[name] for name in ("kernelspec", "language_info")}
     for number, cell in enumerate(code_cells(notebook), start=1):
-        kept = LIVE not in tags(cell)
-        cell.outputs = found[cell.id].outputs if kept else []
-        cell.execution_count = number if kept else None
+        outputs = (whole if LIVE in tags(cell) else exact)[cell.id].outputs
+        cell.outputs = [relative(output) for output in outputs if is_kept(output)]
+        cell.execution_count = number
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = number
+    add_pictures(notebook)
     nbformat.write(notebook, path)
+
+
+def relative(output: NotebookNode) -> NotebookNode:
+    """The same with paths from the checkout on."""
+    return nbformat.from_dict(json.loads(json.dumps(output).replace(f"{FOLDER.parent}/", "")))
+
+
+def executed_whole(path: Path, folder: Path) -> NotebookNode:
+    """A copy, executed as it is, but for where it trains; what was trained before is not trained again."""
+    copy = folder / f"whole_{path.name}"
+    execute_notebook(path, copy, parameters={} if reads(path) else {"runs_dir": str(STORED_RUNS)})
+    return read(copy)
+
+
+def reads(path: Path) -> bool:
+    """Whether a notebook reads the runs that come with the checkout, and trains none."""
+    return path.stem in ("07_results", "08_feature_space", "09_lambda_sweep")
+
+
+def is_kept(output: NotebookNode) -> bool:
+    """Not what a kernel says of its progress: bars, and lines on the error stream."""
+    return output.get("name") != "stderr" and not (output.get("data", {}).keys() & WIDGETS)
 
 
 def renew_outlines(path: Path) -> None:
@@ -273,7 +366,12 @@ def renew_outlines(path: Path) -> None:
 def test_stored_outputs_are_what_the_code_gives(path: Path, tmp_path: Path) -> None:
     """Run nbval in a process of its own: its plugin is not made to share one."""
     copy = tmp_path / path.name
-    nbformat.write(parameterize_notebook(load_notebook_node(str(path)), smoke_parameters(path, tmp_path)), copy)
+    notebook = parameterize_notebook(load_notebook_node(str(path)), smoke_parameters(path, tmp_path))
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if "data" in output:
+                output.data = without_picture(output.data)
+    nbformat.write(notebook, copy)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
     done = subprocess.run([*command, copy.name], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:]
@@ -385,6 +483,8 @@ def test_the_demo_refuses_what_it_does_not_know(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # as the reference runs were trained
+    os.chdir(FOLDER.parent)
     draw_kitchens()
     for notebook_path in NOTEBOOKS:
         if not sys.argv[1:] or notebook_path.stem in sys.argv[1:]:

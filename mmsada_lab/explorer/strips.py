@@ -114,6 +114,10 @@ def make_strips(
     return replace(strips, notes=tuple(notes))
 
 
+_ABANDONED = 3600.0
+"""Seconds after which the draft of a strip has no writer any more."""
+
+
 @dataclass(frozen=True)
 class _Maker:
     data: MultiDomainData
@@ -131,7 +135,7 @@ class _Maker:
         ]
         if missing:
             self.cache.mkdir(parents=True, exist_ok=True)
-            remove_drafts(self.cache, depth=0)
+            remove_drafts(self.cache, depth=0, older_than=_ABANDONED)  # others may be at work there
             messages = Parallel(n_jobs=self.jobs, prefer="threads")(
                 delayed(_write_strip)(path, self.data.domains[domain], m, segment, size)
                 for path, m, domain, segment in missing
