@@ -127,6 +127,25 @@ def test_the_widget_follows_the_run_and_its_button_stops_it(tmp_path: Path) -> N
     asyncio.run(watched())
 
 
+def test_a_cell_that_is_run_again_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    async def watched() -> None:
+        config = tiny(**{"adapt.steps": 400})
+        first = show_live(WatchedRun(config, tmp_path, device="cpu"))
+        await asyncio.to_thread(wait, lambda: first.run.snapshot() is not None)
+        second = show_live(WatchedRun(config, tmp_path, device="cpu"))
+        assert second.run is first.run, "or a second process would be refused, and nobody could stop the first"
+        second.children[0].children[1].click()
+        assert not first.run.running
+        await asyncio.wait([first.watching], timeout=10)
+        assert first.watching.cancelled()
+        again = show_live(WatchedRun(config, tmp_path, device="cpu"))
+        assert again.run is not first.run
+        again.run.stop()
+        again.watching.cancel()
+
+    asyncio.run(watched())
+
+
 def test_where_nobody_watches_it_simply_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG"):
         monkeypatch.delenv(name, raising=False)

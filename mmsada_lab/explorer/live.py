@@ -175,12 +175,13 @@ def somebody_watches() -> bool:
 
 
 def show_live(run: WatchedRun) -> Any:
-    """The widget: buttons, progress and figures of a run, which is started."""
+    """The widget: buttons, progress and figures of a run, which is started; it takes the place of an earlier one."""
     import ipywidgets as widgets
     import plotly.graph_objects as go
 
     from mmsada_lab.analysis import curves, game
 
+    run = _take_over(run)
     go_on, stop = (widgets.Button(description=text, icon=icon) for text, icon in (("Go on", "play"), ("Stop", "stop")))
     bar = widgets.IntProgress(max=run.config.total_steps, description="steps")
     state = widgets.HTML()
@@ -220,13 +221,22 @@ def show_live(run: WatchedRun) -> Any:
             await asyncio.sleep(_SECONDS)
 
     run.start()
-    if (before := _watching.get(run.path)) is not None:
-        before.cancel()  # of the same cell, run before: what it showed is gone from the page
-    shown.watching = _watching[run.path] = asyncio.ensure_future(watch())
+    shown.watching = asyncio.ensure_future(watch())
+    _shown[run.path] = shown
     return shown
 
 
-_watching: dict[Path, asyncio.Future[None]] = {}
+_shown: dict[Path, Any] = {}
+"""The widget of each run, by its folder."""
+
+
+def _take_over(run: WatchedRun) -> WatchedRun:
+    """The run that an earlier widget of this folder began, if it still trains: nobody else could stop it."""
+    earlier = _shown.get(run.path)
+    if earlier is None:
+        return run
+    earlier.watching.cancel()  # of the same cell, run before: what it showed is gone from the page
+    return earlier.run if earlier.run.running else run
 
 
 def _redraw(figure: Any, draw: Callable[[Any], Any], data: Any) -> None:
