@@ -302,15 +302,30 @@ class TestExplorer:
         assert np.abs(explorer.places(COUNT) - before).max() > 2
         assert json.loads(explorer.run(1))[2] == "method/mmsada"
 
-    def test_keys_of_the_map_do_not_reach_the_notebook(self, explorer: Notebook) -> None:
+    def test_keys_of_the_explorer_do_not_reach_the_notebook(self, explorer: Notebook) -> None:
         cells = explorer.page.locator(".jp-Notebook .jp-Cell")
         explorer.page.locator("canvas.map").first.click(position={"x": 2, "y": 2})
-        for key in ("ArrowRight", "ArrowDown", "Enter", "a"):  # in JupyterLab, A inserts a cell and Enter edits one
+        for key in (
+            "ArrowRight",
+            "ArrowDown",
+            "Enter",
+            "a",
+            "b",
+        ):  # in JupyterLab, A and B insert a cell, Enter edits one
             explorer.page.keyboard.press(key)
         explorer.wait(f"s.selected.length === {COUNT} && s.pinned !== ''")
-        assert cells.count() == len(EXPLORER)
         explorer.page.keyboard.press("Escape")
         explorer.wait("s.pinned === ''")
+        for tab in ("confusion", "map"):
+            explorer.page.locator(f"nav [data-tab={tab}]").focus()
+            explorer.page.keyboard.press("Enter")
+            explorer.wait(f"s.tab === '{tab}'")
+        colours = explorer.page.locator("label.field:has-text('Colour') select")
+        colours.focus()
+        explorer.page.keyboard.press("ArrowDown")
+        explorer.wait("s.colour === 'class'")
+        assert explorer.page.evaluate("document.activeElement.tagName") == "SELECT"
+        assert cells.count() == len(EXPLORER)
 
     def test_another_scene_in_the_same_widget(self, explorer: Notebook) -> None:
         explorer.run(3)
