@@ -53,8 +53,8 @@ class Explorer {
     this.tabs = keys.map(([name, key]) => button(name, () => this.openTab(key), { "data-tab": key }));
     const maps = h("div", { class: "maps" }, panels.map(({ element }) => element));
     const count = `${notes.length} ${notes.length === 1 ? "note" : "notes"} on the data`;
-    const look = { "aria-label": title, onkeydown: (event) => this.escape(event), "data-lm-suppress-shortcuts": true };
-    this.root = h("section", { class: "mmsada-explorer", ...look }, // of JupyterLab, where A inserts a cell
+    const look = { class: "mmsada-explorer", "aria-label": title, onkeydown: (event) => this.escape(event) };
+    this.root = h("section", look,
       h("header", {}, h("h2", {}, title), h("nav", { class: "tabs", "aria-label": "What to look at" }, this.tabs),
         notes.length > 0 && help(count, notes, count)),
       bar.element,
@@ -216,7 +216,9 @@ class Explorer {
     this.state.cell = [label, predicted];
     this.openTab("confusion");
   }
-  escape({ key }) { // escape lets go of the pinned clip and returns from there to the map
+  escape(event) { // escape lets go of the pinned clip and returns from there to the map
+    const { key, ctrlKey, metaKey, altKey } = event;
+    if (!ctrlKey && !metaKey && !altKey) event.stopPropagation(); // or B on a map gives JupyterLab's notebook a cell
     if (key !== "Escape") return;
     if (this.pinnedCard.element.contains(document.activeElement)) this.panels[this.state.stream].canvas.focus();
     this.pin(-1);
