@@ -38,8 +38,8 @@ from mmsada_lab.errors import UserError
 from mmsada_lab.prepare.export_kitchens import export_kitchens
 from mmsada_lab.publish import demo
 from mmsada_lab.publish.notebooks import FIGURE, execute_notebook, find_notebook
-from mmsada_lab.runs import load_runs
-from mmsada_lab.sweeps.keep import reference_runs
+from mmsada_lab.runs import load_runs, read_arrays
+from mmsada_lab.sweeps.keep import find_run, reference_runs
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -291,6 +291,23 @@ class TestStoredValues:
         assert percent["x"] == percent["y"] == list(data.classes)
         right = sum(row[k] * counts["x"][k] for k, row in enumerate(percent["z"])) / len(labels)
         assert right == pytest.approx(reference_top1("mmsada", *pair)["fused"], abs=BAND)
+
+    def test_clips_that_are_won_in_the_sentence_on_them(self) -> None:
+        def right(method: str) -> dict[str, Any]:
+            config = build_config("quick", data="kitchens", method=method, source="D1", target="D3")
+            path = find_run(load_runs(reference_runs()), config, holding="windows.npz")
+            features, windows = (read_arrays(path / name) for name in ("features.npz", "windows.npz"))
+            of_target = features["side"] == "target"
+            predicted = {s: windows[f"w_{s}"].astype(np.float32).mean(axis=1).argmax(axis=1) for s in ("fused", "flow")}
+            return {stream: (k == features["label"])[of_target] for stream, k in predicted.items()}
+
+        before, after = right("source_only"), right("mmsada")
+        won = ~before["fused"] & after["fused"]
+        numbers = [won.sum(), len(won), (before["fused"] & ~after["fused"]).sum()]
+        numbers += [won.sum(), (won & before["flow"]).sum()]
+        (cell,) = [cell for cell in read(FOLDER / "00_quickstart.ipynb").cells if cell.id == "explorer-see"]
+        sentence = cell.source.partition("In the reference run")[2].partition("Whoever")[0]
+        assert [int(number) for number in re.findall(r"\d+", sentence)] == numbers
 
 
 def smoke_parameters(path: Path, folder: Path) -> dict[str, Any]:
