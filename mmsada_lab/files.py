@@ -109,8 +109,12 @@ def remove_drafts(folder: Path, *, depth: int, older_than: float = 0.0) -> None:
     for level in range(depth + 1):
         for draft in folder.glob("*/" * level + f".*{DRAFT}"):
             with suppress(FileNotFoundError):  # its writer has just finished
-                if draft.stat().st_mtime <= latest:
-                    shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+                if draft.stat().st_mtime > latest:
+                    continue
+                if draft.is_dir():
+                    shutil.rmtree(draft)
+                else:
+                    draft.unlink()
 
 
 def cache_root(cache_dir: Path | None) -> Path:

@@ -1,6 +1,6 @@
 """The scene of an explorer: everything that the page shows, as JSON-ready values; arrays as base64.
 
-What is drawn of it is written in ``view/``; `build_scene` and the functions below it name every entry.
+What is drawn of it is written in ``view/``; ``docs/explorer.md`` lists every entry.
 """
 
 from __future__ import annotations
