@@ -22,7 +22,7 @@ from nbformat import NotebookNode
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from mmsada_lab.publish.notebooks import FIGURE, WIDGET
+from mmsada_lab.publish.notebooks import FIGURE
 
 PICTURE = "image/png"
 WIDTH, HEIGHT = 870, 381  # the height of a figure that does not say its own
@@ -49,7 +49,7 @@ def without_picture(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_pictures(notebook: NotebookNode) -> None:
-    """Give every stored figure its picture, and put one in the place of every explorer; bars of progress go."""
+    """Give every stored figure its picture, and put one in the place of every explorer."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
     figures = [output for output in outputs if FIGURE in output.data]
     explorers = [(output, found) for output in outputs if (found := _FRAME.match(output.data.get("text/html", "")))]
@@ -59,7 +59,6 @@ def add_pictures(notebook: NotebookNode) -> None:
         pictures = _draw(browser, [output.data[FIGURE] for output in figures])
         for output, picture in zip(figures, pictures, strict=True):
             output.data[PICTURE] = _packed(picture, {_NAME: figure_digest(output.data[FIGURE])})
-            output.data.pop(WIDGET, None)
         for output, found in explorers:
             picture = _photograph(browser, html.unescape(found["page"]))
             output.data = NotebookNode({"text/plain": output.data["text/plain"], PICTURE: _packed(picture, {})})

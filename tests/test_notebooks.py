@@ -37,7 +37,7 @@ from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.prepare.export_kitchens import export_kitchens
 from mmsada_lab.publish import demo
-from mmsada_lab.publish.notebooks import FIGURE, execute_notebook, find_notebook
+from mmsada_lab.publish.notebooks import FIGURE, execute_notebook, find_notebook, without_widgets
 from mmsada_lab.runs import load_runs, read_arrays
 from mmsada_lab.sweeps.keep import find_run, reference_runs
 
@@ -338,7 +338,8 @@ def renew(path: Path) -> None:
     notebook.metadata = {name: notebook.metadata[name] for name in ("kernelspec", "language_info")}
     for number, cell in enumerate(code_cells(notebook), start=1):
         outputs = (whole if LIVE in tags(cell) else exact)[cell.id].outputs
-        cell.outputs = [relative(output) for output in outputs if is_kept(output)]
+        said = [output for output in without_widgets(outputs) if output.get("name") != "stderr"]
+        cell.outputs = [relative(output) for output in said]
         cell.execution_count = number
         for output in cell.outputs:
             if "execution_count" in output:
@@ -362,11 +363,6 @@ def executed_whole(path: Path, folder: Path) -> NotebookNode:
 def reads(path: Path) -> bool:
     """Whether a notebook reads the runs that come with the checkout, and trains none."""
     return path.stem in ("07_results", "08_feature_space", "09_lambda_sweep")
-
-
-def is_kept(output: NotebookNode) -> bool:
-    """Not what a kernel says of its progress: bars, and lines on the error stream."""
-    return output.get("name") != "stderr" and not (output.get("data", {}).keys() & WIDGETS)
 
 
 def renew_outlines(path: Path) -> None:
