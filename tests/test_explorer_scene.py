@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import re
 import shutil
@@ -19,13 +20,15 @@ from toy import CLASSES, toy_config, toy_data
 from typer.testing import CliRunner
 
 from mmsada_lab.analysis import style
-from mmsada_lab.cli.main import app
+from mmsada_lab.cli.main import app, explore
+from mmsada_lab.cli.report import report
 from mmsada_lab.errors import UserError
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.explorer.page import POLICY, VIEW, script_json, write_page
 from mmsada_lab.explorer.scene import ExplorerScene, build_scene
 from mmsada_lab.explorer.views import NOT_KEPT, Series, View, collect_views
 from mmsada_lab.runs import load_predictions, load_runs, read_arrays, read_manifest, write_arrays, write_json
+from mmsada_lab.sweeps.report.folder import ExplorerPlan
 
 pytestmark = pytest.mark.usefixtures("toy_format")
 LAMBDAS = {"0": 0.0, "1": 0.2, "5": 1.0}
@@ -336,6 +339,15 @@ class TestThePage:
         assert (tmp_path / "map.html").stat().st_size > 10_000
         refused = CliRunner().invoke(app, ["explore", str(runs), "--out", str(tmp_path / "map.pdf")])
         assert isinstance(refused.exception, UserError)
+
+
+def test_defaults_of_the_commands_are_those_of_the_library() -> None:
+    """The commands write theirs out, since their help must not load what makes maps."""
+    library = inspect.signature(build_scene).parameters
+    for command, names in ((explore, ("at_most", "steadiness", "clips", "jobs")), (report, ("clips", "jobs"))):
+        given = inspect.signature(command).parameters
+        assert {name: given[name].default for name in names} == {name: library[name].default for name in names}
+    assert ExplorerPlan() == ExplorerPlan(clips=library["clips"].default, jobs=library["jobs"].default)
 
 
 class TestColours:
