@@ -16,9 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmsada_lab.analysis import differences, figures, style, tables
+    from mmsada_lab.analysis.lessons.answers import answer, compare
     from mmsada_lab.datasets.open import load_data
     from mmsada_lab.experiment import run_experiment
     from mmsada_lab.facts import METHODS
+    from mmsada_lab.explorer import explore, hands
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import load_runs
     from mmsada_lab.trained import load_trained
@@ -28,19 +31,35 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "__version__", "build_config", "load_data", "load_runs", "load_trained", "run_experiment"]
 
 _HOMES = {
     "METHODS": "facts",
+    "answer": "analysis.lessons.answers",
     "build_config": "presets",
+    "compare": "analysis.lessons.answers",
+    "explore": "explorer",
     "load_data": "datasets.open",
     "load_runs": "runs",
     "load_trained": "trained",
     "run_experiment": "experiment",
 }
+"""Functions and tables of the face -> the module that holds them."""
+
+_SPACES = {
+    "differences": "analysis.differences",
+    "figures": "analysis.figures",
+    "hands": "explorer.hands",
+    "style": "analysis.style",
+    "tables": "analysis.tables",
+}
+"""Names that stand for a whole module; those on the spine (`losses`, `methods`) are imported as they are."""
+
+__all__ = ["__version__", *_HOMES, *_SPACES]  # noqa: PLE0604  # names are declared once, above
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SPACES:
+        return import_module(f"{__name__}.{_SPACES[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
