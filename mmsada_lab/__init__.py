@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mmsada_lab.analysis.lessons.answers import answer, compare
     from mmsada_lab.datasets.open import load_data
     from mmsada_lab.experiment import run_experiment
-    from mmsada_lab.facts import METHODS
     from mmsada_lab.explorer import explore, hands
+    from mmsada_lab.facts import METHODS
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import load_runs
     from mmsada_lab.trained import load_trained
@@ -54,7 +54,23 @@ _SPACES = {
 }
 """Names that stand for a whole module; those on the spine (`losses`, `methods`) are imported as they are."""
 
-__all__ = ["__version__", *_HOMES, *_SPACES]  # noqa: PLE0604  # names are declared once, above
+__all__ = [
+    "METHODS",
+    "__version__",
+    "answer",
+    "build_config",
+    "compare",
+    "differences",
+    "explore",
+    "figures",
+    "hands",
+    "load_data",
+    "load_runs",
+    "load_trained",
+    "run_experiment",
+    "style",
+    "tables",
+]
 
 
 def __getattr__(name: str) -> Any:
