@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 WIDTH = 900
-HEIGHT = 396  # of a figure that does not say its own
 
 DRAW = """async ([figure, width, height]) => {
   const div = document.body.appendChild(document.createElement("div"));
@@ -96,6 +95,6 @@ def measured_page(browser: Any) -> Any:
 
 def faults_of(page: Any, figure: Mapping[str, Any], *, width: int = WIDTH) -> Sequence[str]:
     """Draw a figure and list what is cut and what collides, in words."""
-    height = int(figure["layout"].get("height") or HEIGHT)
+    height = int(figure["layout"]["height"])
     drawn = {"data": figure["data"], "layout": {**figure["layout"], "width": width, "height": height}}
     return list(page.evaluate(DRAW, [drawn, width, height]))

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import xy
 from mmsada_lab.analysis.tables import ACCURACIES, method_order, over_replicates
 from mmsada_lab.errors import UserError, unknown
@@ -50,6 +51,7 @@ def _accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(measured).reset_index().melt(keys, var_name="measure", value_name="accuracy")
 
 
+@hover_in_words
 def draw_stream_accuracies(accuracies: pd.DataFrame, *, title: str = "Target accuracy per stream") -> go.Figure:
     """Draw `stream_accuracies`: a group of bars per measure, a bar per stream.
 
@@ -87,6 +89,7 @@ def method_bars(runs: pd.DataFrame, *, measure: str = "top1") -> pd.DataFrame:
     return bars.assign(method=[METHODS[method].title for method in bars["method"]])
 
 
+@hover_in_words
 def draw_method_bars(bars: pd.DataFrame, *, title: str = "Accuracy on the target") -> go.Figure:
     """Draw `method_bars`: a group per method, a bar per stream, error bars where there are several seeds or worlds.
 

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.curves import add_recorded, mark_boundary, mean_over_runs, records_of
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import xy
 from mmsada_lab.facts import PRETEXTS
 
@@ -53,6 +54,7 @@ def _quantity_and_name(recorded: str) -> tuple[str, str]:
     return ("accuracy", what.removesuffix("_accuracy")) if what.endswith("_accuracy") else (what, what)
 
 
+@hover_in_words
 def draw_game(curves: pd.DataFrame, *, title: str = "The game") -> go.Figure:
     """Draw `game_curves`: accuracies with chance, below them the reversal, beside them D's loss with that of guessing.
 
@@ -154,6 +156,7 @@ def gradient_sizes(history: pd.DataFrame, *, window: int = 15) -> pd.DataFrame:
     return sizes
 
 
+@hover_in_words
 def draw_gradient_sizes(sizes: pd.DataFrame, *, title: str = "What arrives at F") -> go.Figure:
     """Draw `gradient_sizes` on a logarithmic axis, a panel per modality; a term that never arrives is named as 0.
 

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS, Interval, compare_seeds
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.tables import MEAN, of_stream, pairs_by_target, seeds_by_pair
 from mmsada_lab.errors import UserError
 
@@ -83,6 +84,7 @@ def kinds_table(report: pd.DataFrame, *, beyond: bool = False) -> pd.DataFrame:
     return table[_COLUMNS].reset_index(drop=True)
 
 
+@hover_in_words
 def draw_kinds(
     table: pd.DataFrame, *, title: str = "Which gap does which method close?", beyond: bool = False
 ) -> go.Figure:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.curves import add_band
 from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import CYCLE, to_list, xy
 from mmsada_lab.analysis.tables import MEAN, over_replicates, write_replicates
 from mmsada_lab.errors import UserError, unknown
@@ -32,6 +33,7 @@ def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
     return frame.assign(share=100 * frame["segments"] / totals)
 
 
+@hover_in_words
 def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution") -> go.Figure:
     """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments.
 
@@ -77,6 +79,7 @@ def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str 
     return over_replicates(pd.concat(histories, ignore_index=True), ["row", "pair", "stage", "total_step"], "value")
 
 
+@hover_in_words
 def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the target during training") -> go.Figure:
     """Draw `target_curves`: a colour per pair; the last line solid, others dotted, as in the paper; bands are sd.
 
@@ -128,6 +131,7 @@ def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
     return others[["row", "worlds", "seeds", "difference", "low", "high", "over", "paper"]]
 
 
+@hover_in_words
 def draw_mean_gains(gains: pd.DataFrame, *, baseline: str, title: str = "Gains") -> go.Figure:
     """Draw `mean_gains`: ours with its interval, the paper's as an open diamond, a line at no gain.
 

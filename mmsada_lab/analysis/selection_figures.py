@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.selection import AT_RANDOM, ORACLE, RULES, USUAL, selection_summary
 from mmsada_lab.analysis.style import to_list
 from mmsada_lab.errors import UserError
@@ -32,6 +33,7 @@ def selection_bars(table: pd.DataFrame) -> pd.DataFrame:
     return bars.sort_values("rule", key=lambda rules: rules.map(order), kind="stable", ignore_index=True)
 
 
+@hover_in_words
 def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without labels costs") -> go.Figure:
     """Draw `selection_bars`: regret (points below the oracle) with its spread, the worst run a tick; and correlations.
 

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import xy
 from mmsada_lab.errors import UserError
 
@@ -111,6 +112,7 @@ def plane_disagreement(
     return frame[["panel", "x", "y", "value"]].round(_DECIMALS)
 
 
+@hover_in_words
 def draw_plane(
     points: pd.DataFrame,
     *,

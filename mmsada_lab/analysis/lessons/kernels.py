@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import xy
 from mmsada_lab.errors import UserError
 
@@ -60,6 +61,7 @@ def observed_distances(features: Mapping[str, NDArray[Any]], *, at_most: int = 3
     return pd.DataFrame(rows)
 
 
+@hover_in_words
 def draw_kernels(
     curves: pd.DataFrame, *, observed: pd.DataFrame | None = None, title: str = "Gaussian kernels over distance"
 ) -> go.Figure:
