@@ -62,7 +62,6 @@ def draw_stream_accuracies(accuracies: pd.DataFrame, *, title: str = "Target acc
     """
     figure = style.empty_figure(title)
     _add_bars(figure, accuracies.assign(group=accuracies["measure"].map(ACCURACIES)))
-    figure.update_traces(textposition="inside", insidetextanchor="start")
     figure.update_yaxes(title="accuracy (%)", range=[0, 100])
     return figure.update_xaxes(title=f"measure (bars: {accuracies['spread'].iloc[0]})")
 
@@ -112,7 +111,8 @@ def _add_bars(figure: go.Figure, bars: pd.DataFrame) -> None:
         error = {**style.error_bars(of_stream["sd"].round(2)), "color": style.GREY}
         look = {"name": stream, "marker": {"color": colours[str(stream)]}, "error_y": error}
         text = ["" if np.isnan(value) else f"{value:.1f}" for value in of_stream["mean"]]
-        figure.add_bar(**xy(of_stream, "group", "mean", 2), text=text, **look)
+        at_the_foot = {"textposition": "inside", "insidetextanchor": "start"}  # error bars are at the head
+        figure.add_bar(**xy(of_stream, "group", "mean", 2), text=text, **at_the_foot, **look)
 
 
 def check_predictions(predictions: pd.DataFrame) -> None:
