@@ -113,6 +113,7 @@ def _add_bars(figure: go.Figure, bars: pd.DataFrame) -> None:
         look = {"name": stream, "marker": {"color": colours[str(stream)]}, "error_y": error}
         text = ["" if np.isnan(value) else f"{value:.1f}" for value in of_stream["mean"]]
         figure.add_bar(**xy(of_stream, "group", "mean", 2), text=text, **look)
+    figure.update_layout(showlegend=True)
 
 
 def check_predictions(predictions: pd.DataFrame) -> None:
