@@ -141,7 +141,7 @@ def _draw_matrix(
     sharing = {"shared_yaxes": True, "column_widths": [0.82, 0.18], "horizontal_spacing": 0.02}
     figure = style.empty_figure(title, panels=(1, 2), height=120 + 48 * len(rows), **sharing)
     shares = [[[round(float(c), 1), size] for c in row] for row, size in zip(counts, sizes, strict=True)]
-    seen = {"text": texts, "texttemplate": "%{text}", "customdata": shares}
+    seen = {"text": texts, "texttemplate": "%{text}", "customdata": shares, "hoverongaps": False}
     figure.add_heatmap(x=columns, y=rows, z=cells, **seen, **heat, row=1, col=1)
     bars = {"orientation": "h", "marker": {"color": style.GREY}, "showlegend": False, "text": sizes}
     bars["hovertemplate"] = "%{y}: %{x} test segments<extra></extra>"

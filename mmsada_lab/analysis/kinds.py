@@ -106,7 +106,7 @@ def draw_kinds(
     heat = {"colorscale": [list(stop) for stop in style.DIFFERENCE_SCALE], "zmin": -largest, "zmax": largest}
     bar = {"title": {"text": "points"}, "thickness": 12}
     figure.add_heatmap(x=kinds, y=methods, z=values, text=texts, texttemplate="%{text}", colorbar=bar, **heat)
-    figure.update_traces(hovertemplate="%{y}, %{x}: %{text} points<extra></extra>", xgap=2, ygap=2)
+    figure.update_traces(hovertemplate="%{y}, %{x}: %{text} points<extra></extra>", xgap=2, ygap=2, hoverongaps=False)
     figure.update_yaxes(autorange="reversed")
     over = " or ".join(dict.fromkeys(filter(None, table["over"])))
     compared = "gain less that without a gap" if beyond else "points to source-only on as many source clips"

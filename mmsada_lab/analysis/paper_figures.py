@@ -17,6 +17,12 @@ from mmsada_lab.analysis.tables import MEAN, over_replicates, write_replicates
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.runs import load_history
 
+_PATTERNS = ("", "/", "x", ".")
+"""Of bars of one colour, where there are more classes than colours."""
+
+_OTHER_DASHES = ("dot", "dash", "dashdot", "longdash", "longdashdot")
+"""Of all lines of a pair but the last."""
+
 
 def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> pd.DataFrame:
     """Class distribution of every domain (Fig. 4), of counts of training segments in the order of `classes`.
@@ -35,7 +41,7 @@ def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
 
 @hover_in_words
 def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution") -> go.Figure:
-    """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments.
+    """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments; hatched where colours end.
 
     Example:
         >>> draw_class_shares(class_shares({"D1": [30, 10]}, ["take", "put"])).data[0].y
@@ -46,10 +52,13 @@ def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution"
     names = {domain: f"{domain} ({total} segments)" for domain, total in totals.items()}
     for number, (name, of_class) in enumerate(shares.groupby("class", sort=False)):
         look = {"name": name, "orientation": "h", "marker_color": CYCLE[number % len(CYCLE)]}
+        if number >= len(CYCLE):  # colours come again
+            look["marker_pattern_shape"] = _PATTERNS[number // len(CYCLE) % len(_PATTERNS)]
         bar = {"x": to_list(of_class["share"], 2), "y": [names[domain] for domain in of_class["domain"]]}
         figure.add_bar(**bar, text=to_list(of_class["segments"]), **look)
     figure.update_yaxes(autorange="reversed")
-    return figure.update_layout(barmode="stack", xaxis_title="training segments (%)", legend_traceorder="normal")
+    figure.update_layout(barmode="stack", legend_traceorder="normal", showlegend=True)
+    return figure.update_layout(xaxis_title="training segments (%)")
 
 
 def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str = "fused") -> pd.DataFrame:
@@ -81,7 +90,7 @@ def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str 
 
 @hover_in_words
 def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the target during training") -> go.Figure:
-    """Draw `target_curves`: a colour per pair; the last line solid, others dotted, as in the paper; bands are sd.
+    """Draw `target_curves`: a colour per pair; the last line solid, the first dotted, as in the paper; bands are sd.
 
     Example:
         >>> curves = pd.DataFrame({"row": ["Source-only", "MM-SADA"], "pair": "D2→D1", "stage": "adapt"})
@@ -91,16 +100,18 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
     """
     figure = style.empty_figure(title)
     rows = list(curves["row"].unique())
+    dashes = {row: _OTHER_DASHES[number % len(_OTHER_DASHES)] for number, row in enumerate(rows[:-1])}
     for number, pair in enumerate(sorted(curves["pair"].unique())):
         colour = CYCLE[number % len(CYCLE)]
         for row in rows:
             curve = curves[(curves["pair"] == pair) & (curves["row"] == row)].sort_values("total_step")
             add_band(figure, curve, colour, group=pair, opacity=0.08)
-            line = {"color": colour, "width": 2, "dash": "solid" if row == rows[-1] else "dot"}
+            line = {"color": colour, "width": 2, "dash": dashes.get(row, "solid")}
             entry = {"name": f"{pair}, {row}", "legendgroup": pair}
             figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines", line=line, **entry)
     title_of_y = f"top-1 (%){style.write_spread_over(curves)}"
-    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y, height=520)
+    figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y)
+    return figure.update_layout(height=520, showlegend=True)
 
 
 def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
