@@ -227,6 +227,18 @@ def test_disagreement_lies_below_points_and_borders() -> None:
     assert figure.data[-1].name == "first"
 
 
+def test_a_border_of_a_later_panel_is_in_the_legend_and_has_a_dash_of_its_own() -> None:
+    points = pd.concat([plane_points(CLOUDS, panel=p) for p in ("before", "after")])
+    places = [("D", "before"), ("C", "after"), ("D", "after")]
+    borders = pd.concat([plane_border([1, k], 0, name=name, panel=p) for k, (name, p) in enumerate(places)])
+    lines = [trace for trace in draw_plane(points, borders=borders).data if trace.mode == "lines"]
+    assert [(t.name, t.line.dash, t.showlegend) for t in lines] == [
+        ("D", "solid", True),
+        ("C", "dash", True),
+        ("D", "solid", False),
+    ]
+
+
 # --- correspondence ------------------------------------------------------------------------------------------------
 
 PAIRS = {"rgb": [1, 2, 3], "flow": [1, 3, 2]}
