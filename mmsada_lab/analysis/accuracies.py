@@ -113,6 +113,7 @@ def _add_bars(figure: go.Figure, bars: pd.DataFrame) -> None:
         text = ["" if np.isnan(value) else f"{value:.1f}" for value in of_stream["mean"]]
         at_the_foot = {"textposition": "inside", "insidetextanchor": "start"}  # error bars are at the head
         figure.add_bar(**xy(of_stream, "group", "mean", 2), text=text, **at_the_foot, **look)
+    figure.update_layout(showlegend=True)
 
 
 def check_predictions(predictions: pd.DataFrame) -> None:

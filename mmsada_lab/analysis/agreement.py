@@ -101,7 +101,7 @@ def draw_agreement(agreement: pd.DataFrame, *, title: str = "Which stream is rig
     for cell, bars in agreement.groupby("right", sort=False):
         _add_cell(figure, bars.fillna({"percent": 0.0}), sizes=sizes, name=str(cell), colour=colours[str(cell)])
     figure.update_yaxes(autorange="reversed", title="true class (test segments)")
-    figure.update_layout(barmode="stack", legend_traceorder="normal", legend_title_text="right")
+    figure.update_layout(barmode="stack", legend_traceorder="normal", legend_title_text="right", showlegend=True)
     return figure.update_layout(xaxis_title="segments of the class (%)", height=140 + 30 * len(sizes))
 
 

@@ -103,7 +103,7 @@ def draw_accuracy_curves(curves: pd.DataFrame, *, title: str = "Target accuracy"
     mark_boundary(figure, curves)
     _shade_averaged(figure, curves)
     title_of_y = f"accuracy (%){style.write_spread(curves['runs'], 'runs')}"
-    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y)
+    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y, showlegend=True)
 
 
 def records_of(history: pd.DataFrame, kind: str) -> pd.DataFrame:

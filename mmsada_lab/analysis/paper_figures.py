@@ -49,7 +49,8 @@ def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution"
         bar = {"x": to_list(of_class["share"], 2), "y": [names[domain] for domain in of_class["domain"]]}
         figure.add_bar(**bar, text=to_list(of_class["segments"]), **look)
     figure.update_yaxes(autorange="reversed")
-    return figure.update_layout(barmode="stack", xaxis_title="training segments (%)", legend_traceorder="normal")
+    figure.update_layout(barmode="stack", legend_traceorder="normal", showlegend=True)
+    return figure.update_layout(xaxis_title="training segments (%)")
 
 
 def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str = "fused") -> pd.DataFrame:
@@ -100,7 +101,8 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
             entry = {"name": f"{pair}, {row}", "legendgroup": pair}
             figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines", line=line, **entry)
     title_of_y = f"top-1 (%){style.write_spread_over(curves)}"
-    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y, height=520)
+    figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y)
+    return figure.update_layout(height=520, showlegend=True)
 
 
 def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:

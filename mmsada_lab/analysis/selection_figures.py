@@ -48,7 +48,8 @@ def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without la
     titles = [METHODS[method].title if method in METHODS else method for method in methods]
     height = 150 + (24 + 9 * len(methods)) * len(rules)
     sharing = {"shared_yaxes": True, "column_widths": [0.62, 0.38], "horizontal_spacing": 0.04}
-    figure = style.empty_figure(title, panels=(1, 2), height=height, **sharing).update_layout(scattermode="group")
+    figure = style.empty_figure(title, panels=(1, 2), height=height, **sharing)
+    figure.update_layout(scattermode="group", showlegend=True)
     colours = style.colours(titles)  # a method, or an option that was swept
     for method, name, symbol in zip(methods, titles, cycle(_SYMBOLS), strict=False):
         _add_method(figure, judged[judged["method"] == method], name, colour=colours[name], symbol=symbol)

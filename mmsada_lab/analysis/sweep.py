@@ -132,4 +132,4 @@ def draw_sweep_game(game: pd.DataFrame, *, name: str, title: str = "The game") -
     figure.add_hline(y=50, line={"color": style.GREY, "dash": "dot"}, annotation_text="chance")
     figure.update_xaxes(title=name, type="category")
     spread = style.write_spread_over(game) if len(game) else ""
-    return figure.update_layout(yaxis_title=f"right at the end (%, balanced){spread}")
+    return figure.update_layout(yaxis_title=f"right at the end (%, balanced){spread}", showlegend=True)
