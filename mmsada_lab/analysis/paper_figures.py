@@ -17,6 +17,9 @@ from mmsada_lab.analysis.tables import MEAN, over_replicates, write_replicates
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.runs import load_history
 
+_OTHER_DASHES = ("dot", "dash", "dashdot", "longdash", "longdashdot")
+"""Of all lines of a pair but the last."""
+
 
 def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> pd.DataFrame:
     """Class distribution of every domain (Fig. 4), of counts of training segments in the order of `classes`.
@@ -82,7 +85,7 @@ def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str 
 
 @hover_in_words
 def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the target during training") -> go.Figure:
-    """Draw `target_curves`: a colour per pair; the last line solid, others dotted, as in the paper; bands are sd.
+    """Draw `target_curves`: a colour per pair; the last line solid, the first dotted, as in the paper; bands are sd.
 
     Example:
         >>> curves = pd.DataFrame({"row": ["Source-only", "MM-SADA"], "pair": "D2→D1", "stage": "adapt"})
@@ -92,12 +95,13 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
     """
     figure = style.empty_figure(title)
     rows = list(curves["row"].unique())
+    dashes = {row: _OTHER_DASHES[number % len(_OTHER_DASHES)] for number, row in enumerate(rows[:-1])}
     for number, pair in enumerate(sorted(curves["pair"].unique())):
         colour = CYCLE[number % len(CYCLE)]
         for row in rows:
             curve = curves[(curves["pair"] == pair) & (curves["row"] == row)].sort_values("total_step")
             add_band(figure, curve, colour, group=pair, opacity=0.08)
-            line = {"color": colour, "width": 2, "dash": "solid" if row == rows[-1] else "dot"}
+            line = {"color": colour, "width": 2, "dash": dashes.get(row, "solid")}
             entry = {"name": f"{pair}, {row}", "legendgroup": pair}
             figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines", line=line, **entry)
     title_of_y = f"top-1 (%){style.write_spread_over(curves)}"
