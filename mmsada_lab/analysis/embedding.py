@@ -22,6 +22,7 @@ from mmsada_lab.analysis.style import CYCLE, to_list, xy
 from mmsada_lab.errors import UserError, unknown
 
 SIDE_SYMBOLS = {"source": "circle", "target": "diamond"}
+_VARIANTS = ("", "-open", "-x-open", "-cross-open")  # of both symbols, where there are more classes than colours
 NO_LABEL = "no label"
 
 Values = NDArray[np.floating[Any]]
@@ -126,7 +127,8 @@ def draw_embedding(
 ) -> go.Figure:
     """Draw `joint_embedding`, of one modality or several joined, a row for each run (column ``run``, see `stack_runs`).
 
-    A colour stands for the ``domain`` or the ``class``, a symbol for the domain; `classes` are names, by label.
+    A colour stands for the ``domain`` or the ``class``, a symbol for the domain (its variants for classes of the same
+    colour); `classes` are names, by label.
 
     Example:
         >>> points = pd.DataFrame({"x": [0.0, 1.0], "y": 0.0, "side": ["source", "target"], "label": 0, "uid": "a"})
@@ -158,6 +160,10 @@ class _Group(NamedTuple):
     side: str
     label: int | None = None
 
+    def symbol(self) -> str:
+        """That of the domain; a variant of it for classes that have the colour of an earlier one."""
+        return SIDE_SYMBOLS[self.side] + _VARIANTS[max(self.label or 0, 0) // len(CYCLE) % len(_VARIANTS)]
+
     def rows(self, points: pd.DataFrame) -> pd.DataFrame:
         return points[(points["side"] == self.side) & ((points["label"] == self.label) | (self.label is None))]
 
@@ -183,7 +189,7 @@ def _add_points(
 ) -> None:
     for group in groups:
         of_group = group.rows(points)
-        marker = {"color": style.translucent(group.colour, 0.7), "size": 7, "symbol": SIDE_SYMBOLS[group.side]}
+        marker = {"color": style.translucent(group.colour, 0.7), "size": 7, "symbol": group.symbol()}
         entry = {"name": f"{group.name} ({len(of_group)} segments)", "legendgroup": group.name, "showlegend": legend}
         words = {"hovertext": to_list(of_group["words"]), "hovertemplate": "%{hovertext}<extra></extra>"}
         figure.add_scatter(**xy(of_group, "x", "y"), **words, mode="markers", marker=marker, **entry, **where)

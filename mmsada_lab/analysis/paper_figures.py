@@ -17,6 +17,9 @@ from mmsada_lab.analysis.tables import MEAN, over_replicates, write_replicates
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.runs import load_history
 
+_PATTERNS = ("", "/", "x", ".")
+"""Of bars of one colour, where there are more classes than colours."""
+
 _OTHER_DASHES = ("dot", "dash", "dashdot", "longdash", "longdashdot")
 """Of all lines of a pair but the last."""
 
@@ -38,7 +41,7 @@ def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
 
 @hover_in_words
 def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution") -> go.Figure:
-    """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments.
+    """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments; hatched where colours end.
 
     Example:
         >>> draw_class_shares(class_shares({"D1": [30, 10]}, ["take", "put"])).data[0].y
@@ -49,6 +52,8 @@ def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution"
     names = {domain: f"{domain} ({total} segments)" for domain, total in totals.items()}
     for number, (name, of_class) in enumerate(shares.groupby("class", sort=False)):
         look = {"name": name, "orientation": "h", "marker_color": CYCLE[number % len(CYCLE)]}
+        if number >= len(CYCLE):  # colours come again
+            look["marker_pattern_shape"] = _PATTERNS[number // len(CYCLE) % len(_PATTERNS)]
         bar = {"x": to_list(of_class["share"], 2), "y": [names[domain] for domain in of_class["domain"]]}
         figure.add_bar(**bar, text=to_list(of_class["segments"]), **look)
     figure.update_yaxes(autorange="reversed")
