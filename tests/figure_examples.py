@@ -207,21 +207,18 @@ def draw_agreement() -> Example:
 
 
 def matrix(
-    rows: list[tuple[str, str, float, str, str]],
-    sizes: dict[str, int],
-    *,
-    colours: Any,
-    reach: tuple[float, float],
-    x: str,
+    rows: list[tuple[str, str, float, str, str]], *, colours: Any, reach: tuple[float, float], x: str
 ) -> list[str]:
     """A heatmap of true and predicted classes, and beside it the classes' sizes."""
     left, right = "row 1, column 1", "row 1, column 2"
     sentences = [axis("x", x, panel=left), axis("x", "test segments", panel=right)]
     sentences += [axis("y", "true class", panel=panel) for panel in (left, right)]
-    for true, predicted, value, *says in rows:
-        sentences.append(cell(true, predicted, shade(value, *reach, colours), panel=left) + words(*says))
-    for name, size in sizes.items():
-        sentences.append(mark(f"bar {style.GREY}", "", size, name, panel=right) + words(size))
+    for true, predicted, value, text, share in rows:
+        where = cell(true, predicted, shade(value, *reach, colours), panel=left)
+        sentences.append(where + words(text, f"{true} taken for {predicted}: {share}"))
+    for name, size in SIZES.items():
+        bar = mark(f"bar {style.GREY}", "", size, name, panel=right)
+        sentences.append(bar + words(size, f"{name}: {size} test segments"))
     return sentences
 
 
@@ -237,25 +234,19 @@ def confusions(column: str, values: Sequence[float], counts: Sequence[float]) ->
 @example
 def draw_confusion() -> Example:
     percent, texts = [75.0, 25.0, 40.0, 60.0], ["75 %<br>15", "25 %<br>5", "40 %<br>4", "60 %<br>6"]
-    says = ["15 of 20, 75.0 %", "5 of 20, 25.0 %", "4 of 10, 40.0 %", "6 of 10, 60.0 %"]
-    hovers = [f"{true} taken for {other}: {text}" for (true, other), text in zip(PAIRS, says, strict=True)]
-    rows = [(*pair, *cell) for pair, *cell in zip(PAIRS, percent, texts, hovers, strict=True)]
+    shares = ["15 of 20, 75.0 %", "5 of 20, 25.0 %", "4 of 10, 40.0 %", "6 of 10, 60.0 %"]
+    rows = [(*pair, *cell) for pair, *cell in zip(PAIRS, percent, texts, shares, strict=True)]
     look = {"colours": style.PERCENT_SCALE, "reach": (0, 100), "x": "predicted class (row %, count below)"}
     counts = confusions("percent", percent, [15.0, 5.0, 4.0, 6.0])
-    return figures.draw_confusion(counts, title="C"), ["title: C", *matrix(rows, SIZES, **look)]
+    return figures.draw_confusion(counts, title="C"), ["title: C", *matrix(rows, **look)]
 
 
 @example
 def draw_confusion_difference() -> Example:
     points, texts = [15.0, -15.0, -20.0, 20.0], ["+15<br>+3.0", "-15<br>-3.0", "-20<br>-2.0", "+20<br>+2.0"]
-    says = [
-        "+15.0 points, +3.0 of 20",
-        "-15.0 points, -3.0 of 20",
-        "-20.0 points, -2.0 of 10",
-        "+20.0 points, +2.0 of 10",
-    ]
-    hovers = [f"{true} taken for {other}: {text} segments" for (true, other), text in zip(PAIRS, says, strict=True)]
-    rows = [(*pair, *cell) for pair, *cell in zip(PAIRS, points, texts, hovers, strict=True)]
+    shares = ["+15.0 points, +3 of 20 segments", "-15.0 points, -3 of 20 segments"]
+    shares += ["-20.0 points, -2 of 10 segments", "+20.0 points, +2 of 10 segments"]
+    rows = [(*pair, *cell) for pair, *cell in zip(PAIRS, points, texts, shares, strict=True)]
     look = {
         "colours": style.DIFFERENCE_SCALE,
         "reach": (-20, 20),
@@ -263,7 +254,7 @@ def draw_confusion_difference() -> Example:
     }
     counts = confusions("points", points, [3.0, -3.0, -2.0, 2.0])
     colours = scale(-20, 20, "points", panel="row 1, column 1")
-    return figures.draw_confusion_difference(counts, title="D"), ["title: D", colours, *matrix(rows, SIZES, **look)]
+    return figures.draw_confusion_difference(counts, title="D"), ["title: D", colours, *matrix(rows, **look)]
 
 
 EMBEDDED = pd.DataFrame(
@@ -295,7 +286,8 @@ def draw_embedding() -> Example:
 
 @example
 def draw_embedding__by_class() -> Example:
-    points = EMBEDDED[EMBEDDED["modality"] == "rgb"]
+    taken_for = {"taken_for": ["mix, 80 %", "cut, 55 %", "cut, 95 %", "mix, 65 %"], "predicted": [1, 0, 0, 1]}
+    points = EMBEDDED[EMBEDDED["modality"] == "rgb"].assign(**taken_for, confidence=[80.0, 55.0, 95.0, 65.0])
     looks = {("cut", "source"): f"circle {FIRST}", ("cut", "target"): f"diamond {FIRST}"}
     looks |= {("mix", "source"): f"circle {SECOND}", ("mix", "target"): f"diamond {SECOND}"}
     counts = {("cut", "source"): 2, ("cut", "target"): 1, ("mix", "source"): 1, ("mix", "target"): 0}
@@ -304,10 +296,8 @@ def draw_embedding__by_class() -> Example:
     sentences += [entry(looks[group], names[group]) for group in looks]
     for row in points.itertuples():
         group = ("cut", "mix")[row.label], row.side
-        sentences.append(
-            mark(looks[group], names[group], row.x, row.y, panel="rgb")
-            + words("", f"{row.uid} / {row.side}, {group[0]}")
-        )
+        hover = words("", f"{row.uid} / {row.side}, {group[0]} / taken for {row.taken_for}")
+        sentences.append(mark(looks[group], names[group], row.x, row.y, panel="rgb") + hover)
     return figures.draw_embedding(points, by="class", classes=["cut", "mix"], title="Space"), sentences
 
 
@@ -340,7 +330,7 @@ def draw_gap() -> Example:
     sentences = ["title: Gaps", entry(f"bar {RGB}", "value"), entry(dash, null), entry(dot, arms)]
     for (modality, scope), rows in numbers.items():
         panel, colour = f"{modality}, {scope}", RGB if modality == "rgb" else FLOW
-        sentences += [axis("x", "method" if scope == "within classes" else "untitled", panel=panel)]
+        sentences += [axis("x", "method", panel=panel)]
         sentences += [axis("y", "CORAL (features⁴)", panel=panel)]
         for method, (value, chance, corrected, low, high) in zip(methods, rows, strict=True):
             sentences.append(mark(f"bar {colour}", "value", method, value, panel=panel))
@@ -430,7 +420,7 @@ def draw_kinds() -> Example:
         text = f"{difference:+.1f} / [{low:+.1f}, {high:+.1f}]"
         colour = shade(difference, -9, 9, style.DIFFERENCE_SCALE)
         sentences.append(cell(method, kind, colour) + words(text, f"{method}, {kind}: {text} points"))
-    sentences.append(cell("MM-SADA", "pace", "blank"))
+    sentences.append(cell("MM-SADA", "pace", "blank") + words("", "MM-SADA, pace:  points"))
     return figures.draw_kinds(pd.DataFrame(rows, columns=columns), title="Kinds"), sentences
 
 
@@ -468,9 +458,9 @@ def draw_mean_gains() -> Example:
         ("MMD", 4, 2, 5.0, 2.0, 9.0, OVER_WORLDS, None),
         ("MM-SADA", 1, 3, 6.0, 5.5, 7.0, OVER_SEEDS, 4.75),
     ]
-    ours = {OVER_WORLDS: ("square", "ours, 4 worlds of 2 seeds, / 95 % over worlds")}
-    ours |= {OVER_SEEDS: ("circle", "ours, 3 seeds, / 95 % over seeds, worlds fixed")}
-    paper = "the paper's, on EPIC-Kitchens, / one run, no spread"
+    ours = {OVER_WORLDS: ("square", "ours, 4 worlds of 2 seeds, 95 % over worlds")}
+    ours |= {OVER_SEEDS: ("circle", "ours, 3 seeds, 95 % over seeds, worlds fixed")}
+    paper = "the paper's, on EPIC-Kitchens, one run, no spread"
     sentences = [*sheet("Gains", "top-1, points over Source-only", "method"), level("x", 0, look="dash")]
     sentences += [entry(f"{symbol} {style.INK}", name) for symbol, name in ours.values()]
     sentences += [entry(f"diamond-open {style.GREY}", paper)]
@@ -493,18 +483,15 @@ def draw_correspondence_grid() -> Example:
     filled = {"s3": "other", "t2": "other", "no": "other", "–": "none"}
     own = {"source": style.translucent(style.SOURCE, 0.35), "target": style.translucent(style.TARGET, 0.35)}
     columns = ["rgb", "flow", "corresponds", "class"]
-    sentences = sheet("C", "taken from (segment @ middle of the window)", "clip", panels=("source",))
-    sentences += sheet("C", "taken from (segment @ middle of the window)", "untitled", panels=("target",))[1:]
+    sentences = sheet("C", "taken from (segment @ middle of the window)", "clip", panels=("source", "target"))
     rows = [(*of, column, text) for of, texts in cells.items() for column, text in zip(columns, texts, strict=True)]
     for side, clip, column, text in rows:
         stops = [
             (0, "#FFFFFF"),
             (1, {"own": own[side], "other": style.FAINT, "none": "#FFFFFF"}[filled.get(text, "own")]),
         ]
-        sentences.append(
-            cell(str(clip), column, shade(1, 0, 1, stops), panel=side)
-            + words(text, f"{side}, clip {clip}, {column}: {text}")
-        )
+        sentences.append(cell(str(clip), column, shade(1, 0, 1, stops), panel=side))
+        sentences[-1] += words(text, f"{side}, clip {clip}, {column}: {text}")
     grid = pd.DataFrame(rows, columns=["side", "clip", "column", "text"])
     return figures.draw_correspondence_grid(
         grid.assign(filled=[filled.get(r[3], "own") for r in rows]), title="C"

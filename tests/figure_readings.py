@@ -1,7 +1,8 @@
 """What a person reads off a drawn figure, as sentences: from the JSON that a browser gets, and from nothing else.
 
 A series has the name of the legend's entry that looks like it, a band that of the line it has the colour of and lies
-around; a panel has the title above it. Sentences have no order; every one of a figure counts.
+around; a panel has the title above it. What appears on hovering is told where it says anything else than the figure
+does, or less. Sentences have no order; every one of a figure counts.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 Json = Mapping[str, Any]
+Titles = Mapping[str, str]  # of the axes x and y
+UNITS = "%|nats|points|frames|pixels|segments"
 
 
 # --- how facts are worded ---------------------------------------------------------------------------------------------
@@ -31,7 +34,7 @@ def place(value: object) -> str:
 
 
 def entry(look: str, name: str) -> str:
-    return f"legend: {look} is {write(name)}"
+    return f"legend: {look} is {name}"
 
 
 def axis(letter: str, title: str, *, panel: str = "") -> str:
@@ -41,7 +44,7 @@ def axis(letter: str, title: str, *, panel: str = "") -> str:
 def mark(look: str, name: str, x: object, y: object, *, panel: str = "", to: tuple[Any, Any] | None = None) -> str:
     """A point or bar; `to`: the ends of its error bar."""
     ends = f", from {write(to[0])} to {write(to[1])}" if to and to[0] != to[1] else ""
-    return f"{panel}| {look} of {write(name)}: x {place(x)}, y {place(y)}{ends}"
+    return f"{panel}| {look} of {name}: x {place(x)}, y {place(y)}{ends}"
 
 
 def band(name: str, x: object, low: float, high: float, *, panel: str = "") -> str:
@@ -117,26 +120,26 @@ class Page:
         self.titles = {(panel.x, panel.y): self._title(panel) for panel in self.panels}
         listed = [t for t in figure["data"] if t.get("showlegend", t["type"] != "heatmap") and t.get("name")]
         asked = len(listed) > 1 or any(trace.get("showlegend") for trace in listed)  # one alone has no legend by itself
-        self.legend = listed if self.layout.get("showlegend", asked) else []
+        self.legend: list[Json] = listed if self.layout.get("showlegend", asked) else []
 
     def sentences(self) -> Iterator[str]:
         yield f"title: {self.layout['title']['text']}"
-        yield from (entry(look(trace), trace["name"]) for trace in self.legend)
-        for panel in self.panels:
-            name = self.titles[panel.x, panel.y]
-            yield axis("x", self._axis_title(panel, "x"), panel=name)
-            yield axis("y", self._axis_title(panel, "y"), panel=name)
+        yield from (entry(look(trace), name_of(trace)) for trace in self.legend)
+        axes = {(p.x, p.y): {letter: self._axis_title(p, letter) for letter in "xy"} for p in self.panels}
+        for key, titles in axes.items():
+            yield from (axis(letter, title, panel=self.titles[key]) for letter, title in titles.items())
         for trace in self.traces:
-            yield from READERS[trace["type"]](trace, self.name(trace), self.titles[_axes(trace)])
+            key = _axes(trace)
+            yield from READERS[trace["type"]](trace, self.name(trace), self.titles[key], axes[key])
         yield from self._shapes()
         yield from (note(a["text"], panel=self._panel_of(a)) for a in self.annotations)
 
     def name(self, trace: Json) -> str:
         """What the legend calls what looks like this; and what is said on hovering, where that is something else."""
-        own, alike = trace.get("name", ""), _alike(trace, self.legend)
+        own, alike = _name_on_hover(trace), _alike(trace, self.legend)
         if trace.get("fill") == "toself" and len(alike) > 1:
             alike = [one for one in alike if _lies_around(trace, one)]
-        name = " or ".join(dict.fromkeys(one["name"] for one in alike))
+        name = " or ".join(dict.fromkeys(map(name_of, alike)))
         return name if not own or own == name else f"{name} / {own}" if name else own
 
     def _axis(self, name: str) -> Json:
@@ -158,15 +161,18 @@ class Page:
         return f"row {row + 1}, column {column + 1}" if len(self.panels) > 1 else ""
 
     def _axis_title(self, panel: Panel, letter: str) -> str:
-        """An axis without numbers has the title, if it has none, of the next panel to the left, or below."""
+        """Of an axis without one that shows no numbers, or the same: that of the next panel to the left, or below."""
+        own, ticks = self._axis(getattr(panel, letter)), self._categories(panel, letter)
         beside = [p for p in self.panels if (p.top == panel.top if letter == "y" else p.left == panel.left)]
         beside = sorted(beside, key=lambda p: p.left if letter == "y" else p.top, reverse=True)
-        for other in beside[beside.index(panel) :]:
-            own = self._axis(getattr(other, letter))
-            if "title" in own or own.get("showticklabels", True):
-                title = own.get("title", {}).get("text") or "untitled"
-                return title + (" [log]" if self._axis(getattr(panel, letter)).get("type") == "log" else "")
-        return "untitled"
+        shared = [p for p in beside[beside.index(panel) + 1 :] if not own.get("showticklabels", True) or
+                  (ticks and ticks == self._categories(p, letter))]  # fmt: skip
+        titles = [self._axis(getattr(p, letter)).get("title", {}).get("text") for p in (panel, *shared)]
+        return next(filter(None, titles), "untitled") + (" [log]" if own.get("type") == "log" else "")
+
+    def _categories(self, panel: Panel, letter: str) -> set[str]:
+        traces = [trace for trace in self.traces if _axes(trace) == (panel.x, panel.y)]
+        return {value for trace in traces for value in trace.get(letter, []) if isinstance(value, str)}
 
     def _panel_of(self, drawn: Json) -> str:
         key = tuple(drawn[f"{letter}ref"].removesuffix(" domain") for letter in "xy")
@@ -239,23 +245,37 @@ def _edges(around: Json) -> Iterator[tuple[float, float, float]]:
         yield x, *sorted(ends)
 
 
-def _read_scatter(trace: Json, name: str, panel: str) -> Iterator[str]:
+def name_of(trace: Json) -> str:
+    return str(trace.get("name", "")).replace("<br>", " ")
+
+
+def _name_on_hover(trace: Json) -> str:
+    """The first line of what is said, or Plotly's own box beside it."""
+    template = trace.get("hovertemplate", "")
+    if "<extra></extra>" not in template:
+        return name_of(trace)
+    first = template.removesuffix("<extra></extra>").split("<br>")[0]
+    return "" if "%{" in first else str(first)
+
+
+def _read_scatter(trace: Json, name: str, panel: str, titles: Titles) -> Iterator[str]:
+    symbol = trace.get("marker", {}).get("symbol")
     if trace.get("fill") == "toself":
         yield from (band(name, *edge, panel=panel) for edge in _edges(trace))
-        return
-    symbols = trace.get("marker", {}).get("symbol")
-    if symbols == "arrow":
+    elif symbol == "arrow":
         for k in range(0, len(trace["x"]), 3):
             yield mark(look(trace), name, trace["x"][k : k + 2], trace["y"][k : k + 2], panel=panel)
-        return
-    yield from _read_marks(trace, name, panel, symbols=symbols if isinstance(symbols, list) else None)
+    else:
+        yield from _read_marks(trace, name, panel, titles)
 
 
-def _read_marks(trace: Json, name: str, panel: str, *, symbols: list[str] | None = None) -> Iterator[str]:
+def _read_marks(trace: Json, name: str, panel: str, titles: Titles) -> Iterator[str]:
+    symbol = trace.get("marker", {}).get("symbol")
     for k, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
         if x is not None and y is not None:
-            sign = look(trace, symbol=symbols[k] if symbols else None)
-            yield mark(sign, name, x, y, panel=panel, to=_ends(trace, k)) + _words(trace, k)
+            sign = look(trace, symbol=symbol[k] if isinstance(symbol, list) else None)
+            written = trace["text"][k] if "text" in trace else ""
+            yield mark(sign, name, x, y, panel=panel, to=_ends(trace, k)) + words(written, _hover(trace, k, titles))
 
 
 def _ends(trace: Json, k: int) -> tuple[float, float] | None:
@@ -267,31 +287,39 @@ def _ends(trace: Json, k: int) -> tuple[float, float] | None:
     return None
 
 
-def _words(trace: Json, k: int) -> str:
-    """What is written at a mark, and what appears on hovering."""
-    text = trace["text"][k] if "text" in trace else ""
-    on_hover = trace["hovertext"][k] if "hovertext" in trace else ""
-    if "customdata[" in trace.get("hovertemplate", ""):  # others say again what the legend and the axes say
-        fields = {"x": trace["x"][k], "y": trace["y"][k]}
-        fields |= {f"customdata[{n}]": value for n, value in enumerate(trace["customdata"][k])}
-        on_hover = _filled_in(trace["hovertemplate"], fields)
-    elif "%{customdata" in trace.get("hovertemplate", ""):  # the error bar, once more
-        bars = [trace[name]["array"] for name in ("error_x", "error_y") if "array" in trace.get(name, {})]
-        on_hover = on_hover if trace["customdata"] in bars else "another spread than its bar has"
-    if trace["type"] == "scatter" and "text" not in trace["mode"]:
-        text, on_hover = "", on_hover or text
-    return words(text, on_hover)
+def _hover(trace: Json, k: int, titles: Titles) -> str:
+    """What appears, but for name, places along the axes with units, and spread, if it has all of these."""
+    fields = {"x": trace["x"][k], "y": trace["y"][k], "hovertext": trace.get("hovertext", {k: ""})[k]}
+    data = trace.get("customdata", {k: ""})[k]
+    fields |= (
+        {f"customdata[{n}]": each for n, each in enumerate(data)} if isinstance(data, list) else {"customdata": data}
+    )
+    lines = _filled_in(trace.get("hovertemplate", ""), fields).split("<br>")
+    shown = {_name_on_hover(trace)} - {""}
+    for letter, title in titles.items():
+        label, unit = title.removesuffix(" [log]").partition(" (")[0], re.search(rf"\(({UNITS})[,;) ]", title)
+        line = " ".join(filter(None, [label.replace("untitled", ""), write(trace[letter][k]), unit[1] if unit else ""]))
+        spread = (
+            _ends(trace, k) if letter == "y" and "arrayminus" not in trace.get("error_y", {"arrayminus": 0}) else None
+        )
+        shown.add(f"{line} ± {write((spread[1] - spread[0]) / 2)}" if spread else line)
+    lacking = sorted(shown - set(lines)) if shown & set(lines) else []
+    return " / ".join([line for line in lines if line not in shown] + [f"without {line}" for line in lacking])
 
 
-def _filled_in(template: str, fields: Mapping[str, object]) -> str:
+def _filled_in(template: str, fields: Mapping[str, Any]) -> str:
+    """A template with its values, as D3 writes them."""
+
     def fill(field: re.Match[str]) -> str:
-        value, form = fields[field[1]], field[2]
-        return format(value, form) if form and value is not None else write(value)
+        value, style = fields[field[1]], field[2] or ""
+        if isinstance(value, str) or value is None:
+            return write(value or "")
+        return format(value, style[1:].replace("~", "")) if style not in {"", ":+"} else f"{value:{style[1:]}g}"
 
-    return re.sub(r"%\{(.+?)(?::(.+?))?\}", fill, template).removesuffix("<extra></extra>")
+    return re.sub(r"%\{([^:}]+)(:[^}]+)?\}", fill, template).removesuffix("<extra></extra>")
 
 
-def _read_heatmap(trace: Json, _: str, panel: str) -> Iterator[str]:
+def _read_heatmap(trace: Json, _: str, panel: str, __: Titles) -> Iterator[str]:
     low, high = trace["zmin"], trace["zmax"]
     for r, (row, values) in enumerate(zip(trace["y"], trace["z"], strict=True)):
         for c, (column, value) in enumerate(zip(trace["x"], values, strict=True)):
@@ -299,17 +327,17 @@ def _read_heatmap(trace: Json, _: str, panel: str) -> Iterator[str]:
             text = trace["text"][r][c] if "text" in trace else ""
             fields = {"x": column, "y": row, "z": value, "text": text}
             fields |= (
-                {f"customdata[{n}]": more for n, more in enumerate(trace["customdata"][r][c])}
+                {f"customdata[{n}]": each for n, each in enumerate(trace["customdata"][r][c])}
                 if "customdata" in trace
                 else {}
             )
-            hover = "" if value is None else _filled_in(trace.get("hovertemplate", ""), fields)
+            hover = _filled_in(trace.get("hovertemplate", ""), fields)
             yield cell(row, column, colour, panel=panel) + words(text, hover)
     if trace.get("showscale", True):
         yield scale(low, high, trace["colorbar"]["title"]["text"], panel=panel)
 
 
-def _read_box(trace: Json, name: str, panel: str) -> Iterator[str]:
+def _read_box(trace: Json, name: str, panel: str, _: Titles) -> Iterator[str]:
     ends = [trace[end][0] for end in ("lowerfence", "q1", "median", "q3", "upperfence")]
     yield mark(look(trace), name, ends, trace["y"][0], panel=panel)
 

@@ -18,7 +18,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from figure_examples import EXAMPLES
-from figure_readings import colour_of, look, misreadings, opaque, read, shade, write
+from figure_readings import colour_of, entry, look, misreadings, name_of, opaque, read, shade
 from test_style import APART, SEEN, distance
 
 from mmsada_lab.analysis import figures, style
@@ -71,7 +71,10 @@ def swap_names(figure: Json) -> Iterator[Json]:
     for one, other in combinations(dict.fromkeys(trace["name"] for trace in listed(figure)), 2):
         spoilt = deepcopy(figure)
         for trace in [trace for trace in spoilt["data"] if "name" in trace]:
-            trace["name"] = {one: other, other: one}.get(trace["name"], trace["name"])
+            name = trace["name"]
+            trace["name"] = {one: other, other: one}.get(name, name)
+            first = f"{name.replace('<br>', ' ')}<br>"
+            trace["hovertemplate"] = trace.get("hovertemplate", "").replace(first, f"{trace['name']}<br>")
         yield spoilt
 
 
@@ -109,6 +112,11 @@ def has_error_bars(trace: Json) -> bool:
     return any(trace.get(f"error_{letter}", {"visible": False}).get("visible", True) for letter in "xy")
 
 
+def is_spread(customdata: list[Any]) -> bool:
+    """Not rows of words and numbers, but the lengths of error bars."""
+    return bool(customdata) and not isinstance(customdata[0], list)
+
+
 def drop_shapes(figure: Json) -> Iterator[Json]:
     for k in range(len(figure["layout"].get("shapes", []))):
         spoilt = deepcopy(figure)
@@ -129,7 +137,7 @@ def drop_labels(figure: Json) -> Iterator[Json]:
 
 
 def exchange_spreads(figure: Json) -> Iterator[Json]:
-    """Two bands of a panel, the error bars of two series, or those of two points."""
+    """Two bands of a panel, the error bars of two series, or those of two points, as drawn and as told on hovering."""
     for spoilt, first, second in of_a_kind(figure):
         if is_band(first) and is_band(second) and first["fillcolor"] != second["fillcolor"]:
             swap(first, second, ("y",))
@@ -142,6 +150,10 @@ def exchange_spreads(figure: Json) -> Iterator[Json]:
             spoilt = deepcopy(figure)
             for side in [side for side in ("array", "arrayminus") if side in trace[key]]:
                 spoilt["data"][k][key][side].reverse()
+            yield spoilt
+        if is_spread(trace.get("customdata", [])):
+            spoilt = deepcopy(figure)
+            spoilt["data"][k]["customdata"].reverse()
             yield spoilt
 
 
@@ -237,8 +249,7 @@ def swap_panel_titles(figure: Json) -> Iterator[Json]:
 def swap_texts(figure: Json) -> Iterator[Json]:
     """Of two points, bars or rows: what is written there or appears on hovering."""
     for k, trace in enumerate(figure["data"]):
-        own = "customdata[" in trace.get("hovertemplate", "")  # else it is the error bar, once more
-        for key in ("text", "hovertext", *(["customdata"] if own else [])):
+        for key in ("text", "hovertext", *(() if is_spread(trace.get("customdata", [])) else ("customdata",))):
             for place in range(len(trace.get(key, [])) - 1):
                 spoilt = deepcopy(figure)
                 texts = spoilt["data"][k][key]
@@ -365,7 +376,7 @@ def test_a_series_that_is_alone_has_its_name(name: str) -> None:
     figure, sentences = drawn(name)
     for trace in listed(figure):
         alone = read({**figure, "data": [trace]})
-        assert f"legend: {look(trace)} is {write(trace['name'])}" in alone
+        assert entry(look(trace), name_of(trace)) in alone
     assert bool(listed(figure)) == any(sentence.startswith("legend") for sentence in sentences)
 
 

@@ -80,6 +80,13 @@ def test_what_says_something_of_its_own_keeps_it() -> None:
     assert [trace.hovertemplate for trace in write_hover(figure).data] == ["mine", None]
 
 
+def test_categories_of_a_panel_are_not_in_the_unit_of_another() -> None:
+    points = pd.DataFrame({"group": ["accuracy", "score"], "name": ["target", "nuclear_norm"], "mean": [60.0, 0.9]})
+    points = points.assign(value=1.0, sd=1.0, worlds=4, seeds=2, place=[np.nan, 1.0], chosen=True)
+    score = figures.draw_sweep_point(points, name="λ").data[-1]
+    assert score.hovertemplate.startswith("%{y}<br>score %{x"), "not: right nuclear norm %"
+
+
 @needs_jupyter_lab
 class TestAsDrawn:
     @pytest.mark.parametrize(

@@ -59,11 +59,15 @@ def _write_trace(figure: go.Figure, trace: Any) -> None:
 
 
 def _title(figure: go.Figure, trace: Any, axis: str) -> str:
-    """Of the trace's own axis, else of the first that has one: panels share the titles at the edge."""
+    """Of the trace's own axis, else of the first that has one: panels share the titles at the edge.
+
+    Categories have no unit: what has one is the title of another panel's numbers.
+    """
     name = f"{axis}axis{str(trace[f'{axis}axis'] or axis)[1:]}"
     layout: Mapping[str, Any] = figure.to_dict()["layout"]
     titles = {key: value.get("title", {}).get("text", "") for key, value in layout.items() if key.startswith(axis)}
-    return titles.get(name) or next((title for title in titles.values() if title), "")
+    edge = next((title for title in titles.values() if title), "")
+    return titles.get(name) or (edge if _has_numbers(trace[axis]) or not _words(edge)[1] else "")
 
 
 def _words(title: str) -> tuple[str, str]:
