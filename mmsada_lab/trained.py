@@ -22,7 +22,7 @@ from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.evaluate import Predictions, Predictor, build_predictor, extract_features
 from mmsada_lab.facts import FUSED
 from mmsada_lab.models.network import build_network
-from mmsada_lab.runs import read_manifest
+from mmsada_lab.runs import is_complete, read_manifest
 from mmsada_lab.runtime.device import choose_device
 
 _SPLITS = ("all", "train", "test")
@@ -67,6 +67,8 @@ def load_trained(run: Path, *, device: str = "auto") -> Trained:
     manifest = read_manifest(run / "manifest.json")
     if manifest["status"] != "finished":
         raise UserError(f"the run in {run} is not finished; give its `mmsada train` command again and it continues")
+    if not is_complete(manifest):
+        raise UserError(f"the run in {run} came with the checkout, without its weights; train it: mmsada train --help")
     config, classes = ExperimentConfig(**manifest["config"]), tuple(manifest["classes"])
     if "inputs" not in manifest:  # kind and channels of each modality decide the shape of the first layers
         raise UserError(f"the run in {run} was made by a version that did not record its inputs; train it again")
