@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from mmsada_lab.clips.batches import default_workers
 from mmsada_lab.clips.clips import inputs_of, labels_of
@@ -51,6 +53,24 @@ class Trained:
     def predict(self, domain: Domain, segments: Sequence[Segment]) -> Predictions:
         """Predictions of segments of a domain."""
         return self.predictor.predict(self.predictor.clips(domain, segments), self.training_clips(domain))
+
+    @torch.no_grad()
+    def logits(self, domain: Domain, segments: Sequence[Segment]) -> dict[str, Tensor]:
+        """What comes out of each G^m for every window of segments of a domain, before any softmax.
+
+        Returns:
+            Modality -> `(N, W, K)` logits of its stream, and ``fused`` -> their sum (or mean), on the CPU.
+        """
+        predictor, network, batches = self.predictor, self.predictor.network, []
+        with predictor.statistics_of(self.training_clips(domain)):
+            for clips in predictor.clips(domain, segments).on(predictor.device):
+                windows = {m: clip.flatten(0, 1) for m, clip in clips.items()}  # (B W, ...)
+                batches.append(network.stream_logits(network.features(windows)))
+        streams = {
+            m: torch.cat([batch[m] for batch in batches]).unflatten(0, (len(segments), -1)).cpu()
+            for m in self.config.modalities
+        }
+        return {FUSED: network.fused(streams), **streams}
 
 
 def load_trained(run: Path, *, device: str = "auto") -> Trained:

@@ -57,31 +57,33 @@ def segments_of(domains: Mapping[str, Domain], classes: Sequence[str], verb: str
 
 
 def play_classes(
-    domains: Mapping[str, Domain], classes: Sequence[str], *, modality: str = "rgb", count: int = 3
+    domains: Mapping[str, Domain], classes: Sequence[str], *, modality: str = "", count: int = 3
 ) -> AnimatedPng | str:
     """The last few classes in one modality, a row per domain: every fourth frame of a training segment of each.
 
     Args:
         domains: side, source or target -> its domain.
         classes: names of the labels.
-        modality: whose pictures.
+        modality: whose pictures; empty: the first that has some.
         count: how many classes.
 
     Returns:
-        A picture that plays; `NO_PICTURES` where the modality has none.
+        A picture that plays; `NO_PICTURES` where there are none.
+
+    Raises:
+        UserError: a modality without pictures.
     """
-    if _is_no_video(domains, modality):
+    if not (videos := _videos(domains)):
         return NO_PICTURES
+    if modality and modality not in videos:
+        raise unknown("modality", modality, videos)
+    modality = modality or videos[0]
     labels = range(len(classes))[-count:]
     rows = {
         f"{side} {domain.name}": {classes[k]: _clip(domain, segment_of(domain, k), modality) for k in labels}
         for side, domain in domains.items()
     }
     return to_animated_png(clip_grid(rows), milliseconds=120)
-
-
-def _is_no_video(domains: Mapping[str, Domain], modality: str) -> bool:
-    return any(modality not in d.readers or d.readers[modality].kind != "video" for d in domains.values())
 
 
 def _clip(domain: Domain, segment: Segment, modality: str) -> Frames:
@@ -139,6 +141,8 @@ def show_channels(domains: Mapping[str, Domain], segments: Mapping[str, Segment]
 
 
 def _videos(domains: Mapping[str, Domain]) -> list[str]:
-    """Modalities of the first domain that have pictures."""
-    first = next(iter(domains.values()))
-    return [name for name, reader in first.readers.items() if reader.kind == "video"]
+    """Modalities that have pictures in every domain, in the order of the first."""
+    first, *others = (
+        [name for name, reader in domain.readers.items() if reader.kind == "video"] for domain in domains.values()
+    )
+    return [name for name in first if all(name in videos for videos in others)]

@@ -13,7 +13,7 @@ LIBRARY = {
     # runs
     "run_experiment": "experiment",
     "run_or_reference reference_runs": "sweeps.keep",
-    "load_history load_predictions read_manifest": "runs",
+    "load_history load_predictions load_runs read_manifest": "runs",
     "load_trained": "trained",
     "top1 mean_class_accuracy": "evaluate",
     # the network and its loss

@@ -110,10 +110,10 @@ def draw_gap_won(accuracies: pd.DataFrame, *, title: str = "Top-1 on the target"
         look = {"marker_color": colours[str(method)], "error_y": error, **at_the_foot}
         figure.add_bar(**style.xy(bars, "stream", "mean", 1), text=text, name=method, **look)
     tops = (accuracies["mean"] + accuracies["sd"].fillna(0)).groupby(accuracies["stream"]).max()
-    for stream, row in table.iterrows():
-        text = f"{GAP} {row[GAP]:.1f}<br>{WON} {row[WON]:.1f}"
-        place = {"x": stream, "y": round(tops[stream] + _ABOVE, 1), "yanchor": "bottom"}
-        figure.add_annotation(text=text, showarrow=False, **place)
+    for row in table.reset_index().to_dict("records"):
+        sentence = f"{GAP} {row[GAP]:.1f}<br>{WON} {row[WON]:.1f}"
+        place = {"x": row["stream"], "y": round(float(tops[row["stream"]]) + _ABOVE, 1), "yanchor": "bottom"}
+        figure.add_annotation(text=sentence, showarrow=False, **place)
     evaluations = int(accuracies["evaluations"].iloc[0])
     spread = f"± sd over the last {evaluations} evaluations" if evaluations > 1 else "one evaluation, no spread"
     figure.update_yaxes(range=[0, 115], tickvals=list(range(0, 101, 20)), title="top-1 (%)")
