@@ -99,7 +99,7 @@ def try_streams(logits: Mapping[str, ArrayLike], *, classes: Sequence[str], of_c
     controls: dict[str, Any] = {}
     for stream in streams:
         value, of_stream = (
-            float(start[stream].to_list()[classes.index(of_class)]),
+            float(start.to_numpy()[classes.index(of_class), streams.index(stream)]),
             f"{stream}'s logit of {of_class} (no unit)",
         )
         controls[stream] = widgets.FloatSlider(value=value, description=of_stream, **limits)

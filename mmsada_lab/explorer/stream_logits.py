@@ -76,7 +76,7 @@ def write_fusion(logits: pd.DataFrame, *, of_class: str) -> str:
     probabilities = stream_probabilities(logits)
     verdicts = [f"{name} says {p.idxmax()} ({p.max():.2f})" for name, p in probabilities.drop(columns=FUSED).items()]
     fused, total = probabilities[FUSED], float(np.exp(logits.sum(axis=1)).sum())
-    addends = [float(value) for value in logits.loc[of_class].to_list()]
+    addends = logits.to_numpy()[list(logits.index).index(of_class)].tolist()
     added, by_hand = " + ".join(f"{value:.1f}" for value in addends), math.exp(sum(addends)) / total
     outcome = f"their sum {fused.idxmax()} ({fused.max():.2f})"
     return f"{', '.join(verdicts)}, {outcome}; P({of_class}) = exp({added}) / {total:.1f} = {by_hand:.2f}"
