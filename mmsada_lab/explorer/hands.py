@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
@@ -93,7 +94,7 @@ def try_streams(logits: Mapping[str, ArrayLike], *, classes: Sequence[str], of_c
     of_class = of_class or classes[0]
     if of_class not in classes:
         raise unknown("class", of_class, classes)
-    widest = max(LARGEST_LOGIT, float(start.loc[of_class].abs().max()))
+    widest = max(LARGEST_LOGIT, *np.abs(start.to_numpy()[classes.index(of_class)]).tolist())
     limits = {"min": -widest, "max": widest, "step": 0.1, **WIDE}
     scales = {"min": 0.0, "max": LARGEST_SCALE, "step": 0.1, "value": 1.0, **WIDE}
     controls: dict[str, Any] = {}

@@ -16,9 +16,8 @@ LIBRARY = {
     "load_history load_predictions load_runs read_manifest": "runs",
     "load_trained": "trained",
     "top1 mean_class_accuracy": "evaluate",
-    # the network and its loss
+    # the network
     "fuse normalise LateFusionNetwork": "models.network",
-    "classification_loss": "losses",
     # clips
     "shared_modalities": "datasets.open",
     "Segment": "clips.segments",
