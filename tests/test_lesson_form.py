@@ -12,7 +12,6 @@ from nbformat import NotebookNode
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 TO_COME = {
-    "01_domains_and_segments",
     "03_adversarial_alignment",
     "04_correspondence",
     "05_mmsada",

@@ -45,6 +45,7 @@ FIGURES = {
     "run_accuracies gap_won draw_gap_won method_curves clips_won": ".lessons.gap_won",
     "preset_gains interval_of draw_gains": ".lessons.gains",
     "window_counts draw_window_counts": ".lessons.window_counts",
+    "length_shares draw_lengths draw_windows column_shares": ".lessons.frames_seen",
     "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
     "sweep_points draw_sweep_point": ".lessons.sweep_point",
 }

@@ -32,8 +32,11 @@ def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
     return frame.assign(share=100 * frame["segments"] / totals)
 
 
+_ROOM = 3.0  # percent of a bar that a number takes
+
+
 def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution") -> go.Figure:
-    """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments.
+    """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments where there is room.
 
     Example:
         >>> draw_class_shares(class_shares({"D1": [30, 10]}, ["take", "put"])).data[0].y
@@ -45,7 +48,8 @@ def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution"
     for number, (name, of_class) in enumerate(shares.groupby("class", sort=False)):
         look = {"name": name, "orientation": "h", "marker_color": CYCLE[number % len(CYCLE)]}
         bar = {"x": to_list(of_class["share"], 2), "y": [names[domain] for domain in of_class["domain"]]}
-        figure.add_bar(**bar, text=to_list(of_class["segments"]), **look)
+        text = [str(n) if share >= _ROOM else "" for n, share in zip(of_class["segments"], bar["x"], strict=True)]
+        figure.add_bar(**bar, text=text, textposition="inside", textangle=0, insidetextanchor="middle", **look)
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(barmode="stack", xaxis_title="training segments (%)", legend_traceorder="normal")
 

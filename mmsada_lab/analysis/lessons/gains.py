@@ -86,5 +86,5 @@ def draw_gains(gains: pd.DataFrame, *, title: str = "Gains, pair by pair") -> go
         low, high = (round(end, 1) for end in difference.over_worlds)
         figure.add_hrect(y0=low, y1=high, fillcolor=style.GREY, opacity=0.2, line_width=0, layer="below")
     figure.add_hline(y=round(difference.difference, 1), line={"color": style.GREY, "dash": "dash"}, layer="below")
-    worlds = f", ± sd over {difference.worlds} worlds" if difference.worlds > 1 else ""
-    return figure.update_layout(xaxis_title="pair", yaxis_title=f"difference (points of top-1{worlds})")
+    worlds = f" (± sd over {difference.worlds} worlds)" if difference.worlds > 1 else ""
+    return figure.update_layout(xaxis_title=f"pair{worlds}", yaxis_title="difference (points of top-1)")
