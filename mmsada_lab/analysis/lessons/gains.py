@@ -54,10 +54,10 @@ def preset_gains(
             build_config(preset, data=data, method=method, source=source, target=target).digest
             for source, target in PAIRS
         }
-        chosen = of_stream(runs[runs["setting"].isin(settings)], stream)
+        chosen = runs[runs["setting"].isin(settings)]
         if chosen.empty:
             raise UserError(f"no run of {method} on {data} as preset {preset} has it; train some, or give others")
-        of_methods.append(seeds_by_pair(chosen, PAIRS))
+        of_methods.append(seeds_by_pair(of_stream(chosen, stream), PAIRS))
     return (of_methods[0] - of_methods[1]).dropna(axis=0, how="any")
 
 
