@@ -39,6 +39,8 @@ class TestLengths:
         assert {first.line.color, second.line.color}.isdisjoint(style.DOMAIN_COLOURS.values())
         assert (window.name, window.x, window.y) == ("window of 8", (16, 16), (0, 100))
         assert figure.layout.xaxis.type == "log"
+        low, high = figure.layout.xaxis.range
+        assert (10**low < 4, 10**high > 16) == (True, True), "nothing lies on the edge"
         assert "bdata" not in figure.to_json()
 
 
@@ -51,6 +53,8 @@ def test_windows_are_rows_with_the_segment_behind_them() -> None:
     ]
     assert len({trace.marker.color for trace in figure.data}) == 2
     assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(99, 120)]
+    low, high = figure.layout.xaxis.range
+    assert (low < 98, high > 120) == (True, True), "one sees where the segment ends"
     assert "bdata" not in figure.to_json()
 
 

@@ -14,6 +14,7 @@ from mmsada_lab.analysis import style
 from mmsada_lab.errors import UserError
 
 _TESTED, _TRAINED = style.CYCLE[1], style.CYCLE[0]
+_MARGIN = 6  # frames of the clock on either side of what is read
 
 
 def length_shares(frames: Mapping[str, ArrayLike]) -> pd.DataFrame:
@@ -60,7 +61,10 @@ def draw_lengths(
     for number, (name, span) in enumerate((spans or {}).items()):
         line = {"color": style.GREY, "dash": style.DASHES[1 + number % 4]}
         figure.add_scatter(x=[span, span], y=[0, 100], mode="lines", line=line, name=name)
-    return figure.update_layout(xaxis={"title": "frames", "type": "log"}, yaxis_title="segments that are no longer (%)")
+    ends = [*shares["frames"], *(spans or {}).values()]
+    edges = [round(float(np.log10(end)), 3) for end in (0.9 * max(min(ends), 1), 1.1 * max(ends))]  # of a log axis
+    x = {"title": "frames", "type": "log", "range": edges}
+    return figure.update_layout(xaxis=x, yaxis_title="segments that are no longer (%)")
 
 
 def draw_windows(
@@ -84,7 +88,9 @@ def draw_windows(
     shade = {"fillcolor": style.GREY, "opacity": 0.12, "line_width": 0}
     figure.add_vrect(x0=first, x1=last, annotation_text="segment", **shade)
     figure.update_yaxes(autorange="reversed", title="window")
-    return figure.update_layout(xaxis_title="frame of the clock")
+    read = np.concatenate([np.ravel(window) for window in windows.values()])
+    edges = [int(min(first, read.min())) - _MARGIN, int(max(last, read.max())) + _MARGIN]
+    return figure.update_xaxes(title="frame of the clock", range=edges)
 
 
 class HasColumns(Protocol):
