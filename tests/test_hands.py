@@ -19,15 +19,15 @@ import torch
 from PIL import Image
 from toy import CLASSES, toy_data
 
-from mmsada_lab.analysis import figures
+from mmsada_lab.analysis import figures, style
 from mmsada_lab.analysis.gap.measures import mmd
 from mmsada_lab.clips import batches
 from mmsada_lab.clips.segments import Domain, Segment
 from mmsada_lab.clips.transforms import centre_crop, sample_crop
 from mmsada_lab.clips.windows import WindowRule
 from mmsada_lab.errors import UserError
-from mmsada_lab.explorer import alignment, pairings, window_frames
-from mmsada_lab.explorer.hands import try_kernel, try_pairing, try_reversal, try_sweep, try_window
+from mmsada_lab.explorer import alignment, pairings, stream_logits, window_frames
+from mmsada_lab.explorer.hands import try_kernel, try_pairing, try_reversal, try_streams, try_sweep, try_window
 from mmsada_lab.losses import mmd_loss
 from mmsada_lab.paper import MMD_BANDWIDTHS
 
@@ -319,6 +319,70 @@ def test_pairs_that_cannot_be_are_refused() -> None:
         try_pairing([Domain("A", {}, (), ())], rule=RULE, modalities=["rgb", "flow"], classes=CLASSES)
 
 
+# --- streams -------------------------------------------------------------------------------------------------------
+
+LOGITS = {"rgb": [2.0, 0.0, -1.0], "flow": [1.0, 3.5, 0.0]}
+
+
+def test_a_sum_of_logits_is_a_product_of_probabilities() -> None:
+    table = stream_logits.clip_logits(LOGITS, CLASSES)
+    probabilities = stream_logits.stream_probabilities(table)
+    product = probabilities["rgb"] * probabilities["flow"]
+    np.testing.assert_allclose(probabilities["fused"], product / product.sum())
+    np.testing.assert_allclose(probabilities.sum(), 1.0)
+    powers = np.exp(LOGITS["rgb"])
+    np.testing.assert_allclose(probabilities["rgb"], powers / powers.sum())
+    surer = stream_logits.stream_probabilities(table + np.array([5.0, -5.0]))  # a constant a stream drops out
+    np.testing.assert_allclose(surer, probabilities)
+
+
+def test_the_surer_stream_prevails() -> None:
+    hands = try_streams(LOGITS, classes=CLASSES, of_class="sweep")
+    assert "their sum poke" in hands.shown.sentence
+    hands.controls["rgb"].value = 6.0
+    assert "rgb says sweep (1.00), flow says poke (0.90), their sum sweep" in hands.shown.sentence
+    total = sum(np.exp(np.array([6.0, 0.0, -1.0]) + LOGITS["flow"]))
+    assert hands.shown.sentence.endswith(f"P(sweep) = exp(6.0 + 1.0) / {total:.1f} = {np.exp(7) / total:.2f}")
+    hands.controls["flow_scale"].value = 3.0
+    assert "their sum poke" in hands.shown.sentence
+    assert "exp(6.0 + 3.0)" in hands.shown.sentence
+
+
+def test_a_stream_that_is_scaled_to_nothing_leaves_the_other() -> None:
+    hands = try_streams(LOGITS, classes=CLASSES)
+    before = {bar.name: bar.y for bar in hands.shown.picture.data}
+    hands.controls["flow_scale"].value = 0.0
+    after = {bar.name: bar.y for bar in hands.shown.picture.data}
+    assert after["fused"] == after["rgb"] == before["rgb"] != before["fused"]
+    assert set(after["flow"]) == {0.333}
+    colours = {bar.name: bar.marker.color for bar in hands.shown.picture.data}
+    assert colours == {name: style.STREAM_COLOURS[name] for name in ("rgb", "flow", "fused")}
+
+
+def test_a_start_beyond_the_usual_limits_is_kept() -> None:
+    hands = try_streams({"rgb": [20.0, 0.0, 0.0], "flow": [0.0, 0.0, 0.0]}, classes=CLASSES)
+    assert (hands.controls["rgb"].value, hands.controls["rgb"].max) == (20.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("logits", "of_class", "message"),
+    [
+        ({"rgb": [1.0, 0.0, 0.0]}, "", "1 streams; logits are added of two or more"),
+        (
+            {"rgb": [1.0, 0.0], "flow": [1.0, 0.0, 2.0]},
+            "",
+            r"rgb \(2,\), flow \(3,\); give one number for each of the 3",
+        ),
+        ({"rgb": [1.0, 0.0, float("nan")], "flow": [1.0, 0.0, 2.0]}, "", "not finite"),
+        (LOGITS, "swep", "Did you mean 'sweep'"),
+    ],
+    ids=["one stream", "lengths", "no number", "class"],
+)
+def test_logits_that_cannot_be_added_are_refused(logits: Any, of_class: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        try_streams(logits, classes=CLASSES, of_class=of_class)
+
+
 # --- kernels -------------------------------------------------------------------------------------------------------
 
 
@@ -452,6 +516,7 @@ HANDS: dict[str, tuple[Callable[[], Any], str, str, float]] = {
     "window": (lambda: try_window(KITCHEN, SEGMENT, rule=RULE), "image/png", "centre", 20),
     "reversal": (lambda: try_reversal(CLOUDS, **BORDER), FIGURE, "coefficient", 0.5),
     "pairing": (paired, "text/html", "second_centre", 16),
+    "streams": (lambda: try_streams(LOGITS, classes=CLASSES), FIGURE, "flow", -2.0),
     "kernel": (lambda: try_kernel(features()), FIGURE, "bandwidth", 100.0),
     "sweep": (lambda: try_sweep(MEANS, name="λd", game=GAME, scores=scores()), FIGURE, "value", 3.0),
 }

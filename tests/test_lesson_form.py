@@ -12,9 +12,6 @@ from nbformat import NotebookNode
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 TO_COME = {
-    "00_quickstart",
-    "01_domains_and_segments",
-    "02_late_fusion",
     "03_adversarial_alignment",
     "04_correspondence",
     "05_mmsada",

@@ -329,6 +329,10 @@ class TestFigures:
         figure = draw_class_shares(shares)
         assert [list(trace.x) for trace in figure.data] == [[25, 50], [75, 50]]
         assert figure.layout.barmode == "stack"
+        assert [list(trace.text) for trace in figure.data] == [["1", "5"], ["3", "5"]]
+        assert {trace.textangle for trace in figure.data} == {0}
+        narrow = draw_class_shares(class_shares({"A": [1, 99]}, ["x", "y"]))
+        assert [list(trace.text) for trace in narrow.data] == [[""], ["99"]], "no number where there is no room"
 
     def test_curves_of_several_worlds_have_the_spread_of_these(self, tmp_path: Path) -> None:
         """With the same seeds in each: 50 ± 1 and 60 ± 1."""

@@ -42,6 +42,10 @@ FIGURES = {
     "correspondence_grid draw_correspondence_grid": ".lessons.correspondence_grid",
     "kernel_curves observed_distances draw_kernels": ".lessons.kernels",
     "draw_lines": ".lessons.line_chart",
+    "run_accuracies gap_won draw_gap_won method_curves clips_won": ".lessons.gap_won",
+    "preset_gains interval_of draw_gains": ".lessons.gains",
+    "window_counts draw_window_counts": ".lessons.window_counts",
+    "length_shares draw_lengths draw_windows column_shares": ".lessons.frames_seen",
     "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
     "sweep_points draw_sweep_point": ".lessons.sweep_point",
 }

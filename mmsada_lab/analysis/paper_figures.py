@@ -39,9 +39,14 @@ def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
     return frame.assign(share=100 * frame["segments"] / totals)
 
 
+_ROOM = 3.0  # percent of a bar that a number takes
+
+
 @hover_in_words
 def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution") -> go.Figure:
-    """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments; hatched where colours end.
+    """Draw `class_shares`: a bar per domain, stacked by class, counts of segments where there is room.
+
+    Where colours end, bars are hatched.
 
     Example:
         >>> draw_class_shares(class_shares({"D1": [30, 10]}, ["take", "put"])).data[0].y
@@ -55,7 +60,8 @@ def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution"
         if number >= len(CYCLE):  # colours come again
             look["marker_pattern_shape"] = _PATTERNS[number // len(CYCLE) % len(_PATTERNS)]
         bar = {"x": to_list(of_class["share"], 2), "y": [names[domain] for domain in of_class["domain"]]}
-        figure.add_bar(**bar, text=to_list(of_class["segments"]), **look)
+        text = [str(n) if share >= _ROOM else "" for n, share in zip(of_class["segments"], bar["x"], strict=True)]
+        figure.add_bar(**bar, text=text, textposition="inside", textangle=0, insidetextanchor="middle", **look)
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(barmode="stack", legend_traceorder="normal", showlegend=True)
     return figure.update_layout(xaxis_title="training segments (%)")

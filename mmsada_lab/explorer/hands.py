@@ -1,25 +1,29 @@
 """Lessons to take in hand: a few controls above the picture that they change, for the last line of a notebook's cell.
 
-What is shown is computed and drawn elsewhere (`window_frames`, `pairings`, `alignment`, `figures.sweep_points`); here
-it is connected. Where nobody can move a control (a notebook that is executed, tested or stored) the first picture is
-shown alone, as any other figure.
+What is shown is computed and drawn elsewhere (`window_frames`, `pairings`, `alignment`, `stream_logits`,
+`figures.sweep_points`); here it is connected. Where nobody can move a control (a notebook that is executed, tested or
+stored) the first picture is shown alone, as any other figure.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mmsada_lab.analysis import figures
-from mmsada_lab.explorer import alignment
+from mmsada_lab.errors import unknown
+from mmsada_lab.explorer import alignment, stream_logits
 from mmsada_lab.explorer.clip_hands import try_pairing, try_window
 from mmsada_lab.explorer.controls import WIDE, Controls, Shown, widgets
 
-__all__ = ["try_kernel", "try_pairing", "try_reversal", "try_sweep", "try_window"]
+__all__ = ["try_kernel", "try_pairing", "try_reversal", "try_streams", "try_sweep", "try_window"]
+
+LARGEST_LOGIT, LARGEST_SCALE = 8.0, 3.0
 
 
 def try_reversal(
@@ -63,6 +67,55 @@ def try_reversal(
     text = "coefficient of the reversal (no unit)"
     limits = {"min": 0.0, "max": alignment.LARGEST_COEFFICIENT, "step": 0.05, "value": 1.0}
     return Controls({"coefficient": widgets.FloatSlider(description=text, **limits, **WIDE)}, show)
+
+
+def try_streams(logits: Mapping[str, ArrayLike], *, classes: Sequence[str], of_class: str = "") -> Controls:
+    """Move what each stream says of one clip: how sure is their sum, and which stream prevails?
+
+    Args:
+        logits: stream -> `(K,)` logits of one clip, to start from; two streams or more.
+        classes: K names.
+        of_class: whose logit is moved; empty: the first.
+
+    Returns:
+        For each stream a control by its name, the logit of that class, and one called ``NAME_scale``, by which all its
+        logits are multiplied (both have no unit); each stream's probabilities beside those of the sum of logits.
+
+    Raises:
+        UserError: an unknown class, fewer than two streams, logits that do not fit the classes or are not finite.
+
+    Example:
+        >>> hands = try_streams({"rgb": [2.0, 0.0], "flow": [1.0, 3.5]}, classes=["take", "put"])
+        >>> hands.controls["rgb_scale"].value = 2.0  # the surer stream has its way
+        >>> hands.shown.sentence
+        'rgb says take (0.98), flow says put (0.92), their sum take (0.82); P(take) = exp(4.0 + 1.0) / 181.5 = 0.82'
+    """
+    start, streams = stream_logits.clip_logits(logits, classes), list(logits)
+    of_class = of_class or classes[0]
+    if of_class not in classes:
+        raise unknown("class", of_class, classes)
+    widest = max(LARGEST_LOGIT, *np.abs(start.to_numpy()[classes.index(of_class)]).tolist())
+    limits = {"min": -widest, "max": widest, "step": 0.1, **WIDE}
+    scales = {"min": 0.0, "max": LARGEST_SCALE, "step": 0.1, "value": 1.0, **WIDE}
+    controls: dict[str, Any] = {}
+    for stream in streams:
+        value, of_stream = (
+            float(start.to_numpy()[classes.index(of_class), streams.index(stream)]),
+            f"{stream}'s logit of {of_class} (no unit)",
+        )
+        controls[stream] = widgets.FloatSlider(value=value, description=of_stream, **limits)
+        controls[f"{stream}_scale"] = widgets.FloatSlider(description=f"all of {stream}'s times (no unit)", **scales)
+
+    def show(**values: float) -> Shown:
+        moved = start.copy()
+        for stream in streams:
+            moved.loc[of_class, stream] = values[stream]
+            moved[stream] *= values[f"{stream}_scale"]
+        probabilities = stream_logits.stream_probabilities(moved)
+        figure = stream_logits.draw_streams(probabilities, title="One clip: each stream, and the sum of their logits")
+        return Shown(figure, stream_logits.write_fusion(moved, of_class=of_class))
+
+    return Controls(controls, show)
 
 
 def try_kernel(features: Mapping[str, NDArray[Any]]) -> Controls:
