@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from figure_readings import axis, band, cell, entry, level, mark, scale, shade, words
+from figure_readings import axis, band, cell, entry, level, mark, note, scale, shade, words
 
 from mmsada_lab.analysis import figures, style
 from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS
@@ -589,3 +589,73 @@ def draw_sweep_point() -> Example:
     for name, place, text in (("nuclear norm", 1.0, "0.875"), ("domain closeness", 0.2, "-0.75")):
         sentences.append(mark(f"bar {style.GREY}", "", place, name, panel=right) + words(text))
     return figures.draw_sweep_point(points, name="λ", title="One"), sentences
+
+
+# --- lessons' own ----------------------------------------------------------------------------------------------------
+
+
+@example
+def draw_gap_won() -> Example:
+    means = {"Source-only": [40.0, 30.0], "MM-SADA": [52.0, 35.0], "Supervised target": [80.0, 60.0]}
+    spreads = {"Source-only": [1.0, 2.0], "MM-SADA": [3.0, 1.5], "Supervised target": [2.5, 0.5]}
+    streams = ["fused", "rgb"]
+    table = pd.concat(
+        pd.DataFrame({"method": name, "stream": streams, "mean": means[name], "sd": spreads[name]}) for name in means
+    )
+    sentences = sheet("Won", "stream (± sd over the last 9 evaluations)", "top-1 (%)")
+    for name, values in means.items():
+        look = f"bar {style.METHOD_COLOURS[name]}"
+        sentences.append(entry(look, name))
+        bars = marks(look, name, streams, values, sd=spreads[name])
+        sentences += [bar + words(f"{value:.1f}") for bar, value in zip(bars, values, strict=True)]
+    sentences += [note("gap 40.0<br>won back 12.0", at="fused"), note("gap 30.0<br>won back 5.0", at="rgb")]
+    return figures.draw_gap_won(table.assign(evaluations=9), title="Won"), sentences
+
+
+@example
+def draw_gains() -> Example:
+    """Means over the pairs of the four worlds are 10/3, 7/3, 8/3 and 10/3: 2.92, se 0.25, Student's t 3.18."""
+    rows = pd.MultiIndex.from_product([range(4), [0]], names=["world", "seed"])
+    gains = pd.DataFrame({"D2→D1": [1, 2, 3, 5], "D3→D1": [10, 7, 8, 5], "D1→D2": [-1, -2, -3, 0]}, rows)
+    sentences = sheet("Gains", "pair (± sd over 4 worlds)", "difference (points of top-1)")
+    bars = [("D2→D1", 2.8, 1.71, style.INK), ("D3→D1", 7.5, 2.08, style.INK), ("D1→D2", -1.5, 1.29, style.GREY)]
+    for pair, mean, sd, colour in bars:
+        sentences.append(mark(f"bar {colour}", "", pair, mean, to=(mean - sd, mean + sd)))
+        sentences.append(note(f"{mean:+.1f}", at=pair))
+    sentences += [level("y", 2.9, look="dash"), level("y", 2.1, look="shaded to 3.7,")]
+    return figures.draw_gains(gains, title="Gains"), sentences
+
+
+@example
+def draw_window_counts() -> Example:
+    counts = {"rgb": ([20.0, 25.0], [4.0, 1.0]), "flow": ([50.0, 58.0], [3.0, 2.0])}
+    frames = [pd.DataFrame({"stream": s, "windows": [1, 2], "mean": m, "sd": d}) for s, (m, d) in counts.items()]
+    sentences = sheet("Windows", "windows averaged (± sd over the choices of so many)", "top-1 (%)")
+    for (stream, (mean, sd)), look in zip(counts.items(), (f"solid {RGB}", f"dash {FLOW}"), strict=True):
+        sentences += [entry(look, stream), *marks(look, stream, [1, 2], mean, sd=sd)]
+    return figures.draw_window_counts(pd.concat(frames), title="Windows"), sentences
+
+
+@example
+def draw_lengths() -> Example:
+    shares = {"D1": ([0, 50, 100], [10.0, 20.0, 40.0]), "D2": ([0, 50, 100], [15.0, 30.0, 35.0])}
+    frames = [pd.DataFrame({"domain": d, "percent": p, "frames": f}) for d, (p, f) in shares.items()]
+    sentences = sheet("Lengths", "frames [log]", "segments that are no longer (%)")
+    for (domain, (percent, length)), look in zip(shares.items(), (f"solid {FIRST}", f"dash {SECOND}"), strict=True):
+        sentences += [entry(look, domain), *marks(look, domain, length, percent)]
+    for name, span, dash in (("window of 8", 16, "dash"), ("window of 16", 32, "dot")):
+        look = f"{dash} {style.GREY}"
+        sentences += [entry(look, name), *marks(look, name, [span, span], [0, 100])]
+    spans = {"window of 8": 16, "window of 16": 32}
+    return figures.draw_lengths(pd.concat(frames), spans=spans, title="Lengths"), sentences
+
+
+@example
+def draw_windows() -> Example:
+    windows = {"test 1": [102, 104], "test 2": [106, 108], "training 1": [101, 103]}
+    sentences = sheet("Windows", "frame of the clock", "window")
+    for name, frames in windows.items():
+        colour = SECOND if name.startswith("test") else FIRST
+        sentences += marks(f"circle {colour}", "", frames, [name] * 2)
+    sentences.append(level("x", 100, "segment", look="shaded to 110,"))
+    return figures.draw_windows(windows, segment=(100, 110), title="Windows"), sentences

@@ -65,8 +65,9 @@ def level(letter: str, at: float, text: str = "", *, look: str = "", panel: str 
     return f"{panel}| {look} level at {letter} {write(at)}: {text}"
 
 
-def note(text: str, *, panel: str = "") -> str:
-    return f"{panel}| note {text}"
+def note(text: str, *, at: object = None, panel: str = "") -> str:
+    """What is written in a panel; `at`: the place along x that it stands at."""
+    return f"{panel}| note {write(text)}" + ("" if at is None else f" at {place(at)}")
 
 
 def scale(low: float, high: float, title: str, *, panel: str = "") -> str:
@@ -132,7 +133,9 @@ class Page:
             key = _axes(trace)
             yield from READERS[trace["type"]](trace, self.name(trace), self.titles[key], axes[key])
         yield from self._shapes()
-        yield from (note(a["text"], panel=self._panel_of(a)) for a in self.annotations)
+        for a in self.annotations:
+            along = a["x"] if a.get("xref", "x")[0] == "x" and "domain" not in a.get("xref", "x") else None
+            yield note(a["text"], at=along, panel=self._panel_of(a))
 
     def name(self, trace: Json) -> str:
         """What the legend calls what looks like this; and what is said on hovering, where that is something else."""
@@ -152,7 +155,7 @@ class Page:
     def _title(self, panel: Panel) -> str:
         """What is written above it; else where it lies, if there are several."""
         for annotation in self.annotations:
-            above = annotation["xref"] == annotation["yref"] == "paper"
+            above = annotation.get("xref") == annotation.get("yref") == "paper"
             if above and abs(annotation["x"] - panel.middle) + abs(annotation["y"] - panel.top) < 0.01:
                 self.annotations.remove(annotation)
                 return str(annotation["text"])
@@ -175,14 +178,14 @@ class Page:
         return {value for trace in traces for value in trace.get(letter, []) if isinstance(value, str)}
 
     def _panel_of(self, drawn: Json) -> str:
-        key = tuple(drawn[f"{letter}ref"].removesuffix(" domain") for letter in "xy")
+        key = tuple(drawn.get(f"{letter}ref", letter).removesuffix(" domain") for letter in "xy")
         return self.titles.get(key, "")
 
     def _shapes(self) -> Iterator[str]:
         for shape in self.layout.get("shapes", []):
-            letter = "y" if shape["y0"] == shape["y1"] else "x"
+            letter = "x" if "domain" in shape["yref"] else "y"  # the axis that it has a place on
             start, end = shape[f"{letter}0"], shape[f"{letter}1"]
-            labels = [a for a in self.annotations if a[f"{letter}ref"] == shape[f"{letter}ref"]]
+            labels = [a for a in self.annotations if a.get(f"{letter}ref") == shape[f"{letter}ref"]]
             labels = [a for a in labels if self._panel_of(a) == self._panel_of(shape) and start <= a[letter] <= end]
             self.annotations = [a for a in self.annotations if not any(a is label for label in labels)]
             dash = shape["line"].get("dash", "solid") if shape["type"] == "line" else f"shaded to {write(end)},"
@@ -198,12 +201,16 @@ def _is_empty(trace: Json) -> bool:
     return trace["type"] != "box" and not trace.get("x")
 
 
-def look(trace: Json, *, symbol: str | None = None) -> str:
-    """Kind, sign and colour of a trace."""
+def look(trace: Json, *, symbol: str | None = None, number: int = 0) -> str:
+    """Kind, sign and colour of a trace, or of one of its bars where each has a colour."""
     marker, line = trace.get("marker", {}), trace.get("line", {})
     if trace["type"] != "scatter":
         shape = marker.get("pattern", {}).get("shape", "")
-        return " ".join(filter(None, [trace["type"], shape, opaque(marker["color"])])) if marker else trace["type"]
+        return (
+            " ".join(filter(None, [trace["type"], shape, opaque(_nth(marker["color"], number))]))
+            if marker
+            else trace["type"]
+        )
     if trace.get("fill") == "toself":
         return f"band {opaque(trace['fillcolor'])}"
     signs = []
@@ -215,11 +222,15 @@ def look(trace: Json, *, symbol: str | None = None) -> str:
     return " ".join([*signs, opaque(line["color"] if "color" in line else colour_of(trace))])
 
 
+def _nth(colour: Any, number: int) -> str:
+    return str(colour[number] if isinstance(colour, list | tuple) else colour)
+
+
 def colour_of(trace: Json) -> str:
     """Of a band, a line, or marks; open signs may have it in their outline."""
     marker = trace.get("marker", {})
     places = (trace.get("fillcolor"), trace.get("line", {}).get("color"), marker.get("color"))
-    return opaque(next(filter(None, places), None) or marker["line"]["color"])
+    return opaque(_nth(next(filter(None, places), None) or marker["line"]["color"], 0))
 
 
 def _alike(trace: Json, legend: list[Json]) -> list[Json]:
@@ -273,7 +284,7 @@ def _read_marks(trace: Json, name: str, panel: str, titles: Titles) -> Iterator[
     symbol = trace.get("marker", {}).get("symbol")
     for k, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
         if x is not None and y is not None:
-            sign = look(trace, symbol=symbol[k] if isinstance(symbol, list) else None)
+            sign = look(trace, symbol=symbol[k] if isinstance(symbol, list) else None, number=k)
             written = trace["text"][k] if "text" in trace else ""
             yield mark(sign, name, x, y, panel=panel, to=_ends(trace, k)) + words(written, _hover(trace, k, titles))
 

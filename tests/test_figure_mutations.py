@@ -125,7 +125,7 @@ def drop_shapes(figure: Json) -> Iterator[Json]:
 
 
 def is_panel_title(annotation: Json) -> bool:
-    return bool(annotation["xref"] == annotation["yref"] == "paper")
+    return bool(annotation.get("xref") == annotation.get("yref") == "paper")
 
 
 def drop_labels(figure: Json) -> Iterator[Json]:

@@ -66,7 +66,7 @@ def draw_lengths(
     ends = [*shares["frames"], *(spans or {}).values()]
     edges = [round(float(np.log10(end)), 3) for end in (0.9 * max(min(ends), 1), 1.1 * max(ends))]  # of a log axis
     x = {"title": "frames", "type": "log", "range": edges}
-    return figure.update_layout(xaxis=x, yaxis_title="segments that are no longer (%)")
+    return figure.update_layout(xaxis=x, yaxis_title="segments that are no longer (%)", showlegend=True)
 
 
 @hover_in_words

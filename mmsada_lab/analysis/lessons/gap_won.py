@@ -119,7 +119,7 @@ def draw_gap_won(accuracies: pd.DataFrame, *, title: str = "Top-1 on the target"
     evaluations = int(accuracies["evaluations"].iloc[0])
     spread = f"± sd over the last {evaluations} evaluations" if evaluations > 1 else "one evaluation, no spread"
     figure.update_yaxes(range=[0, 115], tickvals=list(range(0, 101, 20)), title="top-1 (%)")
-    return figure.update_layout(xaxis_title=f"stream ({spread})", barmode="group")
+    return figure.update_layout(xaxis_title=f"stream ({spread})", barmode="group", showlegend=True)
 
 
 def method_curves(runs: Mapping[str, Path], *, stream: str = FUSED) -> pd.DataFrame:

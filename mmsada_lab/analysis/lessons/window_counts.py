@@ -67,5 +67,5 @@ def draw_window_counts(counts: pd.DataFrame, *, title: str = "Top-1 by the numbe
         look = {"mode": "lines+markers", "line": style.line(colours[name], number)}
         error = style.error_bars(of_stream["sd"].round(2))
         figure.add_scatter(**style.xy(of_stream, "windows", "mean", 2), error_y=error, name=name, **look)
-    figure.update_layout(yaxis_title="top-1 (%)")
+    figure.update_layout(yaxis_title="top-1 (%)", showlegend=True)
     return figure.update_xaxes(title="windows averaged (± sd over the choices of so many)", dtick=1)
