@@ -11,11 +11,12 @@ from scipy.stats import t as student_t
 
 from mmsada_lab.analysis.kinds import beyond_no_gap, draw_kinds, kinds_table
 from mmsada_lab.analysis.tables import MEAN
+from mmsada_lab.datasets.kitchens.kinds import KINDS, with_kind
 from mmsada_lab.datasets.kitchens.loader import KNOBS, parse_knobs
 from mmsada_lab.errors import UserError
 from mmsada_lab.runs import join_world, split_world
 from mmsada_lab.sweeps import reproduce as module
-from mmsada_lab.sweeps.recipes import KINDS, RECIPES, row_configs, with_kind
+from mmsada_lab.sweeps.recipes import RECIPES, row_configs
 
 GRID = {"preset": "quick", "domains": ("D1", "D2", "D3"), "seeds": (0,)}
 
