@@ -17,13 +17,10 @@ TO_COME = {
     "02_late_fusion",
     "03_adversarial_alignment",
     "04_correspondence",
-    "05_mmsada",
-    "06_baselines",
     "07_results",
     "08_feature_space",
     "09_lambda_sweep",
     "10_your_own_data",
-    "11_kinds_of_gap",
 }
 """Not rewritten yet."""
 

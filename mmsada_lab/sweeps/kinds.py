@@ -139,7 +139,7 @@ def reference_table(*, beyond: bool = False) -> pd.DataFrame:
 
 
 def write_clear_gains(table: pd.DataFrame) -> dict[str, str]:
-    """Kind of gap -> the methods whose interval lies above 0, with their gain (points); "nobody" where none does.
+    """Kind of gap -> the methods whose interval lies above 0, with their gain (points), or "all", or "nobody".
 
     Args:
         table: of `reference_table`.
@@ -153,5 +153,6 @@ def write_clear_gains(table: pd.DataFrame) -> dict[str, str]:
     for kind, of_kind in table.groupby("kind", sort=False):
         clear = of_kind[of_kind["low"] > 0]
         names = [f"{row['method']} ({row['difference']:+.1f})" for row in clear.to_dict("records")]
-        texts[str(kind)] = ", ".join(names) or "nobody"
+        every = f"all ({clear['difference'].min():+.1f} to {clear['difference'].max():+.1f})"
+        texts[str(kind)] = every if len(clear) == len(of_kind) > 1 else ", ".join(names) or "nobody"
     return texts

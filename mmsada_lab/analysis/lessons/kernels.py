@@ -103,7 +103,10 @@ def _add_colour_bar(figure: go.Figure, bandwidths: Sequence[float]) -> None:
     """The bandwidths from narrow to wide, beside the kernels; they are a geometric series."""
     ends = [round(float(np.log10(g)), 4) for g in (bandwidths[0], bandwidths[-1])]
     shown = [bandwidths[k] for k in (0, len(bandwidths) // 2, -1)]
-    ticks = {"tickvals": [round(float(np.log10(g)), 4) for g in shown], "ticktext": [f"{g:.2g}" for g in shown]}
+    ticks = {
+        "tickvals": [round(float(np.log10(g)), 4) for g in shown],
+        "ticktext": [f"{g:.0f}" if g >= 10 else f"{g:.2g}" for g in shown],
+    }
     bar = {"title": {"text": "g"}, "thickness": 12, "len": 0.5, "y": 1, "yanchor": "top", **ticks}
     look = {"color": ends, "cmin": ends[0], "cmax": ends[1], "colorscale": style.KERNEL_SCALE, "colorbar": bar}
     points = {"x": [None, None], "y": [None, None], "mode": "markers", "marker": look}

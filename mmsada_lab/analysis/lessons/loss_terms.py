@@ -56,7 +56,7 @@ def draw_loss_shares(shares: pd.DataFrame, *, title: str = "What each term adds 
         hover = "%{y}: %{x} nats of " + str(term) + "<extra></extra>"
         figure.add_bar(**bar, name=str(term), marker_color=palette[str(term)], hovertemplate=hover)
     figure.update_yaxes(title="stage", autorange="reversed")
-    return figure.update_layout(barmode="stack", xaxis_title="weight × loss (nats)")
+    return figure.update_layout(barmode="stack", legend_traceorder="normal", xaxis_title="weight × loss (nats)")
 
 
 def draw_coefficients(
