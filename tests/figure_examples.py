@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from figure_readings import axis, band, cell, entry, level, mark, note, scale, shade, words
@@ -16,6 +17,7 @@ from figure_readings import axis, band, cell, entry, level, mark, note, scale, s
 from mmsada_lab.analysis import figures, style
 from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS
 from mmsada_lab.analysis.gap.table import COVERAGE
+from mmsada_lab.analysis.lessons.two_classifiers import DiscrepancyStep
 
 Example = tuple[go.Figure, list[str]]
 """A figure that was drawn, and what it should say."""
@@ -516,7 +518,7 @@ def draw_kernels() -> Example:
         sentences += marks(look, name, [1, 4], pull[g], panel=middle)
     for modality, ends in quantiles.items():
         look, name = f"box {RGB if modality == 'rgb' else FLOW}", f"{modality}, source to target"
-        sentences += [entry(look, name), mark(look, name, ends, modality, panel=bottom)]
+        sentences.append(mark(look, name, ends, modality, panel=bottom))
     return figures.draw_kernels(pd.concat(frames), observed=observed, title="Kernels"), sentences
 
 
@@ -659,3 +661,88 @@ def draw_windows() -> Example:
         sentences += marks(f"circle {colour}", "", frames, [name] * 2)
     sentences.append(level("x", 100, "segment", look="shaded to 110,"))
     return figures.draw_windows(windows, segment=(100, 110), title="Windows"), sentences
+
+
+@example
+def draw_loss_shares() -> Example:
+    rows = [("pretrain", "classification", 2.1), ("pretrain", "correspondence", 3.5)]
+    rows += [("adapt", "classification", 0.4), ("adapt", "correspondence", 0.7)]
+    looks = {"classification": f"bar {CLASSIFICATION}", "correspondence": f"bar {CORRESPONDENCE}"}
+    sentences = sheet("Shares", "weight × loss (nats)", "stage")
+    sentences += [entry(look, term) for term, look in looks.items()]
+    sentences += [mark(looks[term], term, loss, stage) for stage, term, loss in rows]
+    return figures.draw_loss_shares(pd.DataFrame(rows, columns=["stage", "term", "loss"]), title="Shares"), sentences
+
+
+@example
+def draw_coefficients() -> Example:
+    steps, values = [0, 50, 90], {"classification": [1.0, 0.2, 0.3], "correspondence": [5.0, 4.0, 1.0]}
+    sentences = sheet("Ramp", "optimiser step", "coefficient of the gradient into F")
+    for term, look in TERM_LOOKS.items():
+        sentences += [entry(look, term), *marks(look, term, steps, values[term])]
+    sentences.append(level("x", 30, "pretrain | adapt", look="dash"))
+    return figures.draw_coefficients(pd.DataFrame(values, index=steps), boundary=30, title="Ramp"), sentences
+
+
+@example
+def draw_term_reach() -> Example:
+    reach = pd.DataFrame({"F": [1, 1], "G": [1, 0], "D": [0, 0]}, index=["classification", "adversarial"])
+    sentences = sheet("Reach", "part of the network", "loss term")
+    for term, row in reach.iterrows():
+        for module, trained in row.items():
+            says = "trains" if trained else "does not train"
+            place_of = cell(term, module, shade(trained, 0, 1, style.PERCENT_SCALE))
+            sentences.append(place_of + words(says, f"{term} {says} {module}"))
+    return figures.draw_term_reach(reach, title="Reach"), sentences
+
+
+@example
+def draw_prediction() -> Example:
+    bars = {"your guess": [3.0, 8.0], "fused": [9.25, 14.5], "rgb": [-1.25, 15.0]}
+    looks = {"your guess": "bar / #FFFFFF", "fused": f"bar {FUSED}", "rgb": f"bar {RGB}"}
+    table = pd.concat(pd.DataFrame({"method": ["AdaBN", "MM-SADA"], "name": n, "points": p}) for n, p in bars.items())
+    sentences = sheet("Guess", "method (one seed, no spread)", "top-1, difference (points)")
+    sentences.append(level("y", 0, look="dash"))
+    for name, points in bars.items():
+        sentences.append(entry(looks[name], name))
+        for method, value in zip(["AdaBN", "MM-SADA"], points, strict=True):
+            sentences.append(mark(looks[name], name, method, value) + words(f"{value:+.1f}"))
+    return figures.draw_prediction(table, title="Guess"), sentences
+
+
+@example
+def draw_discrepancy() -> Example:
+    """Points, borders and the grey of two moments; the grey itself is that of `plane_disagreement`."""
+    source, labels = np.array([[0.0, 1.0], [2.0, -1.0]]), np.array([0, 1])
+    level_at = np.array([[0.0, 0.0], [0.0, 2.0]]), np.array([0.0, 0.5])  # border at y = -0.25
+    upright = np.array([[0.0, 0.0], [2.0, 0.0]]), np.array([0.0, -2.0])  # border at x = 1
+    moments = [
+        (5, "learn", np.array([[1.0, 3.0], [-1.0, 0.5]]), (60.0, 80.0)),
+        (9, "answer", np.array([[1.5, 2.5], [-0.5, 0.0]]), (90.0, 95.0)),
+    ]
+    game = [DiscrepancyStep(k, phase, source, t, labels, (level_at, upright), r, 50.0) for k, phase, t, r in moments]
+    panels = [f"step {k}: {phase}<br>{r[0]:.0f} and {r[1]:.0f} % right" for k, phase, _, r in moments]
+    colours, symbols = {"source": style.SOURCE, "target": style.TARGET}, ("circle", "x")
+    sentences = sheet("MCD", "feature 1 (no unit)", "feature 2 (no unit)", panels=panels)
+    sentences += [entry(f"signs {colour}", side) for side, colour in colours.items()]
+    borders = {
+        "first classifier": (f"solid {style.INK}", level_at),
+        "second classifier": (f"dash {style.INK}", upright),
+    }
+    sentences += [entry(look, name) for name, (look, _) in borders.items()]
+    clouds = [
+        figures.plane_points({"source": source, "target": t}, panel=p)
+        for (_, _, t, _), p in zip(moments, panels, strict=True)
+    ]
+    for panel, (_, _, target, _) in zip(panels, moments, strict=True):
+        for side, cloud in (("source", source), ("target", target)):
+            for (x, y), label in zip(cloud.tolist(), labels, strict=True):
+                sentences.append(mark(f"{symbols[label]} {colours[side]}", side, x, y, panel=panel))
+        for name, (look, (weights, biases)) in borders.items():
+            ends = figures.plane_border(weights[1] - weights[0], biases[1] - biases[0], name=name).iloc[0]
+            x, y = ([round(float(ends[f"{letter}{k}"]), 3) for k in (0, 1)] for letter in "xy")
+            sentences += marks(look, name, x, y, panel=panel)
+        grey = figures.plane_disagreement(level_at, upright, points=pd.concat(clouds), panel=panel)
+        for x, y, value in grey[["x", "y", "value"]].itertuples(index=False):
+            sentences.append(cell(y, x, shade(value, 0, 1, style.GREY_SCALE), panel=panel))
+    return figures.draw_discrepancy(game, title="MCD"), sentences

@@ -43,7 +43,7 @@ FIGURES = {
     "kernel_curves observed_distances draw_kernels": ".lessons.kernels",
     "draw_lines": ".lessons.line_chart",
     "run_accuracies gap_won draw_gap_won method_curves clips_won": ".lessons.gap_won",
-    "preset_gains interval_of draw_gains": ".lessons.gains",
+    "preset_gains draw_gains": ".lessons.gains",
     "window_counts draw_window_counts": ".lessons.window_counts",
     "length_shares draw_lengths draw_windows column_shares": ".lessons.frames_seen",
     "loss_shares draw_loss_shares draw_coefficients term_reach draw_term_reach": ".lessons.loss_terms",

@@ -16,6 +16,7 @@ LIBRARY = {
     "load_history load_predictions load_runs read_manifest": "runs",
     "load_trained": "trained",
     "top1 mean_class_accuracy": "evaluate",
+    "interval_of": "analysis.differences",
     # the network
     "fuse normalise LateFusionNetwork": "models.network",
     # clips

@@ -95,8 +95,7 @@ def _add_kernels(figure: go.Figure, curves: pd.DataFrame) -> None:
         for row, column in enumerate(("value", "pull"), start=1):
             listed = row == 1 and not several
             entry = {"name": f"g = {g:.3g}", "legendgroup": str(g), "showlegend": listed, "mode": "lines"}
-            hover = f"g = {g:.3g}, distance %{{x:.3g}}: {column} %{{y:.2f}}<extra></extra>"
-            figure.add_scatter(**xy(curve, "distance", column), line=line, **entry, hovertemplate=hover, row=row, col=1)
+            figure.add_scatter(**xy(curve, "distance", column), line=line, **entry, row=row, col=1)
     if several:
         _add_colour_bar(figure, bandwidths)
 

@@ -55,10 +55,10 @@ def draw_loss_shares(shares: pd.DataFrame, *, title: str = "What each term adds 
     palette = style.colours(list(shares["term"].unique()))
     for term, of_term in shares.groupby("term", sort=False):
         bar = {"x": to_list(of_term["loss"], 2), "y": to_list(of_term["stage"]), "orientation": "h"}
-        hover = "%{y}: %{x} nats of " + str(term) + "<extra></extra>"
-        figure.add_bar(**bar, name=str(term), marker_color=palette[str(term)], hovertemplate=hover)
+        figure.add_bar(**bar, name=str(term), marker_color=palette[str(term)])
     figure.update_yaxes(title="stage", autorange="reversed")
-    return figure.update_layout(barmode="stack", legend_traceorder="normal", xaxis_title="weight × loss (nats)")
+    figure.update_layout(barmode="stack", legend_traceorder="normal", showlegend=True)
+    return figure.update_layout(xaxis_title="weight × loss (nats)")
 
 
 @hover_in_words

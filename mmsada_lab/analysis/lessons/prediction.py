@@ -19,6 +19,7 @@ GUESS = "your guess"
 """Name of the bars of a prediction, among those of streams."""
 
 _AXIS = (-10.0, 30.0)
+WHITE = "#FFFFFF"
 
 
 def prediction_bars(gains: pd.DataFrame, predicted: Mapping[str, float]) -> pd.DataFrame:
@@ -108,14 +109,11 @@ def draw_prediction(bars: pd.DataFrame, *, title: str = "Points above source-onl
     figure = style.empty_figure(title)
     palette = style.colours([name for name in bars["name"].unique() if name != GUESS])
     for name, of_name in bars.groupby("name", sort=False):
-        look: dict[str, Any] = {"color": palette.get(str(name), "white")}
+        look: dict[str, Any] = {"color": palette.get(str(name), WHITE)}
         if name == GUESS:
-            look = {"color": "white", "line": {"color": style.INK, "width": 1.5}, "pattern": {"shape": "/"}}
+            look = {"color": WHITE, "line": {"color": style.INK, "width": 1.5}, "pattern": {"shape": "/"}}
         texts = [f"{points:+.1f}" for points in of_name["points"]]
-        hover = "%{x}, " + str(name) + ": %{text} points<extra></extra>"
-        figure.add_bar(
-            **xy(of_name, "method", "points", 2), name=str(name), marker=look, text=texts, hovertemplate=hover
-        )
+        figure.add_bar(**xy(of_name, "method", "points", 2), name=str(name), marker=look, text=texts)
     figure.update_traces(textposition="outside", cliponaxis=False)
     figure.add_hline(y=0, line={"color": style.GREY, "dash": "dash"})
     low, high = min(bars["points"].min(), _AXIS[0]), max(bars["points"].max(), _AXIS[1])
