@@ -13,8 +13,6 @@ from mmsada_lab.facts import FUSED
 from mmsada_lab.paper import PAIRS
 from mmsada_lab.presets import build_config
 
-__all__ = ["draw_gains", "interval_of", "preset_gains"]
-
 
 def preset_gains(
     runs: pd.DataFrame,
