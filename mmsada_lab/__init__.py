@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from mmsada_lab.datasets.open import load_data
     from mmsada_lab.experiment import run_experiment
     from mmsada_lab.explorer import explore, hands
+    from mmsada_lab.explorer.lesson_runs import configure, train_run
     from mmsada_lab.facts import METHODS
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import load_runs
-    from mmsada_lab.sweeps import library
+    from mmsada_lab.sweeps import kinds, library
     from mmsada_lab.trained import load_trained
 
 # Threads that wait for one another sleep. Spinning, they take the time of the thread they wait for: beside two busy
@@ -38,11 +39,13 @@ _HOMES = {
     "answer": "analysis.lessons.answers",
     "build_config": "presets",
     "compare": "analysis.lessons.answers",
+    "configure": "explorer.lesson_runs",
     "explore": "explorer",
     "load_data": "datasets.open",
     "load_runs": "runs",
     "load_trained": "trained",
     "run_experiment": "experiment",
+    "train_run": "explorer.lesson_runs",
 }
 """Functions and tables of the face -> the module that holds them."""
 
@@ -51,6 +54,7 @@ _SPACES = {
     "figures": "analysis.figures",
     "hands": "explorer.hands",
     "library": "sweeps.library",
+    "kinds": "sweeps.kinds",
     "style": "analysis.style",
     "tables": "analysis.tables",
 }
@@ -62,10 +66,12 @@ __all__ = [
     "answer",
     "build_config",
     "compare",
+    "configure",
     "differences",
     "explore",
     "figures",
     "hands",
+    "kinds",
     "library",
     "load_data",
     "load_runs",
@@ -73,6 +79,7 @@ __all__ = [
     "run_experiment",
     "style",
     "tables",
+    "train_run",
 ]
 
 

@@ -388,10 +388,16 @@ def build_method(network: LateFusionNetwork, config: ExperimentConfig, *, num_cl
     return method
 
 
-def method_on_noise(config: ExperimentConfig, *, clips: int = 4, num_classes: int = 8) -> tuple[Method, TrainingBatch]:
-    """A method on RGB and flow, with the terms of the second stage, and a batch of noise to try it on."""
+def method_on_noise(
+    config: ExperimentConfig, *, clips: int = 4, num_classes: int = 8, mismatched: int = 0
+) -> tuple[Method, TrainingBatch]:
+    """A method on RGB and flow, with the terms of the second stage, and a batch of noise to try it on.
+
+    Of the `clips` of each domain, the last `mismatched` do not correspond.
+    """
     inputs: dict[str, tuple[Kind, int]] = {"rgb": ("video", 3), "flow": ("video", 2)}
     network = build_network(config, inputs, num_classes=num_classes)
     method = build_method(network, config, num_classes=num_classes)
     method.select_terms(config.adapt.weights)
-    return method, random_batch(inputs, rule=clip_rule(config), clips=clips, classes=num_classes)
+    sizes = {"clips": clips, "classes": num_classes, "mismatched": mismatched}
+    return method, random_batch(inputs, rule=clip_rule(config), **sizes)

@@ -27,7 +27,15 @@ from mmsada_lab.clips.transforms import centre_crop, sample_crop
 from mmsada_lab.clips.windows import WindowRule
 from mmsada_lab.errors import UserError
 from mmsada_lab.explorer import alignment, pairings, stream_logits, window_frames
-from mmsada_lab.explorer.hands import try_kernel, try_pairing, try_reversal, try_streams, try_sweep, try_window
+from mmsada_lab.explorer.hands import (
+    try_kernel,
+    try_pairing,
+    try_prediction,
+    try_reversal,
+    try_streams,
+    try_sweep,
+    try_window,
+)
 from mmsada_lab.losses import mmd_loss
 from mmsada_lab.paper import MMD_BANDWIDTHS
 
@@ -440,6 +448,56 @@ def test_a_kernel_widens() -> None:
         assert f"rgb {now[0]:.3f}, flow {now[1]:.3f}" in picture_or_sentence
 
 
+def test_the_width_at_which_a_gap_is_seen_best() -> None:
+    values = features()
+    best = alignment.widths_of_gaps(values).set_index("modality")
+    assert best.loc["rgb", "mmd"] > 10 * abs(best.loc["flow", "mmd"])
+    for modality, row in best.iterrows():
+        around = [alignment.mmd_at(values, bandwidth=float(w) ** 2) for w in np.geomspace(0.3, 30, 15)]
+        seen = [frame.set_index("modality")["mmd"][modality] for frame in around]
+        at = alignment.mmd_at(values, bandwidth=row["width"] ** 2).set_index("modality")["mmd"][modality]
+        assert row["mmd"] == pytest.approx(at)
+        assert row["mmd"] > max(seen) - 0.05
+    assert f"greatest: rgb {best.loc['rgb', 'mmd']:.3f} at width" in try_kernel(values).shown.sentence
+
+
+# --- predictions -------------------------------------------------------------------------------------------------
+
+GAINS = pd.DataFrame({"fused": [6.0, 9.0, 14.0], "rgb": [4.0, 7.0, 15.0]}, index=["control", "adabn", "mmsada"])
+
+
+def bar_names(hands: Any) -> list[str]:
+    return [bar.name for bar in hands.shown.picture.data]
+
+
+def test_a_prediction_that_nobody_watches_is_shown_beside_the_runs() -> None:
+    hands = try_prediction(GAINS, predicted={"adabn": 10})
+    assert bar_names(hands) == ["your guess", "fused", "rgb"]
+    assert list(hands.shown.picture.data[0].x) == ["AdaBN"], "what was not predicted is no guess of 0"
+    assert hands.shown.sentence.startswith("your guess is off by 1.0 points on average; MM-SADA gained most")
+    assert "your guess" not in bar_names(try_prediction(GAINS))
+
+
+@pytest.mark.usefixtures("somebody_watches")
+def test_runs_are_hidden_until_they_are_revealed() -> None:
+    hands = try_prediction(GAINS)
+    hands.controls["mmsada"].value = 12.0
+    assert bar_names(hands) == ["your guess"]
+    assert list(hands.shown.picture.data[0].y) == [0.0, 0.0, 12.0]
+    before = json.dumps(hands._repr_mimebundle_()[FIGURE]) + hands.shown.sentence + repr(hands)
+    assert not any(text in before for text in ("14.0", "+14", "off by", "gained")), "nothing is given away"
+    hands.controls["reveal"].value = True
+    assert bar_names(hands) == ["your guess", "fused", "rgb"]
+    assert hands.shown.sentence == ("your guess is off by 5.7 points on average; MM-SADA gained most, as you guessed")
+    hands.controls["adabn"].value = 20.0
+    assert "you guessed AdaBN" in hands.shown.sentence
+
+
+def test_a_guess_for_a_method_that_was_not_trained_is_refused() -> None:
+    with pytest.raises(UserError, match="a guess for mcd"):
+        try_prediction(GAINS, predicted={"mcd": 1.0})
+
+
 # --- sweeps --------------------------------------------------------------------------------------------------------
 
 MEANS = pd.DataFrame({"value": [0.0, 1.0, 3.0], "top1": [50.0, 58.0, 54.0], "sd": [1.0, 2.0, np.nan]})
@@ -518,6 +576,7 @@ HANDS: dict[str, tuple[Callable[[], Any], str, str, float]] = {
     "pairing": (paired, "text/html", "second_centre", 16),
     "streams": (lambda: try_streams(LOGITS, classes=CLASSES), FIGURE, "flow", -2.0),
     "kernel": (lambda: try_kernel(features()), FIGURE, "bandwidth", 100.0),
+    "prediction": (lambda: try_prediction(GAINS, predicted={"adabn": 2.0}), FIGURE, "mmsada", 3.0),
     "sweep": (lambda: try_sweep(MEANS, name="λd", game=GAME, scores=scores()), FIGURE, "value", 3.0),
 }
 each = pytest.mark.parametrize(("build", "kind", "name", "value"), HANDS.values(), ids=HANDS)
@@ -568,7 +627,8 @@ def test_controls_say_what_they_are_and_in_which_unit(
     hands = build()
     for control in hands.controls.values():
         assert control.description
-        assert isinstance(control, ipywidgets.Dropdown) or control.description.endswith(")"), "the unit in brackets"
+        unitless = isinstance(control, ipywidgets.Dropdown | ipywidgets.ToggleButton)
+        assert unitless or control.description.endswith(")"), "the unit in brackets"
         assert control.disabled is False
         assert control in hands.children
 

@@ -14,13 +14,10 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 TO_COME = {
     "03_adversarial_alignment",
     "04_correspondence",
-    "05_mmsada",
-    "06_baselines",
     "07_results",
     "08_feature_space",
     "09_lambda_sweep",
     "10_your_own_data",
-    "11_kinds_of_gap",
 }
 """Not rewritten yet."""
 

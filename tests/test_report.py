@@ -33,6 +33,7 @@ from mmsada_lab.analysis.report import (
 from mmsada_lab.analysis.sweep import draw_sweep, draw_sweep_game, sweep_game, sweep_means
 from mmsada_lab.analysis.tables import MEAN, TEST_SE
 from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.datasets.kitchens.kinds import KINDS
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import PAIRS, PAPER_DIFFERENCES
@@ -42,7 +43,6 @@ from mmsada_lab.sweeps.grid import unique_configs
 from mmsada_lab.sweeps.recipes import (
     ABLATIONS,
     KIND_METHODS,
-    KINDS,
     LAMBDA_C,
     LAMBDA_D,
     RECIPES,

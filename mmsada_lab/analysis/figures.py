@@ -18,7 +18,7 @@ FIGURES = {
     # a run
     "training_curves draw_training_curves": ".curves",
     "accuracy_curves draw_accuracy_curves": ".curves",
-    "game_curves draw_game": ".game",
+    "game_curves game_verdicts draw_game": ".game",
     "gradient_sizes draw_gradient_sizes": ".game",
     "stream_accuracies draw_stream_accuracies": ".accuracies",
     "stream_agreement draw_agreement": ".agreement",
@@ -47,8 +47,12 @@ FIGURES = {
     "interval_of": ".differences",
     "window_counts draw_window_counts": ".lessons.window_counts",
     "length_shares draw_lengths draw_windows column_shares": ".lessons.frames_seen",
+    "loss_shares draw_loss_shares draw_coefficients term_reach draw_term_reach": ".lessons.loss_terms",
+    "normalised_target": ".lessons.normalised_target",
     "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
+    "prediction_bars score_prediction draw_prediction": ".lessons.prediction",
     "sweep_points draw_sweep_point": ".lessons.sweep_point",
+    "discrepancy_game draw_discrepancy": ".lessons.two_classifiers",
 }
 """Functions of a figure, data first -> the module that holds them, relative to `mmsada_lab.analysis`."""
 

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.curves import add_recorded, mark_boundary, mean_over_runs, records_of
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import xy
 from mmsada_lab.facts import PRETEXTS
 
@@ -53,6 +54,7 @@ def _quantity_and_name(recorded: str) -> tuple[str, str]:
     return ("accuracy", what.removesuffix("_accuracy")) if what.endswith("_accuracy") else (what, what)
 
 
+@hover_in_words
 def draw_game(curves: pd.DataFrame, *, title: str = "The game") -> go.Figure:
     """Draw `game_curves`: accuracies with chance, below them the reversal, beside them D's loss with that of guessing.
 
@@ -133,6 +135,35 @@ def _label_axes(figure: go.Figure, curves: pd.DataFrame) -> go.Figure:
     return figure
 
 
+LEARNT, AHEAD = 60.0, 5.0
+"""Percent right from which a D has learnt something; points below its highest up to which it still has what it won."""
+
+
+def game_verdicts(curves: pd.DataFrame) -> pd.DataFrame:
+    """How the game went for each opponent, in words, from the smoothed accuracies of `game_curves`.
+
+    Columns name (``D, rgb``), highest, end (percent right, balanced; means over runs), verdict: a D that never is right
+    in `LEARNT` % of cases has learnt nothing; one that ends `AHEAD` points below its highest was answered by F.
+
+    Example:
+        >>> records = {"kind": "game", "stage": "adapt", "total_step": [1, 40, 80], "name": "domain_accuracy/rgb"}
+        >>> game_verdicts(game_curves(pd.DataFrame({**records, "value": [50.0, 90.0, 60.0]})))["verdict"].tolist()
+        ['was answered by the features']
+    """
+    accuracies = curves[curves["quantity"] == "accuracy"].groupby("name", sort=False)["smooth"]
+    table = accuracies.agg(highest="max", end="last").reset_index()
+    verdicts = [_verdict(str(name), top, end) for name, top, end in table.itertuples(index=False)]
+    return table.assign(name=[opponent(str(name)) for name in table["name"]], verdict=verdicts)
+
+
+def _verdict(name: str, highest: float, end: float) -> str:
+    if name in PRETEXTS:
+        return "is helped by the features"
+    if highest < LEARNT:
+        return "never learnt to tell the domains apart"
+    return "was answered by the features" if end < highest - AHEAD else "is still ahead of the features"
+
+
 def gradient_sizes(history: pd.DataFrame, *, window: int = 15) -> pd.DataFrame:
     """Norms of the weighted terms' gradients into F over training, from `load_history`, one or several stacked.
 
@@ -154,6 +185,7 @@ def gradient_sizes(history: pd.DataFrame, *, window: int = 15) -> pd.DataFrame:
     return sizes
 
 
+@hover_in_words
 def draw_gradient_sizes(sizes: pd.DataFrame, *, title: str = "What arrives at F") -> go.Figure:
     """Draw `gradient_sizes` on a logarithmic axis, a panel per modality; a term that never arrives is named as 0.
 

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.selection import AT_RANDOM, ORACLE, RULES, USUAL, selection_summary
 from mmsada_lab.analysis.style import to_list
 from mmsada_lab.errors import UserError
@@ -32,6 +33,7 @@ def selection_bars(table: pd.DataFrame) -> pd.DataFrame:
     return bars.sort_values("rule", key=lambda rules: rules.map(order), kind="stable", ignore_index=True)
 
 
+@hover_in_words
 def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without labels costs") -> go.Figure:
     """Draw `selection_bars`: regret (points below the oracle) with its spread, the worst run a tick; and correlations.
 
@@ -46,7 +48,8 @@ def draw_selection(bars: pd.DataFrame, *, title: str = "What choosing without la
     titles = [METHODS[method].title if method in METHODS else method for method in methods]
     height = 150 + (24 + 9 * len(methods)) * len(rules)
     sharing = {"shared_yaxes": True, "column_widths": [0.62, 0.38], "horizontal_spacing": 0.04}
-    figure = style.empty_figure(title, panels=(1, 2), height=height, **sharing).update_layout(scattermode="group")
+    figure = style.empty_figure(title, panels=(1, 2), height=height, **sharing)
+    figure.update_layout(scattermode="group", showlegend=True)
     colours = style.colours(titles)  # a method, or an option that was swept
     for method, name, symbol in zip(methods, titles, cycle(_SYMBOLS), strict=False):
         _add_method(figure, judged[judged["method"] == method], name, colour=colours[name], symbol=symbol)

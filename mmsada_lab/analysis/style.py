@@ -16,6 +16,9 @@ from plotly.subplots import make_subplots
 
 from mmsada_lab.facts import METHODS
 
+FIGURE_HEIGHT = 396
+"""Of a figure, in pixels; said in each, since every viewer has another default."""
+
 INK, GREY, FAINT = "#222222", "#7F7F7F", "#E5E5E5"
 
 SOURCE, TARGET = "#0072B2", "#D55E00"
@@ -72,7 +75,6 @@ TEMPLATE = go.layout.Template(
         "yaxis": _AXIS,
         "legend": {"orientation": "v", "x": 1.02, "y": 1},
         "margin": {"l": 70, "r": 20, "t": 76, "b": 60},
-        "height": 396,
     }
 )
 
@@ -142,7 +144,7 @@ def write_spread_over(table: pd.DataFrame) -> str:
 
 
 def empty_figure(
-    title: str, *, panels: tuple[int, int] | None = None, height: int | None = None, **options: Any
+    title: str, *, panels: tuple[int, int] | None = None, height: int = FIGURE_HEIGHT, **options: Any
 ) -> go.Figure:
     """A figure in the style of all, without traces; for rows x columns of panels, `options` are of `make_subplots`."""
     figure = make_subplots(*panels, **options) if panels else go.Figure()

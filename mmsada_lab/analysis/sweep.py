@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.game import game_curves, opponent
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.tables import MEAN, domain_pairs, seeds_by_pair, spread_by_pair
 from mmsada_lab.runs import load_history
 
@@ -49,6 +50,7 @@ def sweep_means(table: pd.DataFrame, values: Mapping[str, float]) -> pd.DataFram
     return means.dropna(subset="top1").sort_values("value", ignore_index=True)
 
 
+@hover_in_words
 def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None, title: str = "Sweep") -> go.Figure:
     """Draw `sweep_means` with error bars of one sd, values at equal distances; a dashed line at the baseline.
 
@@ -112,6 +114,7 @@ def _right_at_the_end(history: pd.DataFrame, share: float) -> dict[str, float]:
     return {str(name): float(mean) for name, mean in late.groupby("name", sort=False)["mean"].mean().items()}
 
 
+@hover_in_words
 def draw_sweep_game(game: pd.DataFrame, *, name: str, title: str = "The game") -> go.Figure:
     """Draw `sweep_game`: a line per opponent with error bars of one sd, and chance.
 
@@ -129,4 +132,4 @@ def draw_sweep_game(game: pd.DataFrame, *, name: str, title: str = "The game") -
     figure.add_hline(y=50, line={"color": style.GREY, "dash": "dot"}, annotation_text="chance")
     figure.update_xaxes(title=name, type="category")
     spread = style.write_spread_over(game) if len(game) else ""
-    return figure.update_layout(yaxis_title=f"right at the end (%, balanced){spread}")
+    return figure.update_layout(yaxis_title=f"right at the end (%, balanced){spread}", showlegend=True)

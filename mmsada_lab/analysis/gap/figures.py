@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.gap.measures import MEASURES
 from mmsada_lab.analysis.gap.table import COVERAGE
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import to_list
 from mmsada_lab.errors import UserError, unknown
 
@@ -56,6 +57,7 @@ def _with_statistics(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(statistics=known.fillna("evaluation"))
 
 
+@hover_in_words
 def draw_gap(bars: pd.DataFrame, *, measure: str, title: str = "") -> go.Figure:
     """Draw one measure of `gap_bars`: a panel per modality, scope and kind of batch statistics, a bar per run.
 

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.errors import UserError
 
 _TESTED, _TRAINED = style.CYCLE[1], style.CYCLE[0]
@@ -43,6 +44,7 @@ def length_shares(frames: Mapping[str, ArrayLike]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+@hover_in_words
 def draw_lengths(
     shares: pd.DataFrame, *, spans: Mapping[str, int] | None = None, title: str = "Length of segments"
 ) -> go.Figure:
@@ -64,9 +66,10 @@ def draw_lengths(
     ends = [*shares["frames"], *(spans or {}).values()]
     edges = [round(float(np.log10(end)), 3) for end in (0.9 * max(min(ends), 1), 1.1 * max(ends))]  # of a log axis
     x = {"title": "frames", "type": "log", "range": edges}
-    return figure.update_layout(xaxis=x, yaxis_title="segments that are no longer (%)")
+    return figure.update_layout(xaxis=x, yaxis_title="segments that are no longer (%)", showlegend=True)
 
 
+@hover_in_words
 def draw_windows(
     windows: Mapping[str, ArrayLike], *, segment: tuple[int, int], title: str = "What windows read"
 ) -> go.Figure:

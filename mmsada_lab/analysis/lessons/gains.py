@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.differences import interval_of
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.tables import of_stream, seeds_by_pair
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import FUSED
@@ -59,6 +60,7 @@ def preset_gains(
     return (of_methods[0] - of_methods[1]).dropna(axis=0, how="any")
 
 
+@hover_in_words
 def draw_gains(gains: pd.DataFrame, *, title: str = "Gains, pair by pair") -> go.Figure:
     """Draw `preset_gains`: a bar per pair with its number above the error bar; grey where it loses.
 

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.curves import accuracy_curves
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import FUSED, METHODS
 from mmsada_lab.runs import load_history, read_arrays, read_manifest
@@ -90,6 +91,7 @@ def gap_won(accuracies: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{GAP: table[high] - table[low], WON: table[adapted] - table[low]})
 
 
+@hover_in_words
 def draw_gap_won(accuracies: pd.DataFrame, *, title: str = "Top-1 on the target") -> go.Figure:
     """Draw `run_accuracies` of three methods: a group of bars per stream, and above it the gap and what is won back.
 
@@ -117,7 +119,7 @@ def draw_gap_won(accuracies: pd.DataFrame, *, title: str = "Top-1 on the target"
     evaluations = int(accuracies["evaluations"].iloc[0])
     spread = f"± sd over the last {evaluations} evaluations" if evaluations > 1 else "one evaluation, no spread"
     figure.update_yaxes(range=[0, 115], tickvals=list(range(0, 101, 20)), title="top-1 (%)")
-    return figure.update_layout(xaxis_title=f"stream ({spread})", barmode="group")
+    return figure.update_layout(xaxis_title=f"stream ({spread})", barmode="group", showlegend=True)
 
 
 def method_curves(runs: Mapping[str, Path], *, stream: str = FUSED) -> pd.DataFrame:

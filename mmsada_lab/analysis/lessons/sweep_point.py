@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.game import opponent
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.selection import RULES
 from mmsada_lab.errors import UserError
 
@@ -65,6 +66,7 @@ def _score_rows(scores: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(group="score")
 
 
+@hover_in_words
 def draw_sweep_point(points: pd.DataFrame, *, name: str, title: str = "One value of the sweep") -> go.Figure:
     """Draw `sweep_points`: accuracy and opponents over all values, the chosen one ringed; its scores as bars.
 

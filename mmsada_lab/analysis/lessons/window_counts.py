@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.errors import UserError
 
 
@@ -50,6 +51,7 @@ def window_counts(probabilities: Mapping[str, ArrayLike], labels: ArrayLike) -> 
     return pd.DataFrame(rows)
 
 
+@hover_in_words
 def draw_window_counts(counts: pd.DataFrame, *, title: str = "Top-1 by the number of windows") -> go.Figure:
     """Draw `window_counts`: a line per stream, error bars over the choices of windows.
 
@@ -65,5 +67,5 @@ def draw_window_counts(counts: pd.DataFrame, *, title: str = "Top-1 by the numbe
         look = {"mode": "lines+markers", "line": style.line(colours[name], number)}
         error = style.error_bars(of_stream["sd"].round(2))
         figure.add_scatter(**style.xy(of_stream, "windows", "mean", 2), error_y=error, name=name, **look)
-    figure.update_layout(yaxis_title="top-1 (%)")
+    figure.update_layout(yaxis_title="top-1 (%)", showlegend=True)
     return figure.update_xaxes(title="windows averaged (± sd over the choices of so many)", dtick=1)
