@@ -37,7 +37,7 @@ def list_kinds() -> pd.DataFrame:
     return pd.DataFrame({"knobs": knobs}).rename_axis("kind")
 
 
-def draw_pictures(*, world: int, verb: str) -> AnimatedPng:
+def show_pictures(*, world: int, verb: str) -> AnimatedPng:
     """Segments of one verb in every kitchen, a row per kind of gap that can be seen, see `draw_kind_frames`."""
     from mmsada_lab.explorer.kind_pictures import draw_kind_frames
 
