@@ -159,7 +159,7 @@ def test_a_frame_that_cannot_be_read_is_told() -> None:
 
 
 def gradients(coefficient: float) -> dict[str, np.ndarray]:
-    return alignment.reversal_gradients(CLOUDS, **BORDER, coefficient=coefficient)
+    return figures.reversal_gradients(CLOUDS, **BORDER, coefficient=coefficient)
 
 
 def test_gradients_by_hand() -> None:

@@ -43,6 +43,11 @@ FIGURES = {
     "kernel_curves observed_distances draw_kernels": ".lessons.kernels",
     "draw_lines": ".lessons.line_chart",
     "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
+    "play_game told_right game_steps draw_game_steps draw_played_game": ".lessons.plane_game",
+    "reversal_gradients reversal_points mean_gaps draw_mean_gaps": ".lessons.plane_game",
+    "halfway_border aligned_classes": ".lessons.plane_game",
+    "train_correspondence correspondence_right draw_yes": ".lessons.correspondence_toy",
+    "game_course write_course": ".lessons.game_course",
     "sweep_points draw_sweep_point": ".lessons.sweep_point",
 }
 """Functions of a figure, data first -> the module that holds them, relative to `mmsada_lab.analysis`."""
