@@ -15,8 +15,6 @@ TO_COME = {
     "00_quickstart",
     "01_domains_and_segments",
     "02_late_fusion",
-    "03_adversarial_alignment",
-    "04_correspondence",
     "05_mmsada",
     "06_baselines",
     "07_results",

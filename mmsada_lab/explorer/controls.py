@@ -102,7 +102,9 @@ def _draw_on(screen: Any, picture: go.Figure) -> None:
     with screen.batch_update():
         if [trace.type for trace in screen.data] == [trace.type for trace in picture.data]:
             for trace, new in zip(screen.data, picture.data, strict=True):
-                trace.update(new.to_plotly_json(), overwrite=True)
+                looks = new.to_plotly_json()
+                gone = dict.fromkeys(trace.to_plotly_json().keys() - looks.keys() - {"type", "uid"})
+                trace.update({**gone, **looks}, overwrite=True)
         else:
             screen.data = []
             screen.add_traces(picture.data)

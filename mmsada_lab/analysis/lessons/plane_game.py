@@ -256,6 +256,38 @@ def reversal_points(
     return plane_points(clouds, moves={side: -longer * gradients[side] for side in clouds}, panel=panel)
 
 
+def draw_reversals(
+    clouds: Mapping[str, ArrayLike],
+    weights: ArrayLike,
+    *,
+    coefficients: Mapping[str, float],
+    longer: float = 150.0,
+    title: str = "One step of gradient descent",
+) -> go.Figure:
+    """Draw the step that points take behind reversals of some coefficients, a panel each, and D's border.
+
+    Args:
+        clouds: source and target -> `(N, 2)` points.
+        weights: of D, ``w1, w2, b``.
+        coefficients: panel -> that of its reversal; -1 is no layer at all.
+        longer: how many times longer than a step of gradient descent an arrow is.
+        title: of the figure.
+
+    Example:
+        >>> clouds = {"source": [[-1.0, 0.0]], "target": [[1.0, 0.0]]}
+        >>> figure = draw_reversals(clouds, [1.0, 0.0, 0.0], coefficients={"plain": -1.0, "reversed": 1.0})
+        >>> [text.text for text in figure.layout.annotations]
+        ['plain', 'reversed']
+    """
+    w = np.asarray(weights, dtype=float)
+    points, borders = [], []
+    for panel, coefficient in coefficients.items():
+        into = reversal_gradients(clouds, weights=w[:2], offset=float(w[2]), coefficient=coefficient)
+        points.append(reversal_points(clouds, into, longer=longer, panel=panel))
+        borders.append(plane_border(w[:2], float(w[2]), name="D's border", panel=panel))
+    return draw_plane(pd.concat(points), borders=pd.concat(borders), title=title)
+
+
 def mean_gaps(games: Mapping[str, Sequence[GameState]], *, names: tuple[str, str]) -> pd.DataFrame:
     """How far apart the means of both domains are over some games, along each feature.
 
@@ -294,6 +326,28 @@ def draw_mean_gaps(gaps: pd.DataFrame, *, every: int = 4, title: str = "How far 
     dashes = {str(name): ("solid", "dot")[number % 2] for number, name in enumerate(gaps)}
     axes = ("step", "gap of the means (standard deviations)")
     return draw_lines(gaps[::every], axes=axes, colours=colours, dashes=dashes, title=title)
+
+
+def alike_classes(
+    counts: Mapping[str, tuple[int, int]], *, seed: int = 0
+) -> tuple[dict[str, Floats], dict[str, NDArray[np.int64]]]:
+    """Two classes that look exactly alike in both domains: normal around (-1.5, 0) and (1.5, 0), with sd 0.5.
+
+    Args:
+        counts: source and target -> points of class 0 and of class 1.
+        seed: of the draws.
+
+    Returns:
+        Points `(N, 2)` and labels `(N,)` of each side.
+
+    Example:
+        >>> points, labels = alike_classes({"source": (3, 1), "target": (1, 3)})
+        >>> points["target"].shape, labels["target"].tolist()
+        ((4, 2), [0, 1, 1, 1])
+    """
+    rng, means = np.random.default_rng(seed), np.array([[-1.5, 0.0], [1.5, 0.0]])
+    labels = {side: np.repeat([0, 1], of_classes) for side, of_classes in counts.items()}
+    return {side: means[label] + 0.5 * rng.normal(size=(len(label), 2)) for side, label in labels.items()}, labels
 
 
 class AlignedClasses(NamedTuple):
