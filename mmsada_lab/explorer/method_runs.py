@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmsada_lab.analysis.gap.table import gap_table, run_features
 from mmsada_lab.analysis.tables import TEST_SE, results_table
@@ -59,6 +61,22 @@ class MethodRuns:
         """Accuracy on the target's test segments, percent."""
         rows = self.results
         return float(rows.loc[(rows["method"] == method) & (rows["stream"] == stream), "top1"].iloc[0])
+
+    def split_features(self, method: str) -> dict[tuple[str, str], list[NDArray[np.float64]]]:
+        """Features of test segments as a method left them, in halves of each domain: to learn from, and to ask about.
+
+        Returns:
+            (source or target, ``learn`` or ``ask``) -> `(N, F)` of each modality, at mean 0 and sd 1 over all segments.
+        """
+        features, sides, _ = run_features(self.paths[method])
+        halves: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+        for values in features.values():
+            scaled = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-6)
+            for side in ("source", "target"):
+                of_side = scaled[sides == side].astype(np.float64)
+                for half, rows in (("learn", of_side[::2]), ("ask", of_side[1::2])):
+                    halves.setdefault((side, half), []).append(rows)
+        return halves
 
     def gaps(self, measure: str = "a_distance", *, draws: int = 100) -> dict[str, pd.DataFrame]:
         """How far the domains are apart in each method's features: title -> `gap_table` of one measure."""
