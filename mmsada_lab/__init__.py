@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmsada_lab.analysis import differences, figures, style, tables
     from mmsada_lab.analysis.lessons.answers import answer, compare
+    from mmsada_lab.clips import batches
     from mmsada_lab.datasets.open import load_data
     from mmsada_lab.experiment import run_experiment
-    from mmsada_lab.explorer import explore, hands
+    from mmsada_lab.explorer import explore, hands, lessons
     from mmsada_lab.explorer.lesson_runs import configure, train_run
     from mmsada_lab.facts import METHODS
+    from mmsada_lab.models import heads
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import load_runs
     from mmsada_lab.sweeps import kinds, library
@@ -50,11 +52,14 @@ _HOMES = {
 """Functions and tables of the face -> the module that holds them."""
 
 _SPACES = {
+    "batches": "clips.batches",
     "differences": "analysis.differences",
     "figures": "analysis.figures",
     "hands": "explorer.hands",
     "library": "sweeps.library",
     "kinds": "sweeps.kinds",
+    "heads": "models.heads",
+    "lessons": "explorer.lessons",
     "style": "analysis.style",
     "tables": "analysis.tables",
 }
@@ -64,6 +69,7 @@ __all__ = [
     "METHODS",
     "__version__",
     "answer",
+    "batches",
     "build_config",
     "compare",
     "configure",
@@ -71,7 +77,9 @@ __all__ = [
     "explore",
     "figures",
     "hands",
+    "heads",
     "kinds",
+    "lessons",
     "library",
     "load_data",
     "load_runs",

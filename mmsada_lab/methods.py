@@ -24,6 +24,7 @@ from mmsada_lab.facts import METHODS, load_class
 from mmsada_lab.losses import classification_loss, classifier_discrepancy, domain_adversarial_loss, mmd_loss
 from mmsada_lab.models.heads import DomainDiscriminator, balanced_accuracy, reverse_gradient
 from mmsada_lab.models.network import LateFusionNetwork, build_classifiers, build_network
+from mmsada_lab.presets import build_config
 from mmsada_lab.pretexts import Features, build_pretext
 from mmsada_lab.runtime.processes import all_gather
 
@@ -389,12 +390,23 @@ def build_method(network: LateFusionNetwork, config: ExperimentConfig, *, num_cl
 
 
 def method_on_noise(
-    config: ExperimentConfig, *, clips: int = 4, num_classes: int = 8, mismatched: int = 0
+    config: ExperimentConfig | str, *, clips: int = 4, num_classes: int = 8, mismatched: int = 0
 ) -> tuple[Method, TrainingBatch]:
     """A method on RGB and flow, with the terms of the second stage, and a batch of noise to try it on.
 
-    Of the `clips` of each domain, the last `mismatched` do not correspond.
+    Args:
+        config: of a run, or the name of a method, which is then configured as preset ``quick`` has it.
+        clips: of each domain.
+        num_classes: K.
+        mismatched: how many of these, the last ones, do not correspond.
+
+    Example:
+        >>> method, batch = method_on_noise("mmd")
+        >>> {m: tuple(x.shape) for m, x in method.features(batch.source.clips).items()}
+        {'rgb': (4, 64), 'flow': (4, 64)}
     """
+    if isinstance(config, str):
+        config = build_config("quick", method=config, source="D1", target="D2")
     inputs: dict[str, tuple[Kind, int]] = {"rgb": ("video", 3), "flow": ("video", 2)}
     network = build_network(config, inputs, num_classes=num_classes)
     method = build_method(network, config, num_classes=num_classes)

@@ -28,6 +28,7 @@ from mmsada_lab.clips.windows import WindowRule
 from mmsada_lab.errors import UserError
 from mmsada_lab.explorer import alignment, pairings, stream_logits, window_frames
 from mmsada_lab.explorer.hands import (
+    try_game,
     try_kernel,
     try_pairing,
     try_prediction,
@@ -167,7 +168,7 @@ def test_a_frame_that_cannot_be_read_is_told() -> None:
 
 
 def gradients(coefficient: float) -> dict[str, np.ndarray]:
-    return alignment.reversal_gradients(CLOUDS, **BORDER, coefficient=coefficient)
+    return figures.reversal_gradients(CLOUDS, **BORDER, coefficient=coefficient)
 
 
 def test_gradients_by_hand() -> None:
@@ -223,6 +224,48 @@ def test_arrows_grow_with_the_coefficient_on_axes_that_stay() -> None:
     assert arrows(hands.shown.picture) == {}
     assert "features 0.000" in hands.shown.sentence
     assert "coefficient 0.00" in hands.shown.picture.layout.title.text
+
+
+# --- the game ------------------------------------------------------------------------------------------------------
+
+
+def test_a_game_is_played_and_replayed_with_another_coefficient() -> None:
+    hands = try_game(CLOUDS, steps=12)
+    assert hands.controls["step"].value == 3
+    for coefficient, step in ((1.0, 12), (0.0, 12), (2.0, 5)):
+        hands.controls["coefficient"].value, hands.controls["step"].value = coefficient, step
+        states = figures.play_game(CLOUDS, 12, coefficient=coefficient)
+        source = hands.shown.picture.data[0]
+        np.testing.assert_allclose(np.array([source.x, source.y]).T, states[step].points["source"], atol=1e-3)
+        assert f"step {step} of 12: D tells {figures.told_right(states[step]):.0f} % right" in hands.shown.sentence
+        assert hands.shown.picture.layout.title.text == f"The game, λ = {coefficient:.2f}, step {step}"
+    hands.controls["step"].value = 0
+    assert "D has not learnt" in hands.shown.sentence
+    with pytest.raises(UserError, match="one or more"):
+        try_game(CLOUDS, steps=0)
+
+
+def test_a_play_button_is_linked_to_the_steps() -> None:
+    """In the browser: so that the kernel hears of every step once, from the slider."""
+    hands = try_game(CLOUDS, steps=12)
+    player, step = hands.player, hands.controls["step"]
+    assert player in hands.children
+    assert (player.min, player.max, player.value) == (step.min, step.max, step.value) == (0, 12, 3)
+    assert (player.link.source, player.link.target) == ((player, "value"), (step, "value"))
+    assert try_reversal(CLOUDS, **BORDER).player is None
+
+
+@pytest.mark.usefixtures("somebody_watches")
+def test_a_game_in_motion_moves_its_traces() -> None:
+    """Traces taken away and drawn anew would flicker."""
+    hands = try_game(CLOUDS, steps=12)
+    screen = hands.children[-1]
+    before = screen.data
+    for step in (0, 7, 12):
+        hands.controls["step"].value = step
+        assert all(trace is old for trace, old in zip(screen.data, before, strict=True)), "the same traces"
+        for trace, drawn in zip(screen.data, hands.shown.picture.data, strict=True):
+            assert {**trace.to_plotly_json(), "uid": None} == {**drawn.to_plotly_json(), "uid": None}
 
 
 # --- pairs ---------------------------------------------------------------------------------------------------------
@@ -573,6 +616,7 @@ def test_a_sweep_needs_neither_game_nor_scores() -> None:
 HANDS: dict[str, tuple[Callable[[], Any], str, str, float]] = {
     "window": (lambda: try_window(KITCHEN, SEGMENT, rule=RULE), "image/png", "centre", 20),
     "reversal": (lambda: try_reversal(CLOUDS, **BORDER), FIGURE, "coefficient", 0.5),
+    "game": (lambda: try_game(CLOUDS, steps=12), FIGURE, "step", 9),
     "pairing": (paired, "text/html", "second_centre", 16),
     "streams": (lambda: try_streams(LOGITS, classes=CLASSES), FIGURE, "flow", -2.0),
     "kernel": (lambda: try_kernel(features()), FIGURE, "bandwidth", 100.0),

@@ -12,8 +12,6 @@ from nbformat import NotebookNode
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 TO_COME = {
-    "03_adversarial_alignment",
-    "04_correspondence",
     "07_results",
     "08_feature_space",
     "09_lambda_sweep",

@@ -50,6 +50,11 @@ FIGURES = {
     "normalised_target": ".lessons.normalised_target",
     "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
     "prediction_bars score_prediction draw_prediction": ".lessons.prediction",
+    "play_game told_right game_steps draw_game_steps draw_played_game": ".lessons.plane_game",
+    "reversal_gradients reversal_points draw_reversals mean_gaps draw_mean_gaps": ".lessons.plane_game",
+    "alike_classes halfway_border aligned_classes": ".lessons.plane_game",
+    "train_correspondence correspondence_right draw_yes": ".lessons.correspondence_toy",
+    "game_course write_course": ".lessons.game_course",
     "sweep_points draw_sweep_point": ".lessons.sweep_point",
     "discrepancy_game draw_discrepancy": ".lessons.two_classifiers",
 }

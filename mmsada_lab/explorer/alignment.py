@@ -12,76 +12,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from mmsada_lab.analysis.gap.measures import mmd
-from mmsada_lab.analysis.lessons.feature_plane import draw_plane, plane_border, plane_points
+from mmsada_lab.analysis.lessons.feature_plane import draw_plane, plane_border
 from mmsada_lab.analysis.lessons.kernels import draw_kernels, kernel_curves, observed_distances
 from mmsada_lab.errors import UserError
-from mmsada_lab.losses import domain_adversarial_loss
-from mmsada_lab.models.heads import reverse_gradient
 
 LARGEST_COEFFICIENT = 2.0
-
-
-def reversal_gradients(
-    clouds: Mapping[str, ArrayLike], *, weights: ArrayLike, offset: float, coefficient: float
-) -> dict[str, NDArray[np.float64]]:
-    """Gradients of a linear discriminator's loss (Eq. 2) behind a gradient reversal.
-
-    Args:
-        clouds: source and target -> `(N, F)` features.
-        weights: of the discriminator, `(F,)`.
-        offset: its bias.
-        coefficient: of the reversal, at least 0; -1 is no layer at all.
-
-    Returns:
-        source and target -> `(N, F)` gradient into the features; discriminator -> `(F + 1,)` gradient of its weights
-        and bias, which no coefficient changes. In nats per unit.
-
-    Raises:
-        UserError: other sides than source and target, widths that do not fit, a coefficient that is not finite.
-
-    Example:
-        >>> clouds = {"source": [[0.0, 0.0]], "target": [[0.0, 0.0]]}
-        >>> gradients = reversal_gradients(clouds, weights=[1.0, 0.0], offset=0.0, coefficient=0.5)
-        >>> gradients["source"].tolist()  # of -log(1 - D): D w / 2 clips = 0.25 w, times -0.5
-        [[-0.125, -0.0]]
-    """
-    if list(clouds) != ["source", "target"] or not math.isfinite(coefficient):
-        sides = ", ".join(clouds)
-        raise UserError(f"clouds of {sides} and coefficient {coefficient}; give source and target, and a finite number")
-    points = {side: torch.tensor(np.asarray(c, dtype=np.float64), requires_grad=True) for side, c in clouds.items()}
-    w = torch.tensor(np.asarray(weights, dtype=np.float64), requires_grad=True)
-    b = torch.tensor(float(offset), dtype=torch.float64, requires_grad=True)
-    if any(cloud.ndim != 2 or cloud.shape[1:] != w.shape or not len(cloud) for cloud in points.values()):
-        shapes = {side: tuple(cloud.shape) for side, cloud in points.items()}
-        raise UserError(f"points of shapes {shapes} and weights {tuple(w.shape)}; give (N, F) of each side, and (F,)")
-    scores = [reverse_gradient(cloud, coefficient) @ w + b for cloud in points.values()]
-    source, target, of_w, of_b = torch.autograd.grad(domain_adversarial_loss(*scores), [*points.values(), w, b])
-    own = torch.cat([of_w, of_b[None]])
-    return {"source": source.numpy(), "target": target.numpy(), "discriminator": own.numpy()}
-
-
-def reversal_points(
-    clouds: Mapping[str, ArrayLike], gradients: Mapping[str, NDArray[np.float64]], *, longer: float = 150.0
-) -> pd.DataFrame:
-    """`plane_points` of both domains, with a step down `reversal_gradients`, so many times longer.
-
-    Example:
-        >>> clouds = {"source": [[1.0, 0.0]], "target": [[2.0, 0.0]]}
-        >>> moves = {side: np.array([[0.5, 0.0]]) for side in clouds}
-        >>> reversal_points(clouds, moves, longer=2.0)["dx"].tolist()
-        [-1.0, -1.0]
-    """
-    return plane_points(clouds, moves={side: -longer * gradients[side] for side in clouds})
 
 
 def draw_reversal(
     points: pd.DataFrame, *, largest: pd.DataFrame, weights: ArrayLike, offset: float, title: str
 ) -> go.Figure:
-    """Draw `reversal_points` and the discriminator's border, on the axes of the `largest` steps, which do not move."""
+    """Draw `figures.reversal_points` and D's border, on the axes of the `largest` steps, which do not move."""
     borders = plane_border(weights, offset, name="D's border")
     figure, layout = draw_plane(points, borders=borders, title=title), draw_plane(largest).layout
     return figure.update_xaxes(range=layout.xaxis.range).update_yaxes(range=layout.yaxis.range)

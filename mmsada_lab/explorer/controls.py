@@ -38,15 +38,26 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     Attributes:
         controls: name -> the control; setting its `value` is the same as moving it.
         shown: the picture and the sentence as they are now.
+        player: buttons that play a control, if there is one to be played.
+
+    Args:
+        controls: name -> the control; its value is the argument of that name.
+        show: what is shown at some values.
+        play: name of an integer control that play, pause and stop move from its lowest value to its highest.
+        tick: milliseconds from one value to the next.
     """
 
-    def __init__(self, controls: Mapping[str, Any], show: Callable[..., Shown]) -> None:
+    def __init__(
+        self, controls: Mapping[str, Any], show: Callable[..., Shown], *, play: str = "", tick: int = 150
+    ) -> None:
         super().__init__()
         self.controls, self._show = dict(controls), show
         self.shown = self._ask()
         self._sentence, self._screen = widgets.HTML(), _screen_for(self.shown.picture)
         self._put()
-        self.children = [*self.controls.values(), self._sentence, *([self._screen] if self._screen else [])]
+        self.player = _player(self.controls[play], tick) if play else None
+        below = [self.player, self._sentence, self._screen]
+        self.children = [*self.controls.values(), *(widget for widget in below if widget is not None)]
         for control in self.controls.values():
             control.observe(self._move, names="value")
 
@@ -65,10 +76,7 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         picture, self._sentence.value = self.shown.picture, str(escape(self.shown.sentence))
         if isinstance(picture, go.Figure):
             if self._screen is not None:
-                with self._screen.batch_update():
-                    self._screen.data = []
-                    self._screen.add_traces(picture.data)
-                    self._screen.layout = picture.layout
+                _draw_on(self._screen, picture)
         else:
             self._screen.value = picture.png if isinstance(picture, AnimatedPng) else picture
 
@@ -79,6 +87,28 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         alone = {**_alone(self.shown), "text/plain": repr(self)}
         return {**super()._repr_mimebundle_(**options), **alone} if somebody_watches() else alone
+
+
+def _player(control: Any, tick: int) -> Any:
+    """Buttons that move an integer control; linked in the browser, so that the kernel hears of each value once."""
+    limits = {"min": control.min, "max": control.max, "step": control.step, "value": control.value}
+    player = widgets.Play(interval=tick, show_repeat=False, **limits)
+    player.link = widgets.jslink((player, "value"), (control, "value"))
+    return player
+
+
+def _draw_on(screen: Any, picture: go.Figure) -> None:
+    """Show another figure; one with the same traces moves them, so that a game that is played does not flicker."""
+    with screen.batch_update():
+        if [trace.type for trace in screen.data] == [trace.type for trace in picture.data]:
+            for trace, new in zip(screen.data, picture.data, strict=True):
+                looks = new.to_plotly_json()
+                gone = dict.fromkeys(trace.to_plotly_json().keys() - looks.keys() - {"type", "uid"})
+                trace.update({**gone, **looks}, overwrite=True)
+        else:
+            screen.data = []
+            screen.add_traces(picture.data)
+        screen.layout = picture.layout
 
 
 def _screen_for(picture: object) -> Any:

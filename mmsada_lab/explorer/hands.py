@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mmsada_lab.analysis import figures
+from mmsada_lab.analysis.lessons.plane_game import GameState, game_steps, play_game, reversal_gradients
 from mmsada_lab.analysis.lessons.prediction import GUESS
-from mmsada_lab.errors import unknown
+from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.explorer import alignment, stream_logits
 from mmsada_lab.explorer.alignment import widths_of_gaps
 from mmsada_lab.explorer.clip_hands import try_pairing, try_window
@@ -26,6 +28,7 @@ from mmsada_lab.explorer.live import somebody_watches
 from mmsada_lab.facts import METHODS
 
 __all__ = [
+    "try_game",
     "try_kernel",
     "try_pairing",
     "try_prediction",
@@ -66,13 +69,13 @@ def try_reversal(
     """
 
     def gradients(coefficient: float) -> dict[str, NDArray[Any]]:
-        return alignment.reversal_gradients(clouds, weights=weights, offset=offset, coefficient=coefficient)
+        return reversal_gradients(clouds, weights=weights, offset=offset, coefficient=coefficient)
 
-    largest = alignment.reversal_points(clouds, gradients(alignment.LARGEST_COEFFICIENT), longer=longer)
+    largest = figures.reversal_points(clouds, gradients(alignment.LARGEST_COEFFICIENT), longer=longer)
 
     def show(coefficient: float) -> Shown:
         into = gradients(coefficient)
-        points = alignment.reversal_points(clouds, into, longer=longer)
+        points = figures.reversal_points(clouds, into, longer=longer)
         title = f"One step behind the layer, {longer:g} times enlarged; coefficient {coefficient:.2f}"
         figure = alignment.draw_reversal(points, largest=largest, weights=weights, offset=offset, title=title)
         return Shown(figure, alignment.write_sizes(into))
@@ -129,6 +132,51 @@ def try_streams(logits: Mapping[str, ArrayLike], *, classes: Sequence[str], of_c
         return Shown(figure, stream_logits.write_fusion(moved, of_class=of_class))
 
     return Controls(controls, show)
+
+
+def try_game(clouds: Mapping[str, ArrayLike], *, steps: int = 100) -> Controls:
+    """Play the game of Eq. 2 on a plane: both clouds and D's border move, and beside them is what D tells right.
+
+    Args:
+        clouds: source and target -> `(N, 2)` points to start from.
+        steps: of the game.
+
+    Returns:
+        Controls `coefficient` of the reversal, 0 to 2 (no unit), and `step`, which a play button moves; it starts a
+        quarter of the way, as a still shows it.
+
+    Raises:
+        UserError: sides other than source and target, points that are no `(N, 2)`, a game without steps.
+
+    Example:
+        >>> hands = try_game({"source": [[-1.0, 0.0]], "target": [[1.0, 0.0]]}, steps=8)
+        >>> hands.shown.sentence  # the points have jumped across the border
+        'step 2 of 8: D tells 0 % right; at most 100 %, at step 1'
+        >>> hands.controls["coefficient"].value = 0.0  # D learns alone
+        >>> hands.shown.sentence
+        'step 2 of 8: D tells 100 % right; at most 100 %, at step 1'
+    """
+    if steps < 1:
+        raise UserError(f"a game of {steps} steps; give one or more")
+
+    @lru_cache(maxsize=64)
+    def played(coefficient: float) -> list[GameState]:
+        return play_game(clouds, steps, coefficient=coefficient)
+
+    def show(coefficient: float, step: int) -> Shown:
+        states = played(coefficient)
+        right = game_steps(states)["right"]
+        figure = figures.draw_played_game(states, step=step, title=f"The game, λ = {coefficient:.2f}, step {step}")
+        now = "has not learnt" if math.isnan(right[step]) else f"tells {right[step]:.0f} % right"
+        return Shown(figure, f"step {step} of {steps}: D {now}; at most {right.max():.0f} %, at step {right.idxmax()}")
+
+    limits = {"min": 0.0, "max": alignment.LARGEST_COEFFICIENT, "step": 0.05, "value": 1.0}
+    text = "λ, coefficient of the reversal (no unit)"
+    controls = {
+        "coefficient": widgets.FloatSlider(description=text, continuous_update=False, **limits, **WIDE),
+        "step": widgets.IntSlider(description="step (of the game)", min=0, max=steps, value=steps // 4, **WIDE),
+    }
+    return Controls(controls, show, play="step")
 
 
 def try_kernel(features: Mapping[str, NDArray[Any]]) -> Controls:

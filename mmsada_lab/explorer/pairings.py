@@ -8,7 +8,7 @@ answer it wants. Every combination of options that a configuration allows is gon
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from typing import NamedTuple, cast
@@ -18,14 +18,15 @@ import pandas as pd
 import torch
 from markupsafe import escape
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmsada_lab.clips.batches import TrainingBatches
 from mmsada_lab.clips.clips import clip_rule
-from mmsada_lab.clips.segments import Domain, Kind, Segment
+from mmsada_lab.clips.segments import Domain, Segment
 from mmsada_lab.clips.windows import WindowRule, windows_apart
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
+from mmsada_lab.explorer.dyed_batch import DyedReader, Ear
 from mmsada_lab.explorer.window_frames import window_bounds
 from mmsada_lab.presets import build_config
 from mmsada_lab.pretexts import build_pretext
@@ -142,47 +143,24 @@ def _configure(options: Mapping[str, str]) -> ExperimentConfig:
     return build_config("paper", source="D1", target="D2", method="self_supervised_only", overrides=overrides)
 
 
-@dataclass
-class _WhereAndWhen:
-    """A reader that returns, for pictures, the numbers of its domain and segment and the first frame of a window."""
-
-    domain: int
-    kind: Kind = "vector"
-    channels: int = 3
-    mirror_negates: tuple[int, ...] = ()
-
-    def read(self, segment: Segment, frames: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.array([[self.domain, int(segment.uid), frames[0]]], dtype=np.float32)
-
-    def extent(self, segment: Segment) -> tuple[int, int]:
-        return segment.start, segment.stop
-
-
-class _Ear(nn.Module):
-    """In the head's place: notes what it is asked, has no opinion, and feels which answer the loss wants."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[tuple[dict[str, Tensor], Tensor]] = []
-
-    def forward(self, features: dict[str, Tensor]) -> Tensor:
-        scores = torch.zeros(len(features[_MODALITIES[0]]), 2, requires_grad=True)
-        self.asked.append((features, scores))
-        return scores
+def _no_opinion(features: dict[str, Tensor]) -> Tensor:
+    """Scores of a head that holds all answers as likely, and feels which one the loss wants."""
+    return torch.zeros(len(features[_MODALITIES[0]]), 2, requires_grad=True)
 
 
 def _asked(config: ExperimentConfig) -> Iterator[tuple[str, bool]]:
     """Relation of every pair that the task is asked about in some steps, and whether yes is the right answer."""
     # Segments of both domains start together: none is told from another by its times.
     segments = tuple(Segment(str(number), "video", _START, _START + _FRAMES - 1, 0) for number in range(2 * _CLIPS))
+    numbers = {segment.uid: number for number, segment in enumerate(segments)}
     source, target = (
-        Domain(str(domain), dict.fromkeys(_MODALITIES, _WhereAndWhen(domain)), segments, ()) for domain in (0, 1)
+        Domain(str(domain), dict.fromkeys(_MODALITIES, DyedReader(domain, numbers)), segments, ()) for domain in (0, 1)
     )
     rule = replace(clip_rule(config), window=_WINDOW, negatives=config.mismatches(config.pretrain))
     sizes = {"source_batch": _CLIPS, "target_batch": _CLIPS, "steps": _STEPS, "seed": (0, 0)}
     batches = TrainingBatches(source, target, rule=rule, modalities=_MODALITIES, **sizes)  # type: ignore[arg-type]
     task = build_pretext(dict.fromkeys(_MODALITIES, 3), config)
-    ear = task.head = _Ear()
+    ear = task.head = Ear(_no_opinion)
     for step in range(_STEPS):
         batch = batches[step]
         clips = batch.require_target()
@@ -197,8 +175,8 @@ def _asked(config: ExperimentConfig) -> Iterator[tuple[str, bool]]:
 
 
 def _moment(side: list[int], segments: tuple[Segment, ...]) -> Moment:
-    domain, segment, first = side
-    return Moment(str(domain), segments[segment], first + _WINDOW.half)
+    domain, segment, middle = side
+    return Moment(str(domain), segments[segment], middle)
 
 
 def pairing_answers(first: Moment, second: Moment, *, rule: WindowRule) -> pd.DataFrame:
