@@ -17,6 +17,8 @@ from figure_readings import axis, band, cell, entry, level, mark, note, scale, s
 from mmsada_lab.analysis import figures, style
 from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS
 from mmsada_lab.analysis.gap.table import COVERAGE
+from mmsada_lab.analysis.lessons.correspondence_toy import TrainedHead
+from mmsada_lab.analysis.lessons.plane_game import GameState
 from mmsada_lab.analysis.lessons.two_classifiers import DiscrepancyStep
 
 Example = tuple[go.Figure, list[str]]
@@ -746,3 +748,98 @@ def draw_discrepancy() -> Example:
         for x, y, value in grey[["x", "y", "value"]].itertuples(index=False):
             sentences.append(cell(y, x, shade(value, 0, 1, style.GREY_SCALE), panel=panel))
     return figures.draw_discrepancy(game, title="MCD"), sentences
+
+
+def state(target: Sequence[float], weights: Sequence[float]) -> GameState:
+    """Two points of the source, two of the target the same distance apart, and D's w1, w2 and b."""
+    source = np.array([[0.0, 2.0], [0.0, -2.0]])
+    return GameState({"source": source, "target": source + np.array(target)}, np.array([*weights, 0.0, 0.0, 0.0]))
+
+
+UPRIGHT, FLAT = [2.0, 0.0, -2.0], [0.0, -2.0, 1.0]  # borders at x = 1, and at y = 0.5
+PLAYED = [state((4.0, 0.0), [0.0] * 3), state((3.0, 0.0), UPRIGHT), state((0.5, 0.25), FLAT)]
+"""D tells all right at first, then as many as not; before it has learnt, nobody knows."""
+POINTS_OF = {"source": f"circle {style.SOURCE}", "target": f"circle {style.TARGET}"}
+BORDER = f"solid {style.INK}"
+
+
+def plane_of(moment: GameState, ends: Sequence[Sequence[float]], *, panel: str) -> list[str]:
+    sentences = marks(BORDER, "D's border", *ends, panel=panel)
+    for side, points in moment.points.items():
+        sentences += marks(POINTS_OF[side], side, *zip(*points.tolist(), strict=True), panel=panel)
+    return sentences
+
+
+ENDS = {1: ([1, 1], [-100, 100]), 2: ([100, -100], [0.5, 0.5])}
+
+
+@example
+def draw_game_steps() -> Example:
+    panels = {1: "step 1: 100 %", 2: "step 2: 50 %"}
+    sentences = sheet("Game", "feature 1 (no unit)", "feature 2 (no unit)", panels=list(panels.values()))
+    sentences += [entry(f"signs {colour}", side) for side, colour in style.DOMAIN_COLOURS.items()] + [
+        entry(BORDER, "D's border")
+    ]
+    for step, panel in panels.items():
+        sentences += plane_of(PLAYED[step], ENDS[step], panel=panel)
+    return figures.draw_game_steps(PLAYED, at=[1, 2], title="Game"), sentences
+
+
+@example
+def draw_played_game() -> Example:
+    left, right = "row 1, column 1", "row 1, column 2"
+    sentences = [
+        "title: Game",
+        *(entry(f"signs {colour}", side) for side, colour in style.DOMAIN_COLOURS.items()),
+        entry(BORDER, "D's border"),
+    ]
+    sentences += [axis("x", "feature 1 (no unit)", panel=left), axis("y", "feature 2 (no unit)", panel=left)]
+    sentences += [axis("x", "step", panel=right), axis("y", "points told right (%)", panel=right)]
+    sentences += plane_of(PLAYED[2], ENDS[2], panel=left)
+    sentences.append(entry(f"solid {style.GREY}", "told right"))
+    sentences += marks(f"solid {style.GREY}", "told right", [1, 2], [100, 50], panel=right)
+    sentences.append(mark(f"circle {style.INK}", "D's border / step 2", 2, 50, panel=right))
+    sentences.append(level("y", 50, "chance", look="dot", panel=right))
+    return figures.draw_played_game(PLAYED, step=2, title="Game"), sentences
+
+
+@example
+def draw_reversals() -> Example:
+    """A discriminator on the first feature, at x = 0: for w = 2 and x = ±1, sigmoid(2) is 0.88."""
+    clouds = {"source": [[-1.0, 0.5]], "target": [[1.0, -0.5]]}
+    gain = 10 * 0.5 * 2 / (1 + np.exp(2))  # ten steps of half the points' mean
+    sentences = sheet("Steps", "feature 1 (no unit)", "feature 2 (no unit)", panels=["plain", "reversed"])
+    sentences += [entry(f"signs {colour}", side) for side, colour in style.DOMAIN_COLOURS.items()] + [
+        entry(BORDER, "D's border")
+    ]
+    for panel, way in (("plain", 1), ("reversed", -1)):
+        sentences += marks(BORDER, "D's border", [0, 0], [-100, 100], panel=panel)
+        for (side, ((x, y),)), sign in zip(clouds.items(), (-1, 1), strict=True):
+            sentences.append(mark(POINTS_OF[side], side, x, y, panel=panel))
+            to = round(x + sign * way * gain, 3)
+            sentences.append(mark(f"solid arrow {style.DOMAIN_COLOURS[side]}", side, (x, to), (y, y), panel=panel))
+    shown = {"coefficients": {"plain": -1.0, "reversed": 1.0}, "longer": 10.0, "title": "Steps"}
+    return figures.draw_reversals(clouds, [2.0, 0.0, 0.0], **shown), sentences
+
+
+@example
+def draw_mean_gaps() -> Example:
+    gaps = {"one each: rgb": [4.0, 1.0], "one each: flow": [3.0, 0.5], "one: rgb": [4.5, 2.0], "one: flow": [3.5, 2.5]}
+    looks = [f"solid {FIRST}", f"dot {FIRST}", f"solid {SECOND}", f"dot {SECOND}"]
+    sentences = sheet("Gaps", "step", "gap of the means (standard deviations)")
+    for (name, values), look in zip(gaps.items(), looks, strict=True):
+        sentences += [entry(look, name), *marks(look, name, [0, 1], values)]
+    return figures.draw_mean_gaps(pd.DataFrame(gaps), every=1, title="Gaps"), sentences
+
+
+@example
+def draw_yes() -> Example:
+    said = {"both terms": [[50.0, 90.0], [55.0, 5.0]], "as printed": [[52.0, 100.0], [53.0, 99.0]]}
+    colours, kinds = (style.INK, CORRESPONDENCE), {"pairs": "solid", "non-pairs": "dot"}
+    sentences, trained = sheet("Yes", "step", "answered 'they correspond' (%)"), {}
+    for (name, answers), colour in zip(said.items(), colours, strict=True):
+        trained[name] = TrainedHead(None, pd.DataFrame(dict(zip(kinds, answers, strict=True))))
+        for (kind, dash), values in zip(kinds.items(), answers, strict=True):
+            look = f"{dash} {colour}"
+            sentences += [entry(look, f"{name}: {kind}"), *marks(look, f"{name}: {kind}", [0, 1], values)]
+    return figures.draw_yes(trained, every=1, title="Yes"), sentences

@@ -296,7 +296,7 @@ MUTATIONS = {
         exchange_colours, "colours in the legend", r"^legend.* (#\w+) is", 2
     ),
     "exchange two dashes or symbols": Mutation(
-        exchange_signs, "signs in the legend", r"^legend: (?!bar|box)(.*) #\w+ is", 2
+        exchange_signs, "signs in the legend", r"^legend: (?!bar|box|signs)(.*) #\w+ is", 2
     ),
     "swap two panels' titles": Mutation(swap_panel_titles, "panels with a title", r"^(?!row )(.+)\| x is ", 2),
     "swap two texts": Mutation(swap_texts, "texts", r"(?:says|hover) (.+)$", 2),

@@ -78,7 +78,7 @@ def plane_border(
     if not (length := float(w @ w)):
         raise UserError(f"the weights of {name} are 0: it gives one answer everywhere and has no border")
     foot, along = -offset * w / length, reach * np.array([-w[1], w[0]]) / length**0.5
-    ends = np.concatenate([foot - along, foot + along]).round(_DECIMALS)
+    ends = np.concatenate([foot - along, foot + along]).round(_DECIMALS) + 0.0  # no -0
     return pd.DataFrame([{"panel": panel, "name": name, **dict(zip(("x0", "y0", "x1", "y1"), ends, strict=True))}])
 
 
