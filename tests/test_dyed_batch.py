@@ -14,7 +14,7 @@ from toy import TOY, toy_data
 from mmsada_lab.analysis import figures
 from mmsada_lab.datasets import open as formats
 from mmsada_lab.errors import UserError
-from mmsada_lab.explorer.dyed_batch import DOMAIN, MIDDLE, SEGMENT, DyedBatch, clips_taught, dye_batch
+from mmsada_lab.explorer.dyed_batch import DYE_DOMAIN, DYE_MIDDLE, DYE_SEGMENT, DyedBatch, clips_taught, dye_batch
 from mmsada_lab.explorer.first_stage import ask_first_stage, find_first_stage
 from mmsada_lab.explorer.method_runs import run_methods
 from mmsada_lab.runs import load_history
@@ -38,8 +38,8 @@ def test_half_of_a_batch_is_of_other_segments_of_the_same_domain() -> None:
     batch = dyed(correspondence_batch="half")
     for number, side in enumerate(("source", "target")):
         dye = {m: values.int().numpy() for m, values in batch.asked[side].items()}
-        segments = np.array([values[:, SEGMENT] for values in dye.values()])
-        assert all((values[:, DOMAIN] == number).all() for values in dye.values())
+        segments = np.array([values[:, DYE_SEGMENT] for values in dye.values()])
+        assert all((values[:, DYE_DOMAIN] == number).all() for values in dye.values())
         assert (segments[:, :3] == segments[0, :3]).all()
         assert (segments[1:, 3:] != segments[0, 3:]).all()
         assert set(segments[1]) == set(segments[0])
@@ -51,10 +51,10 @@ def test_dye_tells_the_moment() -> None:
     train = [s for s in toy_data().domains["A"].train if s.label is not None]
     first, *others = batch.asked["source"].values()
     for row in first.int().tolist():
-        segment = train[row[SEGMENT] - 1]
-        assert segment.start <= row[MIDDLE] <= segment.stop
+        segment = train[row[DYE_SEGMENT] - 1]
+        assert segment.start <= row[DYE_MIDDLE] <= segment.stop
     for other in others:
-        assert (other[:3, MIDDLE] == first[:3, MIDDLE]).all()
+        assert (other[:3, DYE_MIDDLE] == first[:3, DYE_MIDDLE]).all()
 
 
 def test_a_repaired_batch_is_asked_twice_and_teaches_every_clip() -> None:
@@ -73,7 +73,7 @@ def test_the_term_is_that_of_the_questions(batch: str) -> None:
     made = dyed(correspondence_batch=batch)
     scores, answers = [], []
     for features in made.asked.values():
-        numbers = torch.stack([dye[:, SEGMENT] for dye in features.values()])
+        numbers = torch.stack([dye[:, DYE_SEGMENT] for dye in features.values()])
         scores.append(made.method.pretext.head(features))  # type: ignore[operator]
         answers.append((numbers == numbers[0]).all(dim=0).repeat(len(scores[-1]) // numbers.shape[1]))
     expected = cross_entropy(torch.cat(scores), torch.cat(answers).long())

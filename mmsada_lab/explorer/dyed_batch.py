@@ -27,7 +27,7 @@ from mmsada_lab.methods import MMSADA
 from mmsada_lab.models.network import LateFusionNetwork
 from mmsada_lab.presets import build_config
 
-DOMAIN, SEGMENT, MIDDLE = range(3)
+DYE_DOMAIN, DYE_SEGMENT, DYE_MIDDLE = range(3)
 """Columns of the dye."""
 
 
@@ -77,7 +77,7 @@ class Ear(nn.Module):
 class _Stream(nn.Identity):
     """A stream that passes the dye on unchanged; its features are the dye's columns."""
 
-    features = len((DOMAIN, SEGMENT, MIDDLE))
+    features = len((DYE_DOMAIN, DYE_SEGMENT, DYE_MIDDLE))
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ class DyedBatch:
 
     def _grid_of(self, side: str) -> pd.DataFrame:
         segments, middles = (
-            {m: dye[:, column].int().tolist() for m, dye in self.asked[side].items()} for column in (SEGMENT, MIDDLE)
+            {m: dye[:, column].int().tolist() for m, dye in self.asked[side].items()}
+            for column in (DYE_SEGMENT, DYE_MIDDLE)
         )
         labels: list[str | None] = [None] * len(segments[self.modalities[0]])
         source = self.batch.source
@@ -146,7 +147,7 @@ def dye_batch(
 
     Example:
         >>> dyed = dye_batch("kitchens:scale=0.01", source="D1", target="D3", clips=4, correspondence_batch="half")
-        >>> {m: dye[:, SEGMENT].int().tolist() for m, dye in dyed.asked["source"].items()}  # the last two are no pairs
+        >>> {m: dye[:, DYE_SEGMENT].int().tolist() for m, dye in dyed.asked["source"].items()}  # two are no pairs
         {'rgb': [3, 12, 4, 11], 'flow': [3, 12, 11, 4]}
     """
     opened = load_data(data) if isinstance(data, str) else data

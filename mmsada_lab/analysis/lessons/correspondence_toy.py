@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from mmsada_lab.models.heads import CorrespondenceHead
 
-KINDS = ("pairs", "non-pairs")
+ANSWERED_KINDS = ("pairs", "non-pairs")
 
 
 class TrainedHead(NamedTuple):
-    """C after training, and how often it said yes on its way: columns of `KINDS`, percent, by step."""
+    """C after training, and how often it said yes on its way: columns of `ANSWERED_KINDS`, percent, by step."""
 
     head: CorrespondenceHead
     yes: pd.DataFrame
@@ -72,7 +72,7 @@ def train_correspondence(
         optimiser.zero_grad()
         correspondence_loss(scores, c, printed=printed).backward()
         optimiser.step()
-    return TrainedHead(head, pd.DataFrame(yes, columns=list(KINDS)).rename_axis("step"))
+    return TrainedHead(head, pd.DataFrame(yes, columns=list(ANSWERED_KINDS)).rename_axis("step"))
 
 
 def _questions(first: ArrayLike, second: ArrayLike) -> tuple[dict[str, Tensor], Tensor]:
@@ -116,7 +116,7 @@ def draw_yes(trained: Mapping[str, TrainedHead], *, every: int = 4, title: str =
     palette = (style.INK, style.TERM_COLOURS["correspondence"])
     paint = dict(zip(trained, palette, strict=False))
     look: dict[str, Any] = {
-        "colours": {f"{name}: {kind}": paint[name] for name in paint for kind in KINDS},
+        "colours": {f"{name}: {kind}": paint[name] for name in paint for kind in ANSWERED_KINDS},
         "dashes": {name: "dot" if str(name).endswith("non-pairs") else "solid" for name in lines},
     }
     return draw_lines(lines, axes=("step", "answered 'they correspond' (%)"), title=title, **look)
