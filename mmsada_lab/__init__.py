@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mmsada_lab.facts import METHODS
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import load_runs
+    from mmsada_lab.sweeps import library
     from mmsada_lab.trained import load_trained
 
 # Threads that wait for one another sleep. Spinning, they take the time of the thread they wait for: beside two busy
@@ -49,6 +50,7 @@ _SPACES = {
     "differences": "analysis.differences",
     "figures": "analysis.figures",
     "hands": "explorer.hands",
+    "library": "sweeps.library",
     "style": "analysis.style",
     "tables": "analysis.tables",
 }
@@ -64,6 +66,7 @@ __all__ = [
     "explore",
     "figures",
     "hands",
+    "library",
     "load_data",
     "load_runs",
     "load_trained",

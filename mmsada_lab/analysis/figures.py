@@ -42,8 +42,10 @@ FIGURES = {
     "correspondence_grid draw_correspondence_grid": ".lessons.correspondence_grid",
     "kernel_curves observed_distances draw_kernels": ".lessons.kernels",
     "draw_lines": ".lessons.line_chart",
+    "draw_grouped_bars": ".lessons.grouped_bars",
     "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
     "sweep_points draw_sweep_point": ".lessons.sweep_point",
+    "source_choice draw_source_choice": ".lessons.source_choice",
 }
 """Functions of a figure, data first -> the module that holds them, relative to `mmsada_lab.analysis`."""
 

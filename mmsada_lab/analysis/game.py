@@ -126,8 +126,10 @@ def _add_levels(figure: go.Figure, curves: pd.DataFrame) -> None:
 def _label_axes(figure: go.Figure, curves: pd.DataFrame) -> go.Figure:
     spread = style.write_spread(curves["runs"], "runs")
     lowest = min([40.0, *curves.loc[curves["quantity"] == "accuracy", "smooth"] - 5])
-    figure.update_yaxes(title=f"right (%, balanced{spread})", range=[max(lowest, 0.0), 101], row=1, col=1)
-    figure.update_yaxes(title=f"loss of D (nats{spread})", rangemode="tozero", row=1, col=2)
+    figure.update_yaxes(
+        title=style.on_two_lines("right (%, balanced", spread) + ")", range=[max(lowest, 0.0), 101], row=1, col=1
+    )
+    figure.update_yaxes(title=style.on_two_lines("loss of D (nats", spread) + ")", rangemode="tozero", row=1, col=2)
     figure.update_yaxes(title="reversal", rangemode="tozero", nticks=3, row=2, col=1)
     figure.update_xaxes(showticklabels=False, row=1, col=1)
     for row, col in ((2, 1), (1, 2)):
