@@ -21,8 +21,6 @@ TO_COME = {
     "06_baselines",
     "07_results",
     "08_feature_space",
-    "09_lambda_sweep",
-    "10_your_own_data",
     "11_kinds_of_gap",
 }
 """Not rewritten yet."""

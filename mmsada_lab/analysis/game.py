@@ -67,7 +67,7 @@ def draw_game(curves: pd.DataFrame, *, title: str = "The game") -> go.Figure:
         ['D, rgb']
     """
     specs = [[{}, {"rowspan": 2}], [{}, None]]
-    spacing = {"row_heights": [0.78, 0.22], "vertical_spacing": 0.06, "horizontal_spacing": 0.11}
+    spacing = {"row_heights": [0.78, 0.22], "vertical_spacing": 0.06, "horizontal_spacing": 0.17}
     figure = style.empty_figure(title, panels=(2, 2), height=480, specs=specs, **spacing)
     played = curves[curves["quantity"].isin(["accuracy", "loss"])]
     names = list(played["name"].unique())

@@ -270,7 +270,7 @@ def choice_counts(choices: pd.DataFrame) -> pd.DataFrame:
     order = {rule: number for number, rule in enumerate([USUAL, *RULES])}
     counts = pd.crosstab(taken["rule"], [taken["method"], taken["value"]])
     counts = counts.sort_index(key=lambda rules: rules.map(order))
-    counts.columns = counts.columns.set_levels([f"{value:g}" for value in counts.columns.levels[1]], level=1)
+    counts = counts.rename(columns=lambda value: f"{value:g}", level="value")
     return counts.rename(index=rule_title)
 
 

@@ -76,14 +76,6 @@ class Sweep:
         options: dict[str, Any] = {"method": row.method, "data": shared["data"], "seed": seed, "overrides": overrides}
         return build_config(shared["preset"], source=source, target=target, **options)
 
-    def run(self, value: float, *, source: str, target: str, seed: int = 0) -> Path:
-        """Folder of one finished run of the sweep.
-
-        Raises:
-            UserError: no such value, or its run is not finished.
-        """
-        return find_run(self.runs, self.config(value, source=source, target=target, seed=seed))
-
     @cached_property
     def table(self) -> pd.DataFrame:
         """`report_table` of the fused accuracy, compared with the baseline."""
@@ -98,7 +90,7 @@ class Sweep:
 
     def means(self) -> pd.DataFrame:
         """`sweep_means`: mean accuracy over pairs at each value."""
-        return sweep_means(self.table, {title: value for value, title in self.titles.items()}).round(2)
+        return sweep_means(self.table, {title: value for value, title in self.titles.items()})
 
     def overview(self) -> pd.DataFrame:
         """A row per value (the baseline first), a column per pair, their mean, and the difference to the baseline.
@@ -140,7 +132,7 @@ class Sweep:
     @cached_property
     def game(self) -> pd.DataFrame:
         """`sweep_game`: how often F's opponents are right at the end, at each value."""
-        return sweep_game(self.runs, self.values).round(2)
+        return sweep_game(self.runs, self.values)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -199,6 +191,10 @@ class Sweeps(Mapping[str, Sweep]):
         """`describe_runs` of all runs of the sweeps."""
         digests = frozenset().union(*(of_row for sweep in self.values() for of_row in sweep.digests.values()))
         return describe_runs(self.runs[self.runs["digest"].isin(digests)])
+
+    def run(self, config: ExperimentConfig) -> Path:
+        """Folder of a configuration's finished run, see `find_run`."""
+        return find_run(self.runs, config)
 
     def choices(self) -> pd.DataFrame:
         """Which value each rule would have chosen, of all weights, see `Sweep.choices`."""
