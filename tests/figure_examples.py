@@ -128,8 +128,8 @@ def draw_game() -> Example:
     ]
     sentences = ["title: The game", axis("x", "optimiser step", panel=right), axis("x", "optimiser step", panel=loss)]
     sentences += [axis("x", "optimiser step", panel=below), axis("y", "reversal", panel=below)]
-    sentences += [axis("y", "right (%, balanced, ± sd over 3 runs)", panel=right)]
-    sentences += [axis("y", "loss of D (nats, ± sd over 3 runs)", panel=loss)]
+    sentences += [axis("y", "right (%, balanced,<br>± sd over 3 runs)", panel=right)]
+    sentences += [axis("y", "loss of D (nats,<br>± sd over 3 runs)", panel=loss)]
     sentences += [entry(look, names[name]) for name, look in looks.items()]
     sentences += [level("y", 50, "chance", look="dot", panel=right)]
     sentences += [level("y", 0.69, "ln 2: guessing", look="dot", panel=loss)]
@@ -358,19 +358,20 @@ def draw_selection() -> Example:
     left, right = "row 1, column 1", "row 1, column 2"
     titles = {"mmsada": ("MM-SADA", "circle"), "mcd": ("MCD", "diamond")}
     sentences = ["title: Choosing", level("x", 0, look="dash", panel=left), level("x", 0, look="dash", panel=right)]
-    sentences += [axis("x", "regret (points, ± sd; tick: worst)", panel=left), axis("y", "rule", panel=left)]
-    sentences += [axis("x", "rank correlation (± sd)", panel=right), axis("y", "rule", panel=right)]
+    sentences += [axis("x", "regret (points, ± sd;<br>tick: worst run)", panel=left), axis("y", "rule", panel=left)]
+    sentences += [axis("x", "rank correlation<br>(± sd)", panel=right), axis("y", "rule", panel=right)]
     for method, (title, symbol) in titles.items():
         colour, name = style.METHOD_COLOURS[title], f"{title} (4 runs)"
         sentences.append(entry(f"{symbol} {colour}", name))
         for _, rule, regret, sd, worst, correlation, other_sd in [row for row in rows if row[0] == method]:
             if rule != "oracle":
+                named = rule.replace("_", " ")
                 dot, tick = f"{symbol} {colour}", f"line-ns-open {colour}"
-                sentences.append(mark(dot, name, regret, rule, panel=left, to=(regret - sd, regret + sd)))
-                sentences.append(mark(tick, f"{name} / {title}, worst run", worst, rule, panel=left))
+                sentences.append(mark(dot, name, regret, named, panel=left, to=(regret - sd, regret + sd)))
+                sentences.append(mark(tick, f"{name} / {title}, worst run", worst, named, panel=left))
                 if correlation is not None:
                     ends = (correlation - other_sd, correlation + other_sd)
-                    sentences.append(mark(dot, name, correlation, rule, panel=right, to=ends))
+                    sentences.append(mark(dot, name, correlation, named, panel=right, to=ends))
     bars = pd.DataFrame(rows, columns=columns).assign(runs=4)
     return figures.draw_selection(bars, title="Choosing"), sentences
 
@@ -431,7 +432,7 @@ def draw_kinds() -> Example:
 @example
 def draw_sweep() -> Example:
     means = {"value": [0.0, 0.3, 10.0], "top1": [58.0, 62.0, 51.0], "sd": [1.0, 2.0, 3.0]}
-    sentences = sheet("Fig. 6", "λ", "top-1, mean over pairs (%), ± sd over 3 seeds")
+    sentences = sheet("Fig. 6", "λ", "top-1, mean over pairs (%),<br>± sd over 3 seeds")
     sentences += marks(f"solid {style.TARGET}", "", ["0", "0.3", "10"], means["top1"], sd=means["sd"])
     table = pd.DataFrame(means).assign(worlds=1, seeds=3)
     sentences += [level("y", 55, "source-only", look="dash")]
@@ -443,14 +444,15 @@ OPPONENTS = {"rgb": ([80.0, 60.0], [1.0, 2.0]), "flow": ([75.0, 55.0], [3.0, 4.0
 
 @example
 def draw_sweep_game() -> Example:
-    sentences = sheet("The game", "λ", "right at the end (%, balanced), ± sd over 4 worlds")
+    sentences = sheet("The game", "λ", "right at the end (%, balanced),<br>± sd over 4 worlds")
     frames = [
         pd.DataFrame({"value": [0.0, 1.0], "name": n, "right": ys, "sd": sd}) for n, (ys, sd) in OPPONENTS.items()
     ]
     for name, (ys, sd) in OPPONENTS.items():
         look = f"solid {RGB if name == 'rgb' else FLOW}"
         sentences += [entry(look, f"D, {name}"), *marks(look, f"D, {name}", ["0", "1"], ys, sd=sd)]
-    sentences += [level("y", 50, "chance", look="dot")]
+    chance = f"dot {style.GREY}", "chance"
+    sentences += [entry(*chance), *marks(*chance, ["0", "1"], [50.0, 50.0])]
     return figures.draw_sweep_game(pd.concat(frames).assign(worlds=4, seeds=2), name="λ"), sentences
 
 
@@ -578,9 +580,9 @@ def draw_sweep_point() -> Example:
     rows = [accuracy, *opponents, score, other]
     points = pd.concat([pd.DataFrame({**values, "place": None, **row}) for row in rows], ignore_index=True)
     points = points.astype({"place": float})
-    sentences = ["title: One", axis("x", "λ", panel=left), axis("y", "right (%), ± sd over 4 worlds", panel=left)]
+    sentences = ["title: One", axis("x", "λ", panel=left), axis("y", "right (%),<br>± sd over 4 worlds", panel=left)]
     sentences += [
-        axis("x", "score (0 lowest, 1 highest of the sweep)", panel=right),
+        axis("x", "score (0 lowest,<br>1 highest of the sweep)", panel=right),
         axis("y", "untitled", panel=right),
     ]
     looks = {"target": (f"solid {style.TARGET}", "target, top-1"), "rgb": (f"dash {RGB}", "D, rgb")}
@@ -590,7 +592,7 @@ def draw_sweep_point() -> Example:
         sentences += [entry(look, name), *marks(look, name, ["0.5", "1"], row["mean"], sd=row["sd"], panel=left)]
     ring = f"circle-open {style.INK}", "λ = 1"
     sentences += [entry(*ring), *marks(*ring, ["1"] * 3, [row["mean"][1] for row in rows[:3]], panel=left)]
-    for name, place, text in (("nuclear norm", 1.0, "0.875"), ("domain closeness", 0.2, "-0.75")):
+    for name, place, text in (("nuclear norm", 1.0, "0.875"), ("domains close (−MMD²)", 0.2, "-0.75")):
         sentences.append(mark(f"bar {style.GREY}", "", place, name, panel=right) + words(text))
     return figures.draw_sweep_point(points, name="λ", title="One"), sentences
 
@@ -843,3 +845,28 @@ def draw_yes() -> Example:
             look = f"{dash} {colour}"
             sentences += [entry(look, f"{name}: {kind}"), *marks(look, f"{name}: {kind}", [0, 1], values)]
     return figures.draw_yes(trained, every=1, title="Yes"), sentences
+
+
+@example
+def draw_source_choice() -> Example:
+    values = {"source": ([91.0, 88.0], [1.0, 2.0]), "target": ([60.0, 64.0], [3.0, 4.0])}
+    frames = [
+        pd.DataFrame({"side": side, "value": [0.5, 5.0], "mean": means, "sd": sd, "seeds": [4, 4]})
+        for side, (means, sd) in values.items()
+    ]
+    sentences = sheet("Who chooses?", "λ", "top-1, mean over pairs (%),<br>± sd over 4 seeds of all worlds")
+    for (side, (means, sd)), dash in zip(values.items(), ("solid", "dash"), strict=True):
+        line = f"{dash} {style.DOMAIN_COLOURS[side]}", f"test segments of the {side}"
+        sentences += [entry(*line), *marks(*line, ["0.5", "5"], means, sd=sd)]
+    return figures.draw_source_choice(pd.concat(frames), name="λ", title="Who chooses?"), sentences
+
+
+@example
+def draw_grouped_bars() -> Example:
+    bars = pd.DataFrame({"source_only": [3.0, 0.0], "mmsada": [1.0, 12.5]}, index=["cut", "mix"])
+    sentences = sheet("What is said", "predicted class", "segments")
+    for column, title in {"source_only": "Source-only", "mmsada": "MM-SADA"}.items():
+        bar = f"bar {style.METHOD_COLOURS[title]}", title
+        sentences.append(entry(*bar))
+        sentences += [mark(*bar, verb, n) + words(f"{n:g}") for verb, n in bars[column].items()]
+    return figures.draw_grouped_bars(bars, axes=("predicted class", "segments"), title="What is said"), sentences

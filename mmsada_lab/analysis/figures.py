@@ -48,6 +48,7 @@ FIGURES = {
     "length_shares draw_lengths draw_windows column_shares": ".lessons.frames_seen",
     "loss_shares draw_loss_shares draw_coefficients term_reach draw_term_reach": ".lessons.loss_terms",
     "normalised_target": ".lessons.normalised_target",
+    "draw_grouped_bars": ".lessons.grouped_bars",
     "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
     "prediction_bars score_prediction draw_prediction": ".lessons.prediction",
     "play_game told_right game_steps draw_game_steps draw_played_game": ".lessons.plane_game",
@@ -57,6 +58,7 @@ FIGURES = {
     "game_course write_course": ".lessons.game_course",
     "sweep_points draw_sweep_point": ".lessons.sweep_point",
     "discrepancy_game draw_discrepancy": ".lessons.two_classifiers",
+    "source_choice draw_source_choice": ".lessons.source_choice",
 }
 """Functions of a figure, data first -> the module that holds them, relative to `mmsada_lab.analysis`."""
 

@@ -67,7 +67,7 @@ def draw_game(curves: pd.DataFrame, *, title: str = "The game") -> go.Figure:
         ['D, rgb']
     """
     specs = [[{}, {"rowspan": 2}], [{}, None]]
-    spacing = {"row_heights": [0.78, 0.22], "vertical_spacing": 0.06, "horizontal_spacing": 0.11}
+    spacing = {"row_heights": [0.78, 0.22], "vertical_spacing": 0.06, "horizontal_spacing": 0.17}
     figure = style.empty_figure(title, panels=(2, 2), height=480, specs=specs, **spacing)
     played = curves[curves["quantity"].isin(["accuracy", "loss"])]
     names = list(played["name"].unique())
@@ -126,8 +126,10 @@ def _add_levels(figure: go.Figure, curves: pd.DataFrame) -> None:
 def _label_axes(figure: go.Figure, curves: pd.DataFrame) -> go.Figure:
     spread = style.write_spread(curves["runs"], "runs")
     lowest = min([40.0, *curves.loc[curves["quantity"] == "accuracy", "smooth"] - 5])
-    figure.update_yaxes(title=f"right (%, balanced{spread})", range=[max(lowest, 0.0), 101], row=1, col=1)
-    figure.update_yaxes(title=f"loss of D (nats{spread})", rangemode="tozero", row=1, col=2)
+    figure.update_yaxes(
+        title=style.on_two_lines("right (%, balanced", spread) + ")", range=[max(lowest, 0.0), 101], row=1, col=1
+    )
+    figure.update_yaxes(title=style.on_two_lines("loss of D (nats", spread) + ")", rangemode="tozero", row=1, col=2)
     figure.update_yaxes(title="reversal", rangemode="tozero", nticks=3, row=2, col=1)
     figure.update_xaxes(showticklabels=False, row=1, col=1)
     for row, col in ((2, 1), (1, 2)):

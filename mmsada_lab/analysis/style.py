@@ -143,6 +143,16 @@ def write_spread_over(table: pd.DataFrame) -> str:
     return write_spread(table["worlds"], "worlds") if several.any() else write_spread(table["seeds"])
 
 
+def on_two_lines(title: str, spread: str) -> str:
+    """Title of an axis with what `write_spread` or `write_spread_over` adds, below it: in one line it is cut.
+
+    Example:
+        >>> on_two_lines("top-1 (%)", ", ± sd over 4 worlds"), on_two_lines("top-1 (%)", "")
+        ('top-1 (%),<br>± sd over 4 worlds', 'top-1 (%)')
+    """
+    return title + spread.replace(", ", ",<br>", 1)
+
+
 def empty_figure(
     title: str, *, panels: tuple[int, int] | None = None, height: int = FIGURE_HEIGHT, **options: Any
 ) -> go.Figure:

@@ -13,12 +13,15 @@ LIBRARY = {
     # runs
     "run_experiment": "experiment",
     "run_or_reference reference_runs": "sweeps.keep",
+    "run_methods": "explorer.method_runs",
     "load_history load_predictions load_runs read_manifest": "runs",
-    "load_trained": "trained",
+    "load_trained predict_table": "trained",
     "top1 mean_class_accuracy": "evaluate",
     "interval_of": "analysis.differences",
     # the network
     "fuse normalise LateFusionNetwork": "models.network",
+    "PairwiseCorrespondence ReverseGradient reverse_gradient": "models.heads",
+    "adapted_batchnorm": "models.batchnorm",
     # clips
     "shared_modalities": "datasets.open",
     "Segment": "clips.segments",
@@ -27,6 +30,20 @@ LIBRARY = {
     "clip_rule labels_of": "clips.clips",
     "quantise_flow dequantise_flow": "datasets.flow",
     "segments_of play_classes play_segments show_channels": "explorer.domain_clips",
+    # what C is asked
+    "rotate_tail": "clips.batches",
+    "DyedReader clips_taught dye_batch": "explorer.dyed_batch",
+    "ask_first_stage": "explorer.first_stage",
+    # choosing without labels
+    "load_sweeps": "sweeps.swept",
+    "choice_counts mean_regrets rank_correlation rule_title": "analysis.selection",
+    "selection_table stage_evaluations": "analysis.selection",
+    # data of one's own
+    "import_videos": "prepare.videos.importing",
+    "check_data": "prepare.doctor.check",
+    "show_segment": "prepare.show.segment",
+    "write_site_clips": "prepare.videos.site_clips",
+    "simulate_wearables SENSOR_CHANNELS": "prepare.wearables",
 }
 """Functions -> the module that holds them, relative to `mmsada_lab`."""
 
