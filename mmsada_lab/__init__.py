@@ -16,7 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmsada_lab.analysis import differences, figures, style, tables
+    from mmsada_lab.analysis import differences, figures, neighbours, style, tables
+    from mmsada_lab.analysis.gap import measures
     from mmsada_lab.analysis.lessons.answers import answer, compare
     from mmsada_lab.datasets.open import load_data
     from mmsada_lab.experiment import run_experiment
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mmsada_lab.facts import METHODS
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import load_runs
+    from mmsada_lab.sweeps.finished import finished_runs
+    from mmsada_lab.sweeps.paper_tables import paper_tables
     from mmsada_lab.trained import load_trained
 
 # Threads that wait for one another sleep. Spinning, they take the time of the thread they wait for: beside two busy
@@ -38,9 +41,11 @@ _HOMES = {
     "build_config": "presets",
     "compare": "analysis.lessons.answers",
     "explore": "explorer",
+    "finished_runs": "sweeps.finished",
     "load_data": "datasets.open",
     "load_runs": "runs",
     "load_trained": "trained",
+    "paper_tables": "sweeps.paper_tables",
     "run_experiment": "experiment",
 }
 """Functions and tables of the face -> the module that holds them."""
@@ -49,6 +54,8 @@ _SPACES = {
     "differences": "analysis.differences",
     "figures": "analysis.figures",
     "hands": "explorer.hands",
+    "measures": "analysis.gap.measures",
+    "neighbours": "analysis.neighbours",
     "style": "analysis.style",
     "tables": "analysis.tables",
 }
@@ -63,10 +70,14 @@ __all__ = [
     "differences",
     "explore",
     "figures",
+    "finished_runs",
     "hands",
     "load_data",
     "load_runs",
     "load_trained",
+    "measures",
+    "neighbours",
+    "paper_tables",
     "run_experiment",
     "style",
     "tables",

@@ -25,9 +25,10 @@ FIGURES = {
     "confusion_counts draw_confusion": ".confusion",
     "joint_embedding draw_embedding": ".embedding",
     # methods beside one another
-    "confusion_difference draw_confusion_difference": ".confusion",
+    "confusion_difference draw_confusion_difference draw_confusion_beside": ".confusion",
     "method_bars draw_method_bars": ".accuracies",
     "gap_bars draw_gap": ".gap.figures",
+    "gap_changes tell_changes": ".lessons.gap_changes",
     "value_scores value_choices": ".selection",
     "selection_bars draw_selection": ".selection_figures",
     # the paper's
@@ -42,6 +43,7 @@ FIGURES = {
     "correspondence_grid draw_correspondence_grid": ".lessons.correspondence_grid",
     "kernel_curves observed_distances draw_kernels": ".lessons.kernels",
     "draw_lines": ".lessons.line_chart",
+    "draw_seed_differences": ".lessons.seed_differences",
     "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
     "sweep_points draw_sweep_point": ".lessons.sweep_point",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,12 @@ from mmsada_lab.explorer.clip_hands import try_pairing, try_window
 from mmsada_lab.explorer.controls import WIDE, Controls, Shown, widgets
 
 __all__ = ["try_kernel", "try_pairing", "try_reversal", "try_sweep", "try_window"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "try_confusion":  # loaded when it is first asked for
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("mmsada_lab.explorer.confusion_hands").try_confusion
 
 
 def try_reversal(
