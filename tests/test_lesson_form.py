@@ -19,8 +19,6 @@ TO_COME = {
     "04_correspondence",
     "05_mmsada",
     "06_baselines",
-    "07_results",
-    "08_feature_space",
     "09_lambda_sweep",
     "10_your_own_data",
     "11_kinds_of_gap",

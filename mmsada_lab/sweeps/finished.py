@@ -92,10 +92,11 @@ class FinishedRun:
         return pd.DataFrame({"side": self.features["side"], "class": names})
 
     def embedding(self, method: str = "tsne", *, seed: int = 0) -> pd.DataFrame:
-        """`joint_embedding` of every modality, one below the other, with what the network said where that was kept."""
+        """`joint_embedding` of every modality, the title as column run, and what the network said if it was kept."""
         kept = locate(self.path / "predictions.npz").is_file()
         options: dict[str, Any] = {"method": method, "seed": seed, "predictions": self.predictions if kept else None}
-        return pd.concat([joint_embedding(self.features, m, **options) for m in self.modalities], ignore_index=True)
+        pictures = [joint_embedding(self.features, m, **options) for m in self.modalities]
+        return pd.concat(pictures, ignore_index=True).assign(run=self.title)
 
     def separations(self, neighbours: int = 10) -> dict[str, float]:
         """`domain_separation` in feature space, by modality; among few segments a quarter of them are neighbours."""
