@@ -401,12 +401,14 @@ def draw_target_curves() -> Example:
     curves |= {("Source-only", "D3→D2"): [30.0, 33.0], ("MM-SADA", "D3→D2"): [60.0, 66.0]}
     shared = {"stage": "adapt", "total_step": [5, 10], "sd": [1.0, 2.0], "worlds": 1, "seeds": 3}
     frame = pd.concat([pd.DataFrame({**shared, "row": r, "pair": p, "mean": ys}) for (r, p), ys in curves.items()])
-    colours, dashes = {"D2→D1": FIRST, "D3→D2": SECOND}, {"Source-only": "dot", "MM-SADA": "solid"}
-    sentences = sheet("Fig. 5", "optimiser step", "top-1 (%), ± sd over 3 seeds")
+    colours, dashes = style.METHOD_COLOURS, {"Source-only": "dot", "MM-SADA": "solid"}
+    sentences = sheet("Fig. 5", "optimiser step", "top-1 (%), ± sd over 3 seeds", panels=("D2→D1", "D3→D2"))
+    sentences += [entry(f"{dash} {colours[row]}", row) for row, dash in dashes.items()]
     for (row, pair), ys in curves.items():
-        look, name = f"{dashes[row]} {colours[pair]}", f"{pair}, {row}"
-        sentences += [entry(look, name), *marks(look, name, [5, 10], ys)]
-        sentences += [band(name, x, y - sd, y + sd) for x, y, sd in zip([5, 10], ys, [1.0, 2.0], strict=True)]
+        sentences += marks(f"{dashes[row]} {colours[row]}", row, [5, 10], ys, panel=pair)
+        sentences += [
+            band(row, x, y - sd, y + sd, panel=pair) for x, y, sd in zip([5, 10], ys, [1.0, 2.0], strict=True)
+        ]
     return figures.draw_target_curves(frame, title="Fig. 5"), sentences
 
 

@@ -16,7 +16,6 @@ import nbformat
 import pytest
 from figure_geometry import MEASURE, faults_of, measured_page
 from jupyter_lab import CHROMIUM, TOKEN, jupyter_lab, needs_jupyter_lab
-from test_lesson_form import TO_COME
 
 from mmsada_lab.analysis import style
 from mmsada_lab.publish.notebooks import FIGURE, write_page
@@ -25,9 +24,7 @@ sync = pytest.importorskip("playwright.sync_api", reason="needs the package play
 pytestmark = needs_jupyter_lab
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-every_notebook = pytest.mark.parametrize(
-    "path", [p for p in NOTEBOOKS if p.stem not in TO_COME], ids=lambda path: path.stem
-)
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 CUT_LINES = """(selector) => [...document.querySelectorAll(selector)]
   .filter((code) => code.offsetParent && code.scrollWidth > code.clientWidth + 1)

@@ -22,6 +22,7 @@ from figure_readings import colour_of, entry, look, misreadings, name_of, opaque
 from test_style import APART, SEEN, distance
 
 from mmsada_lab.analysis import figures, style
+from mmsada_lab.facts import METHODS
 
 Json = dict[str, Any]
 DRAWS = [name for name in dir(figures) if name.startswith("draw_")]
@@ -396,7 +397,7 @@ def test_series_of_like_colours_have_other_signs(name: str) -> None:
 
 
 def many_target_curves() -> go.Figure:
-    rows = ["Source-only", "AdaBN", "MMD", "MM-SADA"]
+    rows = [facts.title for facts in METHODS.values()]
     pairs = [{"row": row, "pair": pair} for row in rows for pair in ("D2→D1", "D3→D2")]
     curves = pd.DataFrame(pairs).assign(total_step=5, mean=60.0, sd=1.0, worlds=1, seeds=3)
     return figures.draw_target_curves(curves)

@@ -11,13 +11,8 @@ import pytest
 from nbformat import NotebookNode
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-TO_COME: set[str] = {"07_results", "08_feature_space"}
-"""Not rewritten yet."""
-
 LONGEST_CELL, LONGEST_LINE = 12, 96
-every_lesson = pytest.mark.parametrize(
-    "path", [path for path in NOTEBOOKS if path.stem not in TO_COME], ids=lambda path: path.stem
-)
+every_lesson = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def cells(path: Path, kind: str) -> list[NotebookNode]:

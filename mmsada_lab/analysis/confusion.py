@@ -128,6 +128,53 @@ def _write_points(points: float, count: float) -> str:
     return "" if np.isnan(points) or abs(count) < 0.05 else f"{points:+.0f}<br>{count:+.1f}"
 
 
+_MOST_CLASSES = 10
+"""Of which the cells of two matrices side by side have room for numbers."""
+
+
+@hover_in_words
+def draw_confusion_beside(
+    counts: pd.DataFrame, difference: pd.DataFrame, *, title: str = "Confusion, and its difference"
+) -> go.Figure:
+    """Draw `confusion_counts` of a method, and beside it its `confusion_difference` to another.
+
+    Numbers are percent of a row, and points; where there are many classes, colours and the mouse alone tell them.
+
+    Example:
+        >>> counts = pd.DataFrame({"true": "cut", "predicted": ["cut", "mix"], "count": [3.0, 1.0], "segments": 4})
+        >>> counts["percent"] = 100 * counts["count"] / counts["segments"]
+        >>> figure = draw_confusion_beside(counts, confusion_difference(counts, counts.assign(count=[2.0, 2.0])))
+        >>> [panel.z for panel in figure.data]
+        [([75.0, 25.0],), ([25.0, -25.0],)]
+    """
+    rows = list(counts["true"].unique())
+    sizes = {name: int(size) for name, size in counts.groupby("true", sort=False)["segments"].first().items()}
+    names = [f"{name} ({sizes[name]})" for name in rows]
+    shared = {"shared_yaxes": True, "horizontal_spacing": 0.04, "subplot_titles": ["row %", "difference, points"]}
+    figure = style.empty_figure(title, panels=(1, 2), height=130 + 40 * len(rows), **shared)
+    reach = float(np.ceil(max(1.0, np.nanmax(np.abs(difference["points"]), initial=0.0))))
+    looks = (
+        (counts, "percent", {"zmin": 0, "zmax": 100, "colorscale": style.PERCENT_SCALE}, "%{z:.1f} %"),
+        (
+            difference,
+            "points",
+            {"zmin": -reach, "zmax": reach, "colorscale": style.DIFFERENCE_SCALE},
+            "%{z:+.1f} points",
+        ),
+    )
+    for col, (table, value, scale, number) in enumerate(looks, start=1):
+        cells = [to_list(pd.Series(row), 2) for row in table[value].to_numpy().reshape(len(rows), -1)]
+        form = "{:.0f}" if value == "percent" else "{:+.0f}"
+        texts = [["" if c is None or abs(c) < 0.5 else form.format(c) for c in row] for row in cells]
+        seen = {"text": texts, "texttemplate": "%{text}"} if len(rows) <= _MOST_CLASSES else {}
+        hover = {"hovertemplate": f"{_TAKEN_FOR}: {number}<extra></extra>", "showscale": False}
+        figure.add_heatmap(
+            x=list(table["predicted"].unique()), y=names, z=cells, **seen, **scale, **hover, row=1, col=col
+        )
+    figure.update_xaxes(title="predicted class").update_yaxes(autorange="reversed")
+    return figure.update_yaxes(title="true class (test segments)", col=1)
+
+
 def _draw_matrix(
     table: pd.DataFrame, value: str, *, write: Callable[[float, float], str], title: str, heat: Mapping[str, Any]
 ) -> go.Figure:

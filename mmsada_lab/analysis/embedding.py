@@ -24,6 +24,8 @@ from mmsada_lab.errors import UserError, unknown
 SIDE_SYMBOLS = {"source": "circle", "target": "diamond"}
 _VARIANTS = ("", "-open", "-x-open", "-cross-open")  # of both symbols, where there are more classes than colours
 NO_LABEL = "no label"
+_SINGLE, _AROUND, _ENTRY = 380, 160, 20
+"""Pixels: height of one row of panels; what lies above and below a legend; an entry of it."""
 
 Values = NDArray[np.floating[Any]]
 
@@ -125,7 +127,7 @@ def _draw(rows: NDArray[np.int64], at_most: int, rng: np.random.Generator) -> ND
 def draw_embedding(
     points: pd.DataFrame, *, by: str = "domain", classes: Sequence[str] = (), title: str = "Feature space"
 ) -> go.Figure:
-    """Draw `joint_embedding`, of one modality or several joined, a row for each run (column ``run``, see `stack_runs`).
+    """Draw `joint_embedding`, of one modality or several joined; several runs (column ``run``) stand side by side.
 
     A colour stands for the ``domain`` or the ``class``, a symbol for the domain (its variants for classes of the same
     colour); `classes` are names, by label.
@@ -137,17 +139,23 @@ def draw_embedding(
     """
     groups = _groups(points, by, classes)
     points = points.assign(run=points.get("run", ""))
-    panels = [(run, modality) for run in points["run"].unique() for modality in points["modality"].unique()]
-    width = points["modality"].nunique()
-    height = len(panels) // width
+    runs, modalities = points["run"].unique(), points["modality"].unique()
+    panels = [(run, modality) for modality in modalities for run in runs]
+    several = len(runs) > 1  # what is compared shares a row
+    width, height = (len(runs), len(modalities)) if several else (len(modalities), 1)
     titles = [", ".join(filter(None, panel)) for panel in panels]
-    options = {"subplot_titles": titles, "vertical_spacing": 0.2 / height, "horizontal_spacing": 0.06}
-    figure = style.empty_figure(title, panels=(height, width), height=100 + 280 * height, **options)
+    options = {"subplot_titles": titles, "vertical_spacing": 0.2 / height, "horizontal_spacing": 0.12 / width}
+    tall = 140 + 230 * height if several else _SINGLE
+    tall = max(tall, _AROUND + _ENTRY * len(groups)) if by == "class" else tall  # all entries are seen
+    figure = style.empty_figure(title, panels=(height, width), height=tall, **options)
     for number, (run, modality) in enumerate(panels):
         of_panel = points[(points["run"] == run) & (points["modality"] == modality)]
         where = {"row": number // width + 1, "col": number % width + 1}
         _add_points(figure, of_panel.assign(words=_hover(of_panel, classes)), groups, legend=number == 0, where=where)
     axes = PROJECTIONS[points["method"].iloc[0]].title
+    figure.update_layout(legend_tracegroupgap=0)
+    if several and by == "domain":
+        figure.update_layout(legend=style.LEGEND_BELOW, margin_b=100)
     figure.update_xaxes(showticklabels=False).update_xaxes(title=f"{axes} 1 (no unit)", row=height)
     return figure.update_yaxes(showticklabels=False).update_yaxes(title=f"{axes} 2 (no unit)", col=1)
 

@@ -25,9 +25,10 @@ FIGURES = {
     "confusion_counts draw_confusion": ".confusion",
     "joint_embedding draw_embedding": ".embedding",
     # methods beside one another
-    "confusion_difference draw_confusion_difference": ".confusion",
+    "confusion_difference draw_confusion_difference draw_confusion_beside": ".confusion",
     "method_bars draw_method_bars": ".accuracies",
     "gap_bars draw_gap": ".gap.figures",
+    "gap_changes tell_changes": ".lessons.gap_changes",
     "value_scores value_choices": ".selection",
     "selection_bars draw_selection": ".selection_figures",
     # the paper's
@@ -49,6 +50,7 @@ FIGURES = {
     "loss_shares draw_loss_shares draw_coefficients term_reach draw_term_reach": ".lessons.loss_terms",
     "normalised_target": ".lessons.normalised_target",
     "draw_grouped_bars": ".lessons.grouped_bars",
+    "draw_seed_differences": ".lessons.seed_differences",
     "plane_points plane_border plane_disagreement draw_plane": ".lessons.feature_plane",
     "prediction_bars score_prediction draw_prediction": ".lessons.prediction",
     "play_game told_right game_steps draw_game_steps draw_played_game": ".lessons.plane_game",

@@ -23,6 +23,8 @@ _PATTERNS = ("", "/", "x", ".")
 _OTHER_DASHES = ("dot", "dash", "dashdot", "longdash", "longdashdot")
 """Of all lines of a pair but the last."""
 
+_PANELS_ABREAST = 3
+
 
 def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> pd.DataFrame:
     """Class distribution of every domain (Fig. 4), of counts of training segments in the order of `classes`.
@@ -91,12 +93,14 @@ def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str 
         histories.append(accuracy.assign(row=titles[run["digest"]], pair=pair, **replicate))
     if not histories:
         raise UserError("none of the runs is finished")
-    return over_replicates(pd.concat(histories, ignore_index=True), ["row", "pair", "stage", "total_step"], "value")
+    order = {title: number for number, title in enumerate(dict.fromkeys(titles.values()))}
+    stacked = pd.concat(histories).sort_values("row", key=lambda rows: rows.map(order), kind="stable")
+    return over_replicates(stacked, ["row", "pair", "stage", "total_step"], "value")
 
 
 @hover_in_words
 def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the target during training") -> go.Figure:
-    """Draw `target_curves`: a colour per pair; the last line solid, the first dotted, as in the paper; bands are sd.
+    """Draw `target_curves`: a panel per pair; the last line solid, the first dotted, as in the paper; bands are sd.
 
     Example:
         >>> curves = pd.DataFrame({"row": ["Source-only", "MM-SADA"], "pair": "D2→D1", "stage": "adapt"})
@@ -104,20 +108,24 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
         >>> [trace.line.dash for trace in draw_target_curves(curves).data if trace.name]
         ['dot', 'solid']
     """
-    figure = style.empty_figure(title)
-    rows = list(curves["row"].unique())
+    pairs, rows = sorted(curves["pair"].unique()), list(curves["row"].unique())
+    width = min(len(pairs), _PANELS_ABREAST)
+    height = -(-len(pairs) // width)
+    options = {"subplot_titles": pairs, "shared_yaxes": "all", "shared_xaxes": "all", "vertical_spacing": 0.12}
+    figure = style.empty_figure(title, panels=(height, width), height=180 + 180 * height, **options)
     dashes = {row: _OTHER_DASHES[number % len(_OTHER_DASHES)] for number, row in enumerate(rows[:-1])}
-    for number, pair in enumerate(sorted(curves["pair"].unique())):
-        colour = CYCLE[number % len(CYCLE)]
+    colours = style.colours(rows)
+    for number, pair in enumerate(pairs):
+        panel = {"row": number // width + 1, "col": number % width + 1}
         for row in rows:
             curve = curves[(curves["pair"] == pair) & (curves["row"] == row)].sort_values("total_step")
-            add_band(figure, curve, colour, group=pair, opacity=0.08)
-            line = {"color": colour, "width": 2, "dash": dashes.get(row, "solid")}
-            entry = {"name": f"{pair}, {row}", "legendgroup": pair}
-            figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines", line=line, **entry)
+            add_band(figure, curve, colours[row], group=row, opacity=0.15, **panel)
+            look = {"color": colours[row], "width": 2, "dash": dashes.get(row, "solid")}
+            listed = {"name": row, "legendgroup": row, "showlegend": number == 0}
+            figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines", line=look, **listed, **panel)
     title_of_y = f"top-1 (%){style.write_spread_over(curves)}"
-    figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y)
-    return figure.update_layout(height=520, showlegend=True)
+    figure.update_xaxes(title="optimiser step", row=height).update_yaxes(title=title_of_y, col=1)
+    return figure.update_layout(legend=style.LEGEND_BELOW, margin_b=110, showlegend=True)
 
 
 def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:

@@ -52,6 +52,9 @@ GREY_SCALE = ((0.0, "#FFFFFF"), (1.0, GREY))
 KERNEL_SCALE = [[0.0, "#9ECAE1"], [1.0, "#08306B"]]
 
 BOUNDARY = {"color": GREY, "dash": "dash", "width": 1.5}
+LEGEND_BELOW = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0}
+"""Of figures whose panels need the whole width; their lower margin leaves room for it."""
+
 HIDDEN = {"showlegend": False, "hoverinfo": "skip"}
 
 _AXIS = {

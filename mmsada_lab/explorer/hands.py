@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,12 @@ __all__ = [
 ]
 
 LARGEST_LOGIT, LARGEST_SCALE = 8.0, 3.0
+
+
+def __getattr__(name: str) -> Any:
+    if name != "try_confusion":  # loaded when it is first asked for
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("mmsada_lab.explorer.confusion_hands").try_confusion
 
 
 def try_reversal(
