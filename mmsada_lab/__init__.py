@@ -16,16 +16,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmsada_lab.analysis import differences, figures, style, tables
+    from mmsada_lab.analysis import differences, figures, neighbours, style, tables
+    from mmsada_lab.analysis.gap import measures
     from mmsada_lab.analysis.lessons.answers import answer, compare
-    from mmsada_lab.clips import batches
     from mmsada_lab.datasets.open import load_data
     from mmsada_lab.experiment import run_experiment
-    from mmsada_lab.explorer import explore, hands, lessons
+    from mmsada_lab.explorer import explore, hands
+    from mmsada_lab.explorer.lesson_runs import configure, train_run
     from mmsada_lab.facts import METHODS
-    from mmsada_lab.models import heads
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import load_runs
+    from mmsada_lab.sweeps import kinds, library
+    from mmsada_lab.sweeps.finished import finished_runs
+    from mmsada_lab.sweeps.paper_tables import paper_tables
     from mmsada_lab.trained import load_trained
 
 # Threads that wait for one another sleep. Spinning, they take the time of the thread they wait for: beside two busy
@@ -39,21 +42,26 @@ _HOMES = {
     "answer": "analysis.lessons.answers",
     "build_config": "presets",
     "compare": "analysis.lessons.answers",
+    "configure": "explorer.lesson_runs",
     "explore": "explorer",
+    "finished_runs": "sweeps.finished",
     "load_data": "datasets.open",
     "load_runs": "runs",
     "load_trained": "trained",
+    "paper_tables": "sweeps.paper_tables",
     "run_experiment": "experiment",
+    "train_run": "explorer.lesson_runs",
 }
 """Functions and tables of the face -> the module that holds them."""
 
 _SPACES = {
-    "batches": "clips.batches",
     "differences": "analysis.differences",
     "figures": "analysis.figures",
     "hands": "explorer.hands",
-    "heads": "models.heads",
-    "lessons": "explorer.lessons",
+    "library": "sweeps.library",
+    "kinds": "sweeps.kinds",
+    "measures": "analysis.gap.measures",
+    "neighbours": "analysis.neighbours",
     "style": "analysis.style",
     "tables": "analysis.tables",
 }
@@ -63,21 +71,26 @@ __all__ = [
     "METHODS",
     "__version__",
     "answer",
-    "batches",
     "build_config",
     "compare",
+    "configure",
     "differences",
     "explore",
     "figures",
+    "finished_runs",
     "hands",
-    "heads",
-    "lessons",
+    "kinds",
+    "library",
     "load_data",
     "load_runs",
     "load_trained",
+    "measures",
+    "neighbours",
+    "paper_tables",
     "run_experiment",
     "style",
     "tables",
+    "train_run",
 ]
 
 

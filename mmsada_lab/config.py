@@ -353,6 +353,31 @@ class ExperimentConfig:
         """Optimiser steps of both stages."""
         return self.pretrain.steps + self.adapt.steps
 
+    def summary(self) -> dict[str, str]:
+        """What matters most of it, in words; all of it is `to_dict`.
+
+        Example:
+            >>> from mmsada_lab import build_config
+            >>> build_config("quick", source="D2", target="D1").summary()["adapt"]
+            '300 steps at rate 0.1: 0.2 classification + 1 adversarial + 1 correspondence'
+        """
+        clips = f"{self.batch.source} of the source and {self.batch.target} of the target a step"
+        of_stages = {
+            name: f"{stage.steps} steps at rate {stage.learning_rate:g}: "
+            + " + ".join(f"{weight:g} {term}" for term, weight in stage.weights.items())
+            for name, stage in self.stages
+        }
+        return {
+            "data": self.data,
+            "method": f"{self.facts.title}, {self.pair}, seed {self.seed}",
+            "modalities": ", ".join(self.modalities),
+            "clips": clips,
+            "backbone": self.backbone,
+            **of_stages,
+            "batch statistics in tests": self.test_statistics,
+            "reported": f"mean of the last {self.averaged_evaluations} evaluations",
+        }
+
     def backbone_of(self, modality: str) -> str:
         """Name of a modality's backbone, or ``auto``."""
         return by_modality(self.backbone).get(modality, "auto") if ":" in self.backbone else self.backbone

@@ -52,7 +52,7 @@ from mmsada_lab.files import write_atomic
 from mmsada_lab.methods import build_method
 from mmsada_lab.models.network import LateFusionNetwork, build_network
 from mmsada_lab.models.pretrained import load_backbones
-from mmsada_lab.runs import RunFolder, now, provenance, write_arrays, write_json
+from mmsada_lab.runs import RunFolder, is_complete, now, provenance, write_arrays, write_json
 from mmsada_lab.runtime.device import (
     build_optimiser,
     explain_out_of_memory,
@@ -168,9 +168,9 @@ def _saved_step(folder: RunFolder) -> int:
 
 
 def _is_finished(folder: RunFolder, data: MultiDomainData) -> bool:
-    """Whether there is nothing left to do; a run of other data is refused."""
+    """Whether there is nothing left to do; a run of other data is refused, one without its weights is trained again."""
     manifest = folder.manifest(data_digest=data.digest)
-    return manifest is not None and manifest["status"] == "finished"
+    return manifest is not None and is_complete(manifest)
 
 
 @contextmanager

@@ -390,7 +390,7 @@ def build_method(network: LateFusionNetwork, config: ExperimentConfig, *, num_cl
 
 
 def method_on_noise(
-    config: ExperimentConfig | str, *, clips: int = 4, num_classes: int = 8
+    config: ExperimentConfig | str, *, clips: int = 4, num_classes: int = 8, mismatched: int = 0
 ) -> tuple[Method, TrainingBatch]:
     """A method on RGB and flow, with the terms of the second stage, and a batch of noise to try it on.
 
@@ -398,6 +398,7 @@ def method_on_noise(
         config: of a run, or the name of a method, which is then configured as preset ``quick`` has it.
         clips: of each domain.
         num_classes: K.
+        mismatched: how many of these, the last ones, do not correspond.
 
     Example:
         >>> method, batch = method_on_noise("mmd")
@@ -410,4 +411,5 @@ def method_on_noise(
     network = build_network(config, inputs, num_classes=num_classes)
     method = build_method(network, config, num_classes=num_classes)
     method.select_terms(config.adapt.weights)
-    return method, random_batch(inputs, rule=clip_rule(config), clips=clips, classes=num_classes)
+    sizes = {"clips": clips, "classes": num_classes, "mismatched": mismatched}
+    return method, random_batch(inputs, rule=clip_rule(config), **sizes)

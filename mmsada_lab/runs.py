@@ -13,7 +13,8 @@
 - ``windows.npz``: class probabilities of every window of these segments, per stream (``w_...``, float16);
 - ``checkpoints.npz``, with ``keep_features``: features (``f_...``) and probabilities (``p_...``) of these segments
   after some evaluations of both stages (float16);
-- ``model.safetensors``: the final weights; ``checkpoint.pt`` while the run is unfinished.
+- ``model.safetensors``: the final weights (none where the manifest's ``weights_kept`` is false: such a run came with
+  the checkout); ``checkpoint.pt`` while the run is unfinished.
 
 ``RUNS`` may also be a zip file of such folders, as `mmsada keep` writes them: it is read in place, never unpacked.
 """
@@ -153,6 +154,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a readable manifest ({error}); move its folder away and run again") from error
     return manifest
+
+
+def is_complete(manifest: Record) -> bool:
+    """Whether a run is finished and kept its weights, which a copied reference run did not (`weights_kept`)."""
+    return bool(manifest["status"] == "finished" and manifest.get("weights_kept", True))
 
 
 _RUN_NAME = re.compile(r"seed\d+-[0-9a-f]{10}$")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from mmsada_lab.clips.batches import default_workers
 from mmsada_lab.clips.clips import inputs_of, labels_of
@@ -22,7 +24,7 @@ from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.evaluate import Predictions, Predictor, build_predictor, extract_features
 from mmsada_lab.facts import FUSED
 from mmsada_lab.models.network import build_network
-from mmsada_lab.runs import read_manifest
+from mmsada_lab.runs import is_complete, read_manifest
 from mmsada_lab.runtime.device import choose_device
 
 _SPLITS = ("all", "train", "test")
@@ -52,6 +54,24 @@ class Trained:
         """Predictions of segments of a domain."""
         return self.predictor.predict(self.predictor.clips(domain, segments), self.training_clips(domain))
 
+    @torch.no_grad()
+    def logits(self, domain: Domain, segments: Sequence[Segment]) -> dict[str, Tensor]:
+        """What comes out of each G^m for every window of segments of a domain, before any softmax.
+
+        Returns:
+            Modality -> `(N, W, K)` logits of its stream, and ``fused`` -> their sum (or mean), on the CPU.
+        """
+        predictor, network, batches = self.predictor, self.predictor.network, []
+        with predictor.statistics_of(self.training_clips(domain)):
+            for clips in predictor.clips(domain, segments).on(predictor.device):
+                windows = {m: clip.flatten(0, 1) for m, clip in clips.items()}  # (B W, ...)
+                batches.append(network.stream_logits(network.features(windows)))
+        streams = {
+            m: torch.cat([batch[m] for batch in batches]).unflatten(0, (len(segments), -1)).cpu()
+            for m in self.config.modalities
+        }
+        return {FUSED: network.fused(streams), **streams}
+
 
 def load_trained(run: Path, *, device: str = "auto") -> Trained:
     """Load the network of a finished run folder; nothing in it is unpickled.
@@ -67,6 +87,8 @@ def load_trained(run: Path, *, device: str = "auto") -> Trained:
     manifest = read_manifest(run / "manifest.json")
     if manifest["status"] != "finished":
         raise UserError(f"the run in {run} is not finished; give its `mmsada train` command again and it continues")
+    if not is_complete(manifest):
+        raise UserError(f"the run in {run} came with the checkout, without its weights; train it: mmsada train --help")
     config, classes = ExperimentConfig(**manifest["config"]), tuple(manifest["classes"])
     if "inputs" not in manifest:  # kind and channels of each modality decide the shape of the first layers
         raise UserError(f"the run in {run} was made by a version that did not record its inputs; train it again")

@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 from mmsada_lab.publish.notebooks import FIGURE
 
 PICTURE = "image/png"
-WIDTH, HEIGHT = 870, 381  # the height of a figure that does not say its own
+WIDTH = 870
 EXPLORER = (1100, 700)
 COLOURS = 96  # of a picture: figures have few, and so it takes a fifth
 _NAME = "figure"
@@ -83,7 +83,7 @@ def _draw(browser: Any, figures: Sequence[Mapping[str, Any]]) -> list[bytes]:
     page.add_script_tag(content=get_plotlyjs())
     drawn = []
     for figure in figures:
-        height = int(figure["layout"].get("height") or HEIGHT)
+        height = int(figure["layout"]["height"])
         shown = {"data": figure["data"], "layout": figure["layout"]}
         url = page.evaluate(
             "([figure, width, height]) => Plotly.toImage(figure, { format: 'png', width, height })",

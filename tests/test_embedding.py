@@ -166,15 +166,26 @@ class TestDrawing:
         assert {t.marker.symbol for t in figure.data if "target" in t.name} == {"diamond"}
         assert sum(len(trace.x) for trace in figure.data) == len(self.POINTS)
 
-    def test_every_run_has_a_row_of_panels(self) -> None:
+    def test_runs_stand_side_by_side(self) -> None:
         runs = stack_runs({"before": self.POINTS, "after": self.POINTS.assign(x=0.0)})
         figure = draw_embedding(runs)
         titles = [a.text for a in figure.layout.annotations]
-        assert titles == ["before, rgb", "before, flow", "after, rgb", "after, flow"]
+        assert titles == ["before, rgb", "after, rgb", "before, flow", "after, flow"]
+        tops = [note.y for note in figure.layout.annotations]
+        assert tops[0] == tops[1] > tops[2] == tops[3], "what is compared shares a row"
+        assert figure.layout.height <= 720, "and all of it a screen"
         assert len(figure.data) == 2 * 2 * 2
         assert sum(bool(trace.showlegend) for trace in figure.data) == 2
         assert {len(trace.x) for trace in figure.data} == {24, 16}
         assert set(figure.data[-1].x) == {0.0}
+
+    def test_a_legend_has_room_for_every_class(self) -> None:
+        few, many = (
+            draw_embedding(self.POINTS.assign(label=label), by="class", classes=[f"class {k}" for k in range(27)])
+            for label in (0, np.arange(len(self.POINTS)) % 27)
+        )
+        assert few.layout.height == 380
+        assert many.layout.height - 136 >= 19 * sum(bool(trace.showlegend) for trace in many.data)
 
     def test_segments_without_a_label_are_grey(self) -> None:
         points = self.POINTS.assign(label=np.where(self.POINTS["side"] == "target", -1, self.POINTS["label"]))

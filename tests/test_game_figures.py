@@ -360,3 +360,31 @@ def test_the_records_of_a_run_are_drawn(method: str, tmp_path: Path) -> None:
     named = {trace.name for trace in figures.draw_game(figures.game_curves(one)).data if trace.name}
     of_d, of_c = {"D, rgb", "D, flow"}, {"C, correspondence"}
     assert named == {"adversarial_only": of_d, "self_supervised_only": of_c, "mmsada": of_d | of_c}.get(method, set())
+
+
+# --- verdicts --------------------------------------------------------------------------------------------------------
+
+
+def test_verdicts_on_opponents_by_hand() -> None:
+    played = {
+        "domain_accuracy/rgb": [50.0, 90.0, 60.0],
+        "domain_accuracy/flow": [50.0, 90.0, 88.0],
+        "domain_accuracy/audio": [50.0, 58.0, 50.0],
+        "correspondence_accuracy": [50.0, 95.0, 60.0],
+    }
+    rows = [
+        {"kind": "game", "stage": "adapt", "total_step": step, "name": name, "value": value}
+        for name, values in played.items()
+        for step, value in zip((1, 40, 80), values, strict=True)
+    ]
+    verdicts = figures.game_verdicts(figures.game_curves(pd.DataFrame(rows)))
+    assert verdicts.to_numpy().tolist() == [
+        ["D, rgb", 90.0, 60.0, "was answered by the features"],
+        ["D, flow", 90.0, 88.0, "is still ahead of the features"],
+        ["D, audio", 58.0, 50.0, "never learnt to tell the domains apart"],
+        ["C, correspondence", 95.0, 60.0, "is helped by the features"],
+    ]
+
+
+def test_there_is_no_verdict_without_opponents() -> None:
+    assert figures.game_verdicts(figures.game_curves(WITHOUT)).empty

@@ -19,15 +19,24 @@ import torch
 from PIL import Image
 from toy import CLASSES, toy_data
 
-from mmsada_lab.analysis import figures
+from mmsada_lab.analysis import figures, style
 from mmsada_lab.analysis.gap.measures import mmd
 from mmsada_lab.clips import batches
 from mmsada_lab.clips.segments import Domain, Segment
 from mmsada_lab.clips.transforms import centre_crop, sample_crop
 from mmsada_lab.clips.windows import WindowRule
 from mmsada_lab.errors import UserError
-from mmsada_lab.explorer import alignment, pairings, window_frames
-from mmsada_lab.explorer.hands import try_game, try_kernel, try_pairing, try_reversal, try_sweep, try_window
+from mmsada_lab.explorer import alignment, pairings, stream_logits, window_frames
+from mmsada_lab.explorer.hands import (
+    try_game,
+    try_kernel,
+    try_pairing,
+    try_prediction,
+    try_reversal,
+    try_streams,
+    try_sweep,
+    try_window,
+)
 from mmsada_lab.losses import mmd_loss
 from mmsada_lab.paper import MMD_BANDWIDTHS
 
@@ -361,6 +370,70 @@ def test_pairs_that_cannot_be_are_refused() -> None:
         try_pairing([Domain("A", {}, (), ())], rule=RULE, modalities=["rgb", "flow"], classes=CLASSES)
 
 
+# --- streams -------------------------------------------------------------------------------------------------------
+
+LOGITS = {"rgb": [2.0, 0.0, -1.0], "flow": [1.0, 3.5, 0.0]}
+
+
+def test_a_sum_of_logits_is_a_product_of_probabilities() -> None:
+    table = stream_logits.clip_logits(LOGITS, CLASSES)
+    probabilities = stream_logits.stream_probabilities(table)
+    product = probabilities["rgb"] * probabilities["flow"]
+    np.testing.assert_allclose(probabilities["fused"], product / product.sum())
+    np.testing.assert_allclose(probabilities.sum(), 1.0)
+    powers = np.exp(LOGITS["rgb"])
+    np.testing.assert_allclose(probabilities["rgb"], powers / powers.sum())
+    surer = stream_logits.stream_probabilities(table + np.array([5.0, -5.0]))  # a constant a stream drops out
+    np.testing.assert_allclose(surer, probabilities)
+
+
+def test_the_surer_stream_prevails() -> None:
+    hands = try_streams(LOGITS, classes=CLASSES, of_class="sweep")
+    assert "their sum poke" in hands.shown.sentence
+    hands.controls["rgb"].value = 6.0
+    assert "rgb says sweep (1.00), flow says poke (0.90), their sum sweep" in hands.shown.sentence
+    total = sum(np.exp(np.array([6.0, 0.0, -1.0]) + LOGITS["flow"]))
+    assert hands.shown.sentence.endswith(f"P(sweep) = exp(6.0 + 1.0) / {total:.1f} = {np.exp(7) / total:.2f}")
+    hands.controls["flow_scale"].value = 3.0
+    assert "their sum poke" in hands.shown.sentence
+    assert "exp(6.0 + 3.0)" in hands.shown.sentence
+
+
+def test_a_stream_that_is_scaled_to_nothing_leaves_the_other() -> None:
+    hands = try_streams(LOGITS, classes=CLASSES)
+    before = {bar.name: bar.y for bar in hands.shown.picture.data}
+    hands.controls["flow_scale"].value = 0.0
+    after = {bar.name: bar.y for bar in hands.shown.picture.data}
+    assert after["fused"] == after["rgb"] == before["rgb"] != before["fused"]
+    assert set(after["flow"]) == {0.333}
+    colours = {bar.name: bar.marker.color for bar in hands.shown.picture.data}
+    assert colours == {name: style.STREAM_COLOURS[name] for name in ("rgb", "flow", "fused")}
+
+
+def test_a_start_beyond_the_usual_limits_is_kept() -> None:
+    hands = try_streams({"rgb": [20.0, 0.0, 0.0], "flow": [0.0, 0.0, 0.0]}, classes=CLASSES)
+    assert (hands.controls["rgb"].value, hands.controls["rgb"].max) == (20.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("logits", "of_class", "message"),
+    [
+        ({"rgb": [1.0, 0.0, 0.0]}, "", "1 streams; logits are added of two or more"),
+        (
+            {"rgb": [1.0, 0.0], "flow": [1.0, 0.0, 2.0]},
+            "",
+            r"rgb \(2,\), flow \(3,\); give one number for each of the 3",
+        ),
+        ({"rgb": [1.0, 0.0, float("nan")], "flow": [1.0, 0.0, 2.0]}, "", "not finite"),
+        (LOGITS, "swep", "Did you mean 'sweep'"),
+    ],
+    ids=["one stream", "lengths", "no number", "class"],
+)
+def test_logits_that_cannot_be_added_are_refused(logits: Any, of_class: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        try_streams(logits, classes=CLASSES, of_class=of_class)
+
+
 # --- kernels -------------------------------------------------------------------------------------------------------
 
 
@@ -416,6 +489,56 @@ def test_a_kernel_widens() -> None:
     now = alignment.mmd_at(values, bandwidth=100 * usual)["mmd"]
     for picture_or_sentence in (wide.layout.title.text, hands.shown.sentence):
         assert f"rgb {now[0]:.3f}, flow {now[1]:.3f}" in picture_or_sentence
+
+
+def test_the_width_at_which_a_gap_is_seen_best() -> None:
+    values = features()
+    best = alignment.widths_of_gaps(values).set_index("modality")
+    assert best.loc["rgb", "mmd"] > 10 * abs(best.loc["flow", "mmd"])
+    for modality, row in best.iterrows():
+        around = [alignment.mmd_at(values, bandwidth=float(w) ** 2) for w in np.geomspace(0.3, 30, 15)]
+        seen = [frame.set_index("modality")["mmd"][modality] for frame in around]
+        at = alignment.mmd_at(values, bandwidth=row["width"] ** 2).set_index("modality")["mmd"][modality]
+        assert row["mmd"] == pytest.approx(at)
+        assert row["mmd"] > max(seen) - 0.05
+    assert f"greatest: rgb {best.loc['rgb', 'mmd']:.3f} at width" in try_kernel(values).shown.sentence
+
+
+# --- predictions -------------------------------------------------------------------------------------------------
+
+GAINS = pd.DataFrame({"fused": [6.0, 9.0, 14.0], "rgb": [4.0, 7.0, 15.0]}, index=["control", "adabn", "mmsada"])
+
+
+def bar_names(hands: Any) -> list[str]:
+    return [bar.name for bar in hands.shown.picture.data]
+
+
+def test_a_prediction_that_nobody_watches_is_shown_beside_the_runs() -> None:
+    hands = try_prediction(GAINS, predicted={"adabn": 10})
+    assert bar_names(hands) == ["your guess", "fused", "rgb"]
+    assert list(hands.shown.picture.data[0].x) == ["AdaBN"], "what was not predicted is no guess of 0"
+    assert hands.shown.sentence.startswith("your guess is off by 1.0 points on average; MM-SADA gained most")
+    assert "your guess" not in bar_names(try_prediction(GAINS))
+
+
+@pytest.mark.usefixtures("somebody_watches")
+def test_runs_are_hidden_until_they_are_revealed() -> None:
+    hands = try_prediction(GAINS)
+    hands.controls["mmsada"].value = 12.0
+    assert bar_names(hands) == ["your guess"]
+    assert list(hands.shown.picture.data[0].y) == [0.0, 0.0, 12.0]
+    before = json.dumps(hands._repr_mimebundle_()[FIGURE]) + hands.shown.sentence + repr(hands)
+    assert not any(text in before for text in ("14.0", "+14", "off by", "gained")), "nothing is given away"
+    hands.controls["reveal"].value = True
+    assert bar_names(hands) == ["your guess", "fused", "rgb"]
+    assert hands.shown.sentence == ("your guess is off by 5.7 points on average; MM-SADA gained most, as you guessed")
+    hands.controls["adabn"].value = 20.0
+    assert "you guessed AdaBN" in hands.shown.sentence
+
+
+def test_a_guess_for_a_method_that_was_not_trained_is_refused() -> None:
+    with pytest.raises(UserError, match="a guess for mcd"):
+        try_prediction(GAINS, predicted={"mcd": 1.0})
 
 
 # --- sweeps --------------------------------------------------------------------------------------------------------
@@ -495,7 +618,9 @@ HANDS: dict[str, tuple[Callable[[], Any], str, str, float]] = {
     "reversal": (lambda: try_reversal(CLOUDS, **BORDER), FIGURE, "coefficient", 0.5),
     "game": (lambda: try_game(CLOUDS, steps=12), FIGURE, "step", 9),
     "pairing": (paired, "text/html", "second_centre", 16),
+    "streams": (lambda: try_streams(LOGITS, classes=CLASSES), FIGURE, "flow", -2.0),
     "kernel": (lambda: try_kernel(features()), FIGURE, "bandwidth", 100.0),
+    "prediction": (lambda: try_prediction(GAINS, predicted={"adabn": 2.0}), FIGURE, "mmsada", 3.0),
     "sweep": (lambda: try_sweep(MEANS, name="λd", game=GAME, scores=scores()), FIGURE, "value", 3.0),
 }
 each = pytest.mark.parametrize(("build", "kind", "name", "value"), HANDS.values(), ids=HANDS)
@@ -546,7 +671,8 @@ def test_controls_say_what_they_are_and_in_which_unit(
     hands = build()
     for control in hands.controls.values():
         assert control.description
-        assert isinstance(control, ipywidgets.Dropdown) or control.description.endswith(")"), "the unit in brackets"
+        unitless = isinstance(control, ipywidgets.Dropdown | ipywidgets.ToggleButton)
+        assert unitless or control.description.endswith(")"), "the unit in brackets"
         assert control.disabled is False
         assert control in hands.children
 

@@ -11,11 +11,13 @@ from scipy.stats import t as student_t
 
 from mmsada_lab.analysis.kinds import beyond_no_gap, draw_kinds, kinds_table
 from mmsada_lab.analysis.tables import MEAN
-from mmsada_lab.datasets.kitchens.loader import KNOBS, parse_knobs
+from mmsada_lab.datasets.kitchens.kinds import KINDS, with_kind
+from mmsada_lab.datasets.kitchens.loader import ABSENT, KNOBS, parse_knobs
 from mmsada_lab.errors import UserError
+from mmsada_lab.explorer.kind_pictures import kind_frames
 from mmsada_lab.runs import join_world, split_world
-from mmsada_lab.sweeps import reproduce as module
-from mmsada_lab.sweeps.recipes import KINDS, RECIPES, row_configs, with_kind
+from mmsada_lab.sweeps import kinds, reproduce as module
+from mmsada_lab.sweeps.recipes import RECIPES, row_configs
 
 GRID = {"preset": "quick", "domains": ("D1", "D2", "D3"), "seeds": (0,)}
 
@@ -153,3 +155,62 @@ def test_what_a_kind_adds_is_paired_by_world() -> None:
     assert [row["beyond_worlds_low"], row["beyond_worlds_high"]] == pytest.approx([5 - half, 5 + half])
     without = runs[~runs["digest"].str.startswith("none")]
     assert beyond_no_gap(without, {title: frozenset([title]) for title in without["digest"].unique()}).empty
+
+
+class TestLesson:
+    """What a lesson on the kinds shows."""
+
+    def test_a_row_sees_equally_many_source_clips(self) -> None:
+        options = {"methods": ["adabn", "mmsada"], "source": "D1", "target": "D3", "overrides": {"adapt.steps": 9}}
+        configs = kinds.configs_of_kind("camera", world=3, scale=0.02, **options)  # type: ignore[arg-type]
+        assert list(configs) == ["source-only", "control", "adabn", "mmsada"]
+        assert {config.batch.source for config in configs.values()} == {32}
+        assert {config.adapt.steps for config in configs.values()} == {9}
+        assert {config.data for config in configs.values()} == {with_kind("kitchens:seed=3,scale=0.02", "camera")}
+        assert configs["control"].reversal_coefficient == 0 < configs["mmsada"].reversal_coefficient
+        with pytest.raises(UserError, match="Did you mean 'camera'"):
+            kinds.configs_of_kind("camra", methods=[], source="D1", target="D3")
+
+    def test_gains_are_over_source_only_stream_by_stream(self) -> None:
+        top1 = {
+            "source-only": pd.Series({"fused": 40.0, "rgb": 30.0}),
+            "mmsada": pd.Series({"fused": 54.46, "rgb": 29.0}),
+        }
+        assert kinds.gains_of(top1).to_dict("index") == {"mmsada": {"fused": 14.5, "rgb": -1.0}}
+
+    def test_shares_are_the_class_counts_of_the_kitchens(self) -> None:
+        shares = kinds.shares_of_kinds(["none", "absent classes"], ["D1", "D3"])
+        missing = shares[(shares["domain"] == "absent classes, D3") & (shares["segments"] == 0)]
+        assert set(missing["class"]) == set(ABSENT[2])
+        same = shares[shares["domain"].str.startswith("none")].pivot(index="class", columns="domain", values="share")
+        assert (same["none, D1"] - same["none, D3"]).abs().max() < 1, "no gap: the same classes"
+        with pytest.raises(UserError, match="D4"):
+            kinds.shares_of_kinds(["none"], ["D4"])
+
+    def test_pictures_differ_in_what_a_kind_changes(self) -> None:
+        frames = {
+            (kind, modality): kind_frames(kind, modality, world=100, verb="take", segments=1)
+            for kind, modality in (
+                ("none", "rgb"),
+                ("camera", "rgb"),
+                ("sway", "rgb"),
+                ("none", "flow"),
+                ("sway", "flow"),
+            )
+        }
+        plain = frames["none", "rgb"]
+        assert list(plain) == ["D1, 1", "D2, 1", "D3, 1"]
+        assert all(frame.shape == (1, 36, 64, 3) for frame in plain.values())
+        assert (frames["sway", "rgb"]["D3, 1"] == plain["D3, 1"]).all(), "sway moves flow alone"
+        assert (frames["sway", "flow"]["D3, 1"] != frames["none", "flow"]["D3, 1"]).any()
+        assert (frames["camera", "rgb"]["D3, 1"] != plain["D3, 1"]).any()
+        for kind, modality, verb in (("camra", "rgb", "take"), ("camera", "rbg", "take"), ("camera", "rgb", "taek")):
+            with pytest.raises(UserError, match="Did you mean"):
+                kind_frames(kind, modality, world=100, verb=verb)
+
+    def test_clear_gains_are_those_whose_interval_lies_above_0(self) -> None:
+        rows = pd.DataFrame(
+            {"kind": ["a", "a", "b", "b"], "method": ["AdaBN", "MMD"] * 2, "difference": [9.0, 3.0] * 2}
+        )
+        texts = kinds.write_clear_gains(rows.assign(low=[8.0, 1.0, 8.0, -1.0]))
+        assert texts == {"a": "all (+3.0 to +9.0)", "b": "AdaBN (+9.0)"}

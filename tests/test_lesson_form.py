@@ -11,24 +11,8 @@ import pytest
 from nbformat import NotebookNode
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-TO_COME = {
-    "00_quickstart",
-    "01_domains_and_segments",
-    "02_late_fusion",
-    "05_mmsada",
-    "06_baselines",
-    "07_results",
-    "08_feature_space",
-    "09_lambda_sweep",
-    "10_your_own_data",
-    "11_kinds_of_gap",
-}
-"""Not rewritten yet."""
-
 LONGEST_CELL, LONGEST_LINE = 12, 96
-every_lesson = pytest.mark.parametrize(
-    "path", [path for path in NOTEBOOKS if path.stem not in TO_COME], ids=lambda path: path.stem
-)
+every_lesson = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def cells(path: Path, kind: str) -> list[NotebookNode]:

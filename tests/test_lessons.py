@@ -11,10 +11,11 @@ import pytest
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.accuracies import draw_method_bars, method_bars
-from mmsada_lab.analysis.lessons import kernels
+from mmsada_lab.analysis.lessons import kernels, loss_terms, prediction, two_classifiers
 from mmsada_lab.analysis.lessons.correspondence_grid import correspondence_grid, draw_correspondence_grid
 from mmsada_lab.analysis.lessons.feature_plane import draw_plane, plane_border, plane_disagreement, plane_points
 from mmsada_lab.analysis.lessons.line_chart import draw_lines
+from mmsada_lab.analysis.lessons.normalised_target import normalised_target
 from mmsada_lab.errors import UserError
 
 AXES = ("step", "loss (nats)")
@@ -227,6 +228,18 @@ def test_disagreement_lies_below_points_and_borders() -> None:
     assert figure.data[-1].name == "first"
 
 
+def test_a_border_of_a_later_panel_is_in_the_legend_and_has_a_dash_of_its_own() -> None:
+    points = pd.concat([plane_points(CLOUDS, panel=p) for p in ("before", "after")])
+    places = [("D", "before"), ("C", "after"), ("D", "after")]
+    borders = pd.concat([plane_border([1, k], 0, name=name, panel=p) for k, (name, p) in enumerate(places)])
+    lines = [trace for trace in draw_plane(points, borders=borders).data if trace.mode == "lines"]
+    assert [(t.name, t.line.dash, t.showlegend) for t in lines] == [
+        ("D", "solid", True),
+        ("C", "dash", True),
+        ("D", "solid", False),
+    ]
+
+
 # --- correspondence ------------------------------------------------------------------------------------------------
 
 PAIRS = {"rgb": [1, 2, 3], "flow": [1, 3, 2]}
@@ -330,3 +343,177 @@ def test_kernels_are_drawn_with_their_pull_and_the_distances_below() -> None:
     assert titles(alone) == {"kernel", "pull (per log distance)", "distance of two features (their unit, log scale)"}
     assert all(axis.type == "log" for axis in both.select_xaxes())
     assert has_no_arrays(both)
+
+
+def test_many_kernels_share_a_colour_bar_and_say_their_width_when_hovered() -> None:
+    curves = kernels.kernel_curves(np.geomspace(0.04, 1800, 12).tolist(), distances=[0.1, 1.0, 10.0])
+    figure = kernels.draw_kernels(curves, observed=kernels.observed_distances(features()))
+    assert not any(trace.showlegend for trace in figure.data if trace.type == "scatter")
+    assert not any(trace.showlegend for trace in figure.data if trace.type == "box"), "their axis names them"
+    scatters = [trace for trace in figure.data if trace.type == "scatter"]
+    (bar,) = [trace.marker for trace in scatters if trace.marker.colorbar.title.text == "g"]
+    assert list(bar.colorbar.ticktext) == ["0.04", "14", "1800"]
+    assert (bar.cmin, bar.cmax) == (pytest.approx(np.log10(0.04), abs=1e-3), pytest.approx(np.log10(1800), abs=1e-3))
+    assert "g = 0.04, distance" in figure.data[0].hovertemplate
+    assert len({trace.line.color for trace in figure.data[:24]}) == 12
+
+
+# --- loss terms ----------------------------------------------------------------------------------------------------
+
+
+def test_shares_of_a_loss_by_hand() -> None:
+    weights = {"pretrain": {"classification": 1.0}, "adapt": {"classification": 0.2, "mmd": 2.0}}
+    shares = loss_terms.loss_shares({"classification": 2.0, "mmd": 0.3}, weights)
+    assert shares[["stage", "term", "loss"]].to_numpy().tolist() == [
+        ["pretrain", "classification", 2.0],
+        ["pretrain", "mmd", 0.0],
+        ["adapt", "classification", 0.4],
+        ["adapt", "mmd", 0.6],
+    ]
+    assert shares["share"].tolist() == pytest.approx([100, 0, 40, 60])
+    figure = loss_terms.draw_loss_shares(shares)
+    assert [(bar.name, bar.marker.color) for bar in figure.data] == [
+        (term, style.TERM_COLOURS[term]) for term in ("classification", "mmd")
+    ]
+    assert list(named(figure, "mmd").x) == [0.0, 0.6]
+    with pytest.raises(UserError, match="one stage and one term"):
+        loss_terms.loss_shares({}, weights)
+
+
+def test_coefficients_are_lines_with_a_boundary() -> None:
+    lines = pd.DataFrame({"correspondence": [5.0, 5.0], "adversarial": [0.0, 1.0]}, index=[0, 90])
+    figure = loss_terms.draw_coefficients(lines, boundary=30)
+    assert list(named(figure, "adversarial").y) == [0.0, 1.0]
+    assert named(figure, "adversarial").line.color == style.TERM_COLOURS["adversarial"]
+    assert named(figure, "adversarial").line.dash != named(figure, "correspondence").line.dash
+    assert [shape.x0 for shape in figure.layout.shapes] == [30]
+    assert has_no_arrays(figure)
+
+
+def test_a_term_reaches_what_it_depends_on_and_nothing_where_its_gradient_is_zero() -> None:
+    torch = pytest.importorskip("torch")
+    first, second, third = (torch.nn.Linear(2, 1) for _ in range(3))
+    x = torch.ones(1, 2)
+    terms = {"both": (first(x) + second(x)).sum(), "none": 0.0 * first(x).sum()}
+    modules = {"first": first, "second": second, "third": third}
+    reach = loss_terms.term_reach(terms, modules)
+    assert reach.to_numpy().tolist() == [[1, 1, 0], [0, 0, 0]]
+    pd.testing.assert_frame_equal(reach, loss_terms.term_reach(terms, modules))  # the graph is kept
+    figure = loss_terms.draw_term_reach(reach)
+    assert list(figure.data[0].text[0]) == ["trains", "trains", "does not train"]
+    assert (list(figure.data[0].x), list(figure.data[0].y)) == (["first", "second", "third"], ["both", "none"])
+
+
+# --- batch statistics ----------------------------------------------------------------------------------------------
+
+
+def test_only_its_own_statistics_bring_a_target_to_0_and_1() -> None:
+    densities = normalised_target(mean=2.0, sd=0.5)
+    x, step = densities.index.to_numpy(), densities.index[1] - densities.index[0]
+    assert (densities.sum() * step).tolist() == pytest.approx([1.0] * 3, abs=0.01)
+    means = [float((x * densities[name]).sum() * step) for name in densities]
+    variances = [float(((x - m) ** 2 * densities[n]).sum() * step) for m, n in zip(means, densities, strict=True)]
+    mixed = (1 + 0.25) / 2
+    assert means == pytest.approx([2.0, (2 - 1) / mixed**0.5, 0.0], abs=0.02)
+    assert variances == pytest.approx([0.25, 0.25 / mixed, 1.0], abs=0.02)
+    with pytest.raises(UserError, match="above 0"):
+        normalised_target(sd=0.0)
+
+
+# --- two classifiers -----------------------------------------------------------------------------------------------
+
+
+def test_the_game_of_mcd_has_its_three_phases() -> None:
+    game = two_classifiers.discrepancy_game(angle=75)
+    assert [game[step].step for step in (0, 20, 60, 120)] == [0, 20, 60, 120]
+    assert [game[step].phase for step in (20, 21, 60, 61)] == [
+        "learn the source",
+        "disagree",
+        "disagree",
+        "features answer",
+    ]
+    assert (game[60].target == game[0].target).all(), "features rest until they answer"
+    assert (game[61].target != game[0].target).any()
+    assert game[60].agree < 10
+    assert game[120].agree > 90
+    assert min(game[120].right) > 90
+    for state in (game[20], game[60], game[120]):  # both have learnt the source, and keep it
+        for weights, biases in state.classifiers:
+            answers = (state.source @ np.asarray(weights).T + biases).argmax(axis=1)
+            assert (answers == state.labels).mean() > 0.9
+
+
+def test_without_a_gap_everybody_is_right_and_far_turned_everybody_agrees_to_be_wrong() -> None:
+    assert two_classifiers.discrepancy_game(angle=0, steps=20)[20].right == (100.0, 100.0)
+    far = two_classifiers.discrepancy_game(angle=100)[-1]
+    assert far.agree > 90
+    assert max(far.right) < 10
+    for options in ({"angle": float("nan")}, {"steps": -1}):
+        with pytest.raises(UserError, match="finite angle"):
+            two_classifiers.discrepancy_game(**options)  # type: ignore[arg-type]
+
+
+def test_panels_of_the_game_have_short_titles_on_one_scale() -> None:
+    game = two_classifiers.discrepancy_game(angle=75)
+    figure = two_classifiers.draw_discrepancy([game[20], game[60], game[120]])
+    lines = [line for a in figure.layout.annotations for line in a.text.split("<br>")]
+    assert len(lines) == 6
+    assert max(map(len, lines)) * figure.layout.annotations[0].font.size * 0.55 < 900 / 3 - 40, (
+        "they fit beside one another"
+    )
+    assert sum(trace.type == "heatmap" for trace in figure.data) == 3
+    assert len({axis.range for axis in figure.select_xaxes()}) == 1
+    assert {trace.name for trace in figure.data if trace.showlegend} >= {"source", "target", "first classifier"}
+    with pytest.raises(UserError, match="no moment"):
+        two_classifiers.draw_discrepancy([])
+
+
+# --- predictions ---------------------------------------------------------------------------------------------------
+
+GAINS = pd.DataFrame({"fused": [6.0, 9.0, 14.0], "rgb": [4.0, 7.0, 15.0]}, index=["control", "adabn", "mmsada"])
+
+
+def test_a_guess_stands_before_the_runs() -> None:
+    bars = prediction.prediction_bars(GAINS, {"mmsada": 8, "control": 1.0})
+    assert bars[bars["name"] == prediction.GUESS][["method", "points"]].to_numpy().tolist() == [
+        ["control", 1.0],
+        ["MM-SADA", 8.0],
+    ], "methods without a guess are left out"
+    figure = prediction.draw_prediction(bars)
+    assert [bar.name for bar in figure.data] == [prediction.GUESS, "fused", "rgb"]
+    assert list(named(figure, "rgb").y) == [4.0, 7.0, 15.0]
+    assert named(figure, "rgb").marker.color == style.STREAM_COLOURS["rgb"]
+    assert list(named(figure, "fused").text) == ["+6.0", "+9.0", "+14.0"]
+    assert has_no_arrays(figure)
+
+
+def test_the_axis_gives_nothing_away() -> None:
+    bars = prediction.prediction_bars(GAINS, dict.fromkeys(GAINS.index, 0.0))
+    hidden = bars[bars["name"] == prediction.GUESS]
+    ranges = {prediction.draw_prediction(frame).layout.yaxis.range for frame in (bars, hidden)}
+    assert len(ranges) == 1
+    beyond = prediction.draw_prediction(bars.assign(points=bars["points"] * 10)).layout.yaxis.range
+    assert beyond[1] > 150, "a bar beyond the axis moves it"
+
+
+def test_a_guess_is_scored_by_hand() -> None:
+    score = prediction.score_prediction(GAINS, {"control": 0.0, "adabn": 10.0, "mmsada": 9.0})
+    assert score.error == pytest.approx((6 + 1 + 5) / 3)
+    assert (score.guessed_best, score.best) == ("AdaBN", "MM-SADA")
+    right = prediction.score_prediction(GAINS, {"mmsada": 14.0})
+    assert str(right) == "your guess is off by 0.0 points on average; MM-SADA gained most, as you guessed"
+    assert str(prediction.score_prediction(GAINS, {})) == "no guess; MM-SADA gained most"
+
+
+@pytest.mark.parametrize(
+    ("gains", "predicted", "message"),
+    [
+        (GAINS[:0], {}, "a row for each method"),
+        (GAINS.assign(rgb=np.nan), {}, "not finite"),
+        (GAINS, {"mcd": 1.0}, "a guess for mcd; there are runs of control, adabn, mmsada"),
+    ],
+)
+def test_guesses_that_cannot_be_compared_are_refused(gains: pd.DataFrame, predicted: Any, message: str) -> None:
+    for function in (prediction.prediction_bars, prediction.score_prediction):
+        with pytest.raises(UserError, match=message):
+            function(gains, predicted)

@@ -28,6 +28,15 @@ def test_the_readme_is_read_in_three_minutes() -> None:
     assert len(README.read_text().splitlines()) <= 150
 
 
+WIDEST = 92
+"""Characters of a line of code that GitHub shows without scrolling."""
+
+
+def test_no_line_of_code_scrolls() -> None:
+    code = re.findall(r"^```\w*\n(.*?)^```$", README.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert [line for block in code for line in block.splitlines() if len(line) > WIDEST] == []
+
+
 def test_twelve_lines_of_python(tmp_path: Path) -> None:
     """As they stand, on a tenth of the steps."""
     (code,) = blocks(README, "python")

@@ -6,17 +6,20 @@ import json
 import math
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from toy import toy_config
+from toy import toy_config, toy_data
 
+from mmsada_lab import experiment
 from mmsada_lab.analysis.selection import selection_table
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
+from mmsada_lab.files import read_file
 from mmsada_lab.runs import (
     RunFolder,
     find_runs,
@@ -29,7 +32,9 @@ from mmsada_lab.runs import (
     write_json,
 )
 from mmsada_lab.sweeps import keep
-from mmsada_lab.sweeps.keep import find_run, keep_runs, reference_runs
+from mmsada_lab.sweeps.keep import find_run, keep_runs, reference_runs, run_or_reference
+from mmsada_lab.sweeps.plans import plan_batch
+from mmsada_lab.trained import load_trained
 
 
 def made_run(runs: Path, config: ExperimentConfig, *, status: str = "finished", **facts: Any) -> Path:
@@ -281,6 +286,94 @@ class TestFinding:
         assert "f_rgb" in read_arrays(run / "features.npz")
         with pytest.raises(UserError, match=r"without its features.npz; choose A-B seed 0, or name"):
             find_run(packed, toy_config("mmsada", seed=1), holding="features.npz")
+
+
+@pytest.mark.usefixtures("toy_format")
+class TestTakenFromTheReference:
+    """A run that was kept is not trained again, as long as it is the same run of the same data."""
+
+    @pytest.fixture
+    def trained(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Digests of what was trained, in place of training."""
+        digests: list[str] = []
+
+        def train(config: ExperimentConfig, runs_dir: Path, *, device: str) -> Path:
+            digests.append(config.digest)
+            return RunFolder(Path(runs_dir), config, data_name="toy").path
+
+        monkeypatch.setattr(experiment, "run_experiment", train)
+        return digests
+
+    @pytest.fixture
+    def reference(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Two seeds of a method, kept; of the first with arrays."""
+        for seed in (0, 1):
+            made_run(tmp_path / "all", toy_config("source_only", seed=seed), data_digest=toy_data().digest)
+        packed = keep_runs(tmp_path / "all", tmp_path / "reference.zip", arrays_of=[("A", "B", 0)]).path
+        monkeypatch.setattr(keep, "reference_runs", lambda: packed)
+        return packed
+
+    def test_it_is_copied_with_all_that_was_kept(self, reference: Path, trained: list[str], tmp_path: Path) -> None:
+        config = toy_config("source_only")
+        path = run_or_reference(config, tmp_path / "runs", holding="features.npz")
+        assert path == RunFolder(tmp_path / "runs", config, data_name="toy").path
+        kept = reference / path.relative_to(tmp_path / "runs")
+        for name in ("history.jsonl", "predictions.npz", "features.npz"):
+            assert (path / name).read_bytes() == read_file(kept / name), name
+        assert read_manifest(path / "manifest.json") == read_manifest(kept / "manifest.json") | {"weights_kept": False}
+        assert run_or_reference(config, tmp_path / "runs") == path
+        assert trained == []
+        mine, theirs = (load_runs(folder).drop(columns="path") for folder in (tmp_path / "runs", reference))
+        pd.testing.assert_frame_equal(mine, theirs[theirs["digest"] == config.digest])
+
+    @pytest.mark.parametrize("other", [{"method": "mmsada"}, {"seed": 2}, {"adapt__steps": 3}], ids=str)
+    def test_what_was_not_kept_is_trained(
+        self, other: dict[str, Any], reference: Path, trained: list[str], tmp_path: Path
+    ) -> None:
+        config = toy_config(**{"method": "source_only", **other})
+        run_or_reference(config, tmp_path / "runs")
+        assert trained == [config.digest]
+
+    def test_what_was_kept_without_a_file_is_trained(self, reference: Path, trained: list[str], tmp_path: Path) -> None:
+        config = toy_config("source_only", seed=1)
+        run_or_reference(config, tmp_path / "runs", holding="features.npz")
+        assert trained == [config.digest]
+        run_or_reference(config, tmp_path / "runs")
+        assert trained == [config.digest], "its accuracies were kept"
+
+    def test_runs_of_other_data_are_not_taken(
+        self, reference: Path, trained: list[str], tmp_path: Path, open_as_toy: Any
+    ) -> None:
+        open_as_toy(replace(toy_data(), digest="0123456789"))
+        run_or_reference(toy_config("source_only"), tmp_path / "runs")
+        assert len(trained) == 1
+
+    def test_outside_a_checkout_it_is_trained(
+        self, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keep, "__file__", str(tmp_path / "site-packages/mmsada_lab/sweeps/keep.py"))
+        run_or_reference(toy_config("source_only"), tmp_path / "runs")
+        assert len(trained) == 1
+
+    def test_a_run_that_was_begun_here_goes_on(self, reference: Path, trained: list[str], tmp_path: Path) -> None:
+        config = toy_config("source_only")
+        with RunFolder(tmp_path / "runs", config, data_name="toy").locked():
+            run_or_reference(config, tmp_path / "runs")
+        assert trained == [config.digest], "which says that another process is training it"
+        made_run(tmp_path / "others", config, status="running", data_digest=toy_data().digest)
+        run_or_reference(config, tmp_path / "others")
+        assert len(trained) == 2
+
+    def test_whoever_needs_its_weights_trains_it(self, reference: Path, tmp_path: Path) -> None:
+        config = toy_config("source_only")
+        path = run_or_reference(config, tmp_path / "runs")
+        with pytest.raises(UserError, match="came with the checkout, without its weights; train it"):
+            load_trained(path)
+        assert list(plan_batch([config], tmp_path / "runs")["state"]) == ["to do"], "no damage"
+        assert experiment.run_experiment(config, tmp_path / "runs", device="cpu", show_progress=False) == path
+        assert load_trained(path, device="cpu").config == config
+        assert "weights_kept" not in read_manifest(path / "manifest.json")
+        assert run_or_reference(config, tmp_path / "runs") == path
 
 
 class TestThisCheckout:

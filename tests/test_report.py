@@ -33,6 +33,7 @@ from mmsada_lab.analysis.report import (
 from mmsada_lab.analysis.sweep import draw_sweep, draw_sweep_game, sweep_game, sweep_means
 from mmsada_lab.analysis.tables import MEAN, TEST_SE
 from mmsada_lab.config import ExperimentConfig
+from mmsada_lab.datasets.kitchens.kinds import KINDS
 from mmsada_lab.errors import UserError
 from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import PAIRS, PAPER_DIFFERENCES
@@ -42,7 +43,6 @@ from mmsada_lab.sweeps.grid import unique_configs
 from mmsada_lab.sweeps.recipes import (
     ABLATIONS,
     KIND_METHODS,
-    KINDS,
     LAMBDA_C,
     LAMBDA_D,
     RECIPES,
@@ -329,6 +329,10 @@ class TestFigures:
         figure = draw_class_shares(shares)
         assert [list(trace.x) for trace in figure.data] == [[25, 50], [75, 50]]
         assert figure.layout.barmode == "stack"
+        assert [list(trace.text) for trace in figure.data] == [["1", "5"], ["3", "5"]]
+        assert {trace.textangle for trace in figure.data} == {0}
+        narrow = draw_class_shares(class_shares({"A": [1, 99]}, ["x", "y"]))
+        assert [list(trace.text) for trace in narrow.data] == [[""], ["99"]], "no number where there is no room"
 
     def test_curves_of_several_worlds_have_the_spread_of_these(self, tmp_path: Path) -> None:
         """With the same seeds in each: 50 ± 1 and 60 ± 1."""
@@ -388,8 +392,10 @@ class TestFigures:
             assert row["sd"] == pytest.approx(np.std(of_worlds, ddof=1))
             assert (row["worlds"], row["seeds"], row["pairs"]) == (2, 2, 2)
         figure = draw_sweep_game(game, name="λd")
-        assert {trace.name: list(trace.x) for trace in figure.data} == {"D, rgb": ["0", "10"], "D, flow": ["0", "10"]}
-        assert figure.layout.yaxis.title.text == "right at the end (%, balanced), ± sd over 2 worlds"
+        names = ("D, rgb", "D, flow", "chance")
+        assert {trace.name: list(trace.x) for trace in figure.data} == {key: ["0", "10"] for key in names}
+        assert list(figure.data[-1].y) == [50, 50]
+        assert figure.layout.yaxis.title.text == "right at the end (%, balanced),<br>± sd over 2 worlds"
         assert sweep_game(runs, {}).empty
         assert not draw_sweep_game(sweep_game(runs, {}), name="λd").data
 

@@ -17,6 +17,7 @@ from mmsada_lab.analysis.selection import (
     ORACLE,
     USUAL,
     rank_correlation,
+    rule_title,
     selection_table,
     value_choices,
     value_scores,
@@ -140,7 +141,7 @@ class TestBars:
         figure = draw_selection(bars, title="Title")
         regret, worst, correlation = figure.data
         shown = bars[bars["rule"] != ORACLE]
-        assert list(regret.y) == list(shown["rule"])
+        assert list(regret.y) == [rule_title(rule) for rule in shown["rule"]]
         assert list(regret.x) == pytest.approx(list(shown["regret"]))
         assert list(worst.x) == pytest.approx(list(shown["worst"]))
         assert correlation.x[0] is None, "taking a value at random scores nothing"

@@ -79,6 +79,14 @@ def test_colours_of_a_group_are_told_apart(group: str, eyes: str) -> None:
     assert min(distance(*pair, eyes) for pair in combinations(GROUPS[group], 2)) > APART
 
 
+@pytest.mark.parametrize("eyes", SEEN)
+def test_colours_that_stand_in_one_figure_are_told_apart(eyes: str) -> None:
+    """Of several groups: the game's streams, other modalities and self-supervised task. The target's accuracy, which is
+    like one of these to some, differs in its dash: tests/test_figure_mutations.py."""
+    together = [*GROUPS["streams"], *style.CYCLE[:5], style.TERM_COLOURS["correspondence"]]
+    assert min(distance(*pair, eyes) for pair in combinations(together, 2)) > APART
+
+
 @pytest.mark.parametrize("colour", [colour for colours in GROUPS.values() for colour in colours])
 def test_colours_are_seen_on_white(colour: str) -> None:
     assert lab(colour, "all cones")[0] < 76

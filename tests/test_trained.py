@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,23 @@ class TestPredictions:
         np.testing.assert_allclose(np.exp(logs["fused"]), powers, rtol=1e-3)
         probabilities = predict_table(path, split="test", device="cpu").filter(like="p(").to_numpy()
         np.testing.assert_allclose(probabilities, arrays["p_fused"][-1], atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("method", "changes"),
+        [("mmsada", {}), ("adabn", {}), ("source_only", {"fusion": "mean"})],
+        ids=["sum", "statistics of the domain", "mean"],
+    )
+    def test_logits_of_windows_are_behind_the_predictions(
+        self, method: str, changes: dict[str, Any], tmp_path: Path
+    ) -> None:
+        trained, domain = load_trained(run(method, tmp_path, **changes), device="cpu"), toy_data().domain("B")
+        segments = domain.test[:20]  # more than a batch
+        logits, probabilities = trained.logits(domain, segments), trained.predict(domain, segments).probabilities
+        assert list(logits) == ["fused", *trained.config.modalities]
+        for stream, values in logits.items():
+            assert values.shape == (len(segments), trained.config.test_windows, 3)
+            np.testing.assert_allclose(values.softmax(dim=2).mean(dim=1), probabilities[stream], atol=1e-6)
+            assert not values.requires_grad
 
     def test_every_segment_of_a_domain_labelled_or_not(self, open_as_toy, tmp_path: Path) -> None:
         path = run("source_only", tmp_path)

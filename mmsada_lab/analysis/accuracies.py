@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import xy
 from mmsada_lab.analysis.tables import ACCURACIES, method_order, over_replicates
 from mmsada_lab.errors import UserError, unknown
@@ -50,6 +51,7 @@ def _accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(measured).reset_index().melt(keys, var_name="measure", value_name="accuracy")
 
 
+@hover_in_words
 def draw_stream_accuracies(accuracies: pd.DataFrame, *, title: str = "Target accuracy per stream") -> go.Figure:
     """Draw `stream_accuracies`: a group of bars per measure, a bar per stream.
 
@@ -60,7 +62,6 @@ def draw_stream_accuracies(accuracies: pd.DataFrame, *, title: str = "Target acc
     """
     figure = style.empty_figure(title)
     _add_bars(figure, accuracies.assign(group=accuracies["measure"].map(ACCURACIES)))
-    figure.update_traces(textposition="inside", insidetextanchor="start")
     figure.update_yaxes(title="accuracy (%)", range=[0, 100])
     return figure.update_xaxes(title=f"measure (bars: {accuracies['spread'].iloc[0]})")
 
@@ -87,6 +88,7 @@ def method_bars(runs: pd.DataFrame, *, measure: str = "top1") -> pd.DataFrame:
     return bars.assign(method=[METHODS[method].title for method in bars["method"]])
 
 
+@hover_in_words
 def draw_method_bars(bars: pd.DataFrame, *, title: str = "Accuracy on the target") -> go.Figure:
     """Draw `method_bars`: a group per method, a bar per stream, error bars where there are several seeds or worlds.
 
@@ -109,7 +111,9 @@ def _add_bars(figure: go.Figure, bars: pd.DataFrame) -> None:
         error = {**style.error_bars(of_stream["sd"].round(2)), "color": style.GREY}
         look = {"name": stream, "marker": {"color": colours[str(stream)]}, "error_y": error}
         text = ["" if np.isnan(value) else f"{value:.1f}" for value in of_stream["mean"]]
-        figure.add_bar(**xy(of_stream, "group", "mean", 2), text=text, **look)
+        at_the_foot = {"textposition": "inside", "insidetextanchor": "start"}  # error bars are at the head
+        figure.add_bar(**xy(of_stream, "group", "mean", 2), text=text, **at_the_foot, **look)
+    figure.update_layout(showlegend=True)
 
 
 def check_predictions(predictions: pd.DataFrame) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import to_list
 from mmsada_lab.analysis.tables import of_stream
 from mmsada_lab.errors import UserError
@@ -85,6 +86,7 @@ def _cell(name: str, cell: str, of_class: pd.DataFrame, passes: int) -> dict[str
     }
 
 
+@hover_in_words
 def draw_agreement(agreement: pd.DataFrame, *, title: str = "Which stream is right") -> go.Figure:
     """Draw `stream_agreement`: stacked bars; both right is ink, neither faint, a stream alone its own colour.
 
@@ -99,7 +101,7 @@ def draw_agreement(agreement: pd.DataFrame, *, title: str = "Which stream is rig
     for cell, bars in agreement.groupby("right", sort=False):
         _add_cell(figure, bars.fillna({"percent": 0.0}), sizes=sizes, name=str(cell), colour=colours[str(cell)])
     figure.update_yaxes(autorange="reversed", title="true class (test segments)")
-    figure.update_layout(barmode="stack", legend_traceorder="normal", legend_title_text="right")
+    figure.update_layout(barmode="stack", legend_traceorder="normal", legend_title_text="right", showlegend=True)
     return figure.update_layout(xaxis_title="segments of the class (%)", height=140 + 30 * len(sizes))
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import to_list, xy
 from mmsada_lab.analysis.tables import ACCURACIES
 from mmsada_lab.errors import UserError, unknown
@@ -33,6 +34,7 @@ def training_curves(history: pd.DataFrame, *, window: int = 9) -> pd.DataFrame:
     return curves
 
 
+@hover_in_words
 def draw_training_curves(curves: pd.DataFrame, *, title: str = "Loss terms") -> go.Figure:
     """Draw `training_curves`: recorded values (or the band over runs) faint, smoothed ones bold, stages apart.
 
@@ -80,6 +82,7 @@ def accuracy_curves(history: pd.DataFrame, *, averaged: int = 0, measure: str = 
     return curves.assign(averaged=curves["total_step"].isin(last))
 
 
+@hover_in_words
 def draw_accuracy_curves(curves: pd.DataFrame, *, title: str = "Target accuracy") -> go.Figure:
     """Draw `accuracy_curves`: a line per stream, the averaged evaluations shaded.
 
@@ -100,7 +103,7 @@ def draw_accuracy_curves(curves: pd.DataFrame, *, title: str = "Target accuracy"
     mark_boundary(figure, curves)
     _shade_averaged(figure, curves)
     title_of_y = f"accuracy (%){style.write_spread(curves['runs'], 'runs')}"
-    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y)
+    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y, showlegend=True)
 
 
 def records_of(history: pd.DataFrame, kind: str) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.curves import add_recorded, mark_boundary, mean_over_runs, records_of
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import xy
 from mmsada_lab.facts import PRETEXTS
 
@@ -53,6 +54,7 @@ def _quantity_and_name(recorded: str) -> tuple[str, str]:
     return ("accuracy", what.removesuffix("_accuracy")) if what.endswith("_accuracy") else (what, what)
 
 
+@hover_in_words
 def draw_game(curves: pd.DataFrame, *, title: str = "The game") -> go.Figure:
     """Draw `game_curves`: accuracies with chance, below them the reversal, beside them D's loss with that of guessing.
 
@@ -65,7 +67,7 @@ def draw_game(curves: pd.DataFrame, *, title: str = "The game") -> go.Figure:
         ['D, rgb']
     """
     specs = [[{}, {"rowspan": 2}], [{}, None]]
-    spacing = {"row_heights": [0.78, 0.22], "vertical_spacing": 0.06, "horizontal_spacing": 0.11}
+    spacing = {"row_heights": [0.78, 0.22], "vertical_spacing": 0.06, "horizontal_spacing": 0.17}
     figure = style.empty_figure(title, panels=(2, 2), height=480, specs=specs, **spacing)
     played = curves[curves["quantity"].isin(["accuracy", "loss"])]
     names = list(played["name"].unique())
@@ -124,13 +126,44 @@ def _add_levels(figure: go.Figure, curves: pd.DataFrame) -> None:
 def _label_axes(figure: go.Figure, curves: pd.DataFrame) -> go.Figure:
     spread = style.write_spread(curves["runs"], "runs")
     lowest = min([40.0, *curves.loc[curves["quantity"] == "accuracy", "smooth"] - 5])
-    figure.update_yaxes(title=f"right (%, balanced{spread})", range=[max(lowest, 0.0), 101], row=1, col=1)
-    figure.update_yaxes(title=f"loss of D (nats{spread})", rangemode="tozero", row=1, col=2)
+    figure.update_yaxes(
+        title=style.on_two_lines("right (%, balanced", spread) + ")", range=[max(lowest, 0.0), 101], row=1, col=1
+    )
+    figure.update_yaxes(title=style.on_two_lines("loss of D (nats", spread) + ")", rangemode="tozero", row=1, col=2)
     figure.update_yaxes(title="reversal", rangemode="tozero", nticks=3, row=2, col=1)
     figure.update_xaxes(showticklabels=False, row=1, col=1)
     for row, col in ((2, 1), (1, 2)):
         figure.update_xaxes(title="optimiser step", matches="x", row=row, col=col)
     return figure
+
+
+LEARNT, AHEAD = 60.0, 5.0
+"""Percent right from which a D has learnt something; points below its highest up to which it still has what it won."""
+
+
+def game_verdicts(curves: pd.DataFrame) -> pd.DataFrame:
+    """How the game went for each opponent, in words, from the smoothed accuracies of `game_curves`.
+
+    Columns name (``D, rgb``), highest, end (percent right, balanced; means over runs), verdict: a D that never is right
+    in `LEARNT` % of cases has learnt nothing; one that ends `AHEAD` points below its highest was answered by F.
+
+    Example:
+        >>> records = {"kind": "game", "stage": "adapt", "total_step": [1, 40, 80], "name": "domain_accuracy/rgb"}
+        >>> game_verdicts(game_curves(pd.DataFrame({**records, "value": [50.0, 90.0, 60.0]})))["verdict"].tolist()
+        ['was answered by the features']
+    """
+    accuracies = curves[curves["quantity"] == "accuracy"].groupby("name", sort=False)["smooth"]
+    table = accuracies.agg(highest="max", end="last").reset_index()
+    verdicts = [_verdict(str(name), top, end) for name, top, end in table.itertuples(index=False)]
+    return table.assign(name=[opponent(str(name)) for name in table["name"]], verdict=verdicts)
+
+
+def _verdict(name: str, highest: float, end: float) -> str:
+    if name in PRETEXTS:
+        return "is helped by the features"
+    if highest < LEARNT:
+        return "never learnt to tell the domains apart"
+    return "was answered by the features" if end < highest - AHEAD else "is still ahead of the features"
 
 
 def gradient_sizes(history: pd.DataFrame, *, window: int = 15) -> pd.DataFrame:
@@ -154,6 +187,7 @@ def gradient_sizes(history: pd.DataFrame, *, window: int = 15) -> pd.DataFrame:
     return sizes
 
 
+@hover_in_words
 def draw_gradient_sizes(sizes: pd.DataFrame, *, title: str = "What arrives at F") -> go.Figure:
     """Draw `gradient_sizes` on a logarithmic axis, a panel per modality; a term that never arrives is named as 0.
 

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS, Interval, compare_seeds
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.tables import MEAN, of_stream, pairs_by_target, seeds_by_pair
 from mmsada_lab.errors import UserError
 
@@ -83,6 +84,7 @@ def kinds_table(report: pd.DataFrame, *, beyond: bool = False) -> pd.DataFrame:
     return table[_COLUMNS].reset_index(drop=True)
 
 
+@hover_in_words
 def draw_kinds(
     table: pd.DataFrame, *, title: str = "Which gap does which method close?", beyond: bool = False
 ) -> go.Figure:
@@ -104,7 +106,7 @@ def draw_kinds(
     heat = {"colorscale": [list(stop) for stop in style.DIFFERENCE_SCALE], "zmin": -largest, "zmax": largest}
     bar = {"title": {"text": "points"}, "thickness": 12}
     figure.add_heatmap(x=kinds, y=methods, z=values, text=texts, texttemplate="%{text}", colorbar=bar, **heat)
-    figure.update_traces(hovertemplate="%{y}, %{x}: %{text} points<extra></extra>", xgap=2, ygap=2)
+    figure.update_traces(hovertemplate="%{y}, %{x}: %{text} points<extra></extra>", xgap=2, ygap=2, hoverongaps=False)
     figure.update_yaxes(autorange="reversed")
     over = " or ".join(dict.fromkeys(filter(None, table["over"])))
     compared = "gain less that without a gap" if beyond else "points to source-only on as many source clips"

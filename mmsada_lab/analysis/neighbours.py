@@ -130,3 +130,59 @@ def _trustworthiness(values: Values, drawn_near: Rows) -> float:
 
     largest = count * neighbours * (2 * count - 3 * neighbours - 1) / 2
     return float(1 - _by_block(values, surplus).sum() / largest)
+
+
+def class_votes(values: Values, sides: NDArray[Any], labels: NDArray[Any], *, neighbours: int = 5) -> float:
+    """Percent of labelled target segments whose nearest *source* segments vote for their class; no classifier is asked.
+
+    Args:
+        values: `(N, F)` features of both domains.
+        sides: `(N,)` ``"source"`` or ``"target"``.
+        labels: `(N,)` classes, -1 where unknown; only these vote, and of a tie the lowest is taken.
+        neighbours: that vote; all source segments where there are fewer.
+
+    Raises:
+        UserError: no labelled segment in one of the domains.
+
+    Example:
+        >>> sides = np.array(["source", "source", "target", "target"])
+        >>> class_votes(np.array([[0.0], [9.0], [1.0], [2.0]]), sides, np.array([0, 1, 0, 1]), neighbours=1)
+        50.0
+    """
+    from sklearn.metrics import pairwise_distances
+
+    voters, voted = (np.flatnonzero((sides == side) & (labels >= 0)) for side in ("source", "target"))
+    if not (len(voters) and len(voted)):
+        raise UserError(f"{len(voters)} labelled source and {len(voted)} target segments; a vote needs both")
+    distances = pairwise_distances(values[voted], values[voters])  # (target, source)
+    near = np.argsort(distances, axis=1, kind="stable")[:, :neighbours]
+    winners = np.array([np.bincount(labels[voters][row]).argmax() for row in near])
+    return float(100 * (winners == labels[voted]).mean())
+
+
+def made_up_neighbours(values: Values, picture: Values, *, neighbours: int) -> pd.DataFrame:
+    """Neighbours in a picture that are none in feature space: what trustworthiness takes points off for.
+
+    Args:
+        values: `(N, F)` features.
+        picture: `(N, 2)` points.
+        neighbours: k, of every segment.
+
+    Returns:
+        Columns segment, neighbour (rows), rank (of the neighbour in feature space, 1 is the nearest), beyond (rank
+        - k); a row for each that has no business there.
+
+    Example:
+        >>> line, bad = np.array([[0.0], [1.0], [3.0]]), np.array([[0.0], [3.0], [1.0]])
+        >>> made_up_neighbours(line, bad, neighbours=1).to_numpy().tolist()
+        [[0, 2, 2, 1], [1, 2, 2, 1]]
+    """
+    count, drawn_near = len(values), nearest(picture, neighbours)
+    ranks = np.empty((count, count), dtype=np.int64)
+    order = nearest(values, count - 1)
+    ranks[np.arange(count)[:, None], order] = np.arange(1, count)
+    segment, rank = np.repeat(np.arange(count), neighbours), np.take_along_axis(ranks, drawn_near, axis=1).ravel()
+    table = pd.DataFrame(
+        {"segment": segment, "neighbour": drawn_near.ravel(), "rank": rank, "beyond": rank - neighbours}
+    )
+    return table[table["beyond"] > 0].reset_index(drop=True)

@@ -11,10 +11,19 @@ import plotly.graph_objects as go
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.curves import add_band
 from mmsada_lab.analysis.differences import OVER_SEEDS, OVER_WORLDS
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import CYCLE, to_list, xy
 from mmsada_lab.analysis.tables import MEAN, over_replicates, write_replicates
 from mmsada_lab.errors import UserError, unknown
 from mmsada_lab.runs import load_history
+
+_PATTERNS = ("", "/", "x", ".")
+"""Of bars of one colour, where there are more classes than colours."""
+
+_OTHER_DASHES = ("dot", "dash", "dashdot", "longdash", "longdashdot")
+"""Of all lines of a pair but the last."""
+
+_PANELS_ABREAST = 3
 
 
 def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> pd.DataFrame:
@@ -32,8 +41,14 @@ def class_shares(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
     return frame.assign(share=100 * frame["segments"] / totals)
 
 
+_ROOM = 3.0  # percent of a bar that a number takes
+
+
+@hover_in_words
 def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution") -> go.Figure:
-    """Draw `class_shares`: a bar per domain, stacked by class, with the counts of segments.
+    """Draw `class_shares`: a bar per domain, stacked by class, counts of segments where there is room.
+
+    Where colours end, bars are hatched.
 
     Example:
         >>> draw_class_shares(class_shares({"D1": [30, 10]}, ["take", "put"])).data[0].y
@@ -44,10 +59,14 @@ def draw_class_shares(shares: pd.DataFrame, *, title: str = "Class distribution"
     names = {domain: f"{domain} ({total} segments)" for domain, total in totals.items()}
     for number, (name, of_class) in enumerate(shares.groupby("class", sort=False)):
         look = {"name": name, "orientation": "h", "marker_color": CYCLE[number % len(CYCLE)]}
+        if number >= len(CYCLE):  # colours come again
+            look["marker_pattern_shape"] = _PATTERNS[number // len(CYCLE) % len(_PATTERNS)]
         bar = {"x": to_list(of_class["share"], 2), "y": [names[domain] for domain in of_class["domain"]]}
-        figure.add_bar(**bar, text=to_list(of_class["segments"]), **look)
+        text = [str(n) if share >= _ROOM else "" for n, share in zip(of_class["segments"], bar["x"], strict=True)]
+        figure.add_bar(**bar, text=text, textposition="inside", textangle=0, insidetextanchor="middle", **look)
     figure.update_yaxes(autorange="reversed")
-    return figure.update_layout(barmode="stack", xaxis_title="training segments (%)", legend_traceorder="normal")
+    figure.update_layout(barmode="stack", legend_traceorder="normal", showlegend=True)
+    return figure.update_layout(xaxis_title="training segments (%)")
 
 
 def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str = "fused") -> pd.DataFrame:
@@ -74,11 +93,14 @@ def target_curves(runs: pd.DataFrame, titles: Mapping[str, str], *, stream: str 
         histories.append(accuracy.assign(row=titles[run["digest"]], pair=pair, **replicate))
     if not histories:
         raise UserError("none of the runs is finished")
-    return over_replicates(pd.concat(histories, ignore_index=True), ["row", "pair", "stage", "total_step"], "value")
+    order = {title: number for number, title in enumerate(dict.fromkeys(titles.values()))}
+    stacked = pd.concat(histories).sort_values("row", key=lambda rows: rows.map(order), kind="stable")
+    return over_replicates(stacked, ["row", "pair", "stage", "total_step"], "value")
 
 
+@hover_in_words
 def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the target during training") -> go.Figure:
-    """Draw `target_curves`: a colour per pair; the last line solid, others dotted, as in the paper; bands are sd.
+    """Draw `target_curves`: a panel per pair; the last line solid, the first dotted, as in the paper; bands are sd.
 
     Example:
         >>> curves = pd.DataFrame({"row": ["Source-only", "MM-SADA"], "pair": "D2→D1", "stage": "adapt"})
@@ -86,18 +108,24 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
         >>> [trace.line.dash for trace in draw_target_curves(curves).data if trace.name]
         ['dot', 'solid']
     """
-    figure = style.empty_figure(title)
-    rows = list(curves["row"].unique())
-    for number, pair in enumerate(sorted(curves["pair"].unique())):
-        colour = CYCLE[number % len(CYCLE)]
+    pairs, rows = sorted(curves["pair"].unique()), list(curves["row"].unique())
+    width = min(len(pairs), _PANELS_ABREAST)
+    height = -(-len(pairs) // width)
+    options = {"subplot_titles": pairs, "shared_yaxes": "all", "shared_xaxes": "all", "vertical_spacing": 0.12}
+    figure = style.empty_figure(title, panels=(height, width), height=180 + 180 * height, **options)
+    dashes = {row: _OTHER_DASHES[number % len(_OTHER_DASHES)] for number, row in enumerate(rows[:-1])}
+    colours = style.colours(rows)
+    for number, pair in enumerate(pairs):
+        panel = {"row": number // width + 1, "col": number % width + 1}
         for row in rows:
             curve = curves[(curves["pair"] == pair) & (curves["row"] == row)].sort_values("total_step")
-            add_band(figure, curve, colour, group=pair, opacity=0.08)
-            line = {"color": colour, "width": 2, "dash": "solid" if row == rows[-1] else "dot"}
-            entry = {"name": f"{pair}, {row}", "legendgroup": pair}
-            figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines", line=line, **entry)
+            add_band(figure, curve, colours[row], group=row, opacity=0.15, **panel)
+            look = {"color": colours[row], "width": 2, "dash": dashes.get(row, "solid")}
+            listed = {"name": row, "legendgroup": row, "showlegend": number == 0}
+            figure.add_scatter(**xy(curve, "total_step", "mean"), mode="lines", line=look, **listed, **panel)
     title_of_y = f"top-1 (%){style.write_spread_over(curves)}"
-    return figure.update_layout(xaxis_title="optimiser step", yaxis_title=title_of_y, height=520)
+    figure.update_xaxes(title="optimiser step", row=height).update_yaxes(title=title_of_y, col=1)
+    return figure.update_layout(legend=style.LEGEND_BELOW, margin_b=110, showlegend=True)
 
 
 def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
@@ -128,6 +156,7 @@ def mean_gains(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
     return others[["row", "worlds", "seeds", "difference", "low", "high", "over", "paper"]]
 
 
+@hover_in_words
 def draw_mean_gains(gains: pd.DataFrame, *, baseline: str, title: str = "Gains") -> go.Figure:
     """Draw `mean_gains`: ours with its interval, the paper's as an open diamond, a line at no gain.
 

@@ -15,6 +15,7 @@ from plotly.io import to_html
 from mmsada_lab.analysis.differences import LEAST_WORLDS, OVER_SEEDS, OVER_WORLDS, compare_seeds
 from mmsada_lab.analysis.pages import render_page
 from mmsada_lab.analysis.tables import (
+    MEAN,
     TEST_SE,
     binomial_errors,
     pairs_by_target,
@@ -26,7 +27,7 @@ from mmsada_lab.analysis.tables import (
 )
 from mmsada_lab.errors import UserError
 
-PAPER_LINE = "the paper's, on EPIC-Kitchens"  # title of the line of printed accuracies
+PAPER_LINE = "paper (EPIC-Kitchens)"  # title of the line of printed accuracies
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,20 @@ def _compare(ours: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, Any]:
 
 
 def format_report(table: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
-    """A report for the eye: a line per row, a column per pair, the paper's line below ours."""
+    """A report for the eye: a line per row, the paper's below ours.
+
+    Columns are in the order in which they are asked for: the title (of no name), the difference to the baseline and its
+    intervals, the mean over pairs, the pairs, `TEST_SE`, worlds, seeds, and where there is any, `LEFT_OUT`.
+    """
     lines = []
     for title, cells in table.groupby("row", sort=False):
-        ours = dict(zip(cells["pair"], map(write_accuracy, cells["top1"], cells["sd"]), strict=True))
-        counts = {name: write_range(cells[name]) for name in ("worlds", "seeds")}
         compared = _write_difference(cells.iloc[-1], baseline=baseline)
-        lines.append(
-            {"": title, **counts, **ours, TEST_SE: write_accuracy(cells[TEST_SE].iloc[-1], np.nan), **compared}
-        )
+        left_out = compared.pop(LEFT_OUT)
+        ours = dict(zip(cells["pair"], map(write_accuracy, cells["top1"], cells["sd"]), strict=True))
+        error = write_accuracy(cells[TEST_SE].iloc[-1], np.nan)
+        counts = {name: write_range(cells[name]) for name in ("worlds", "seeds")}
+        values = {MEAN: ours.pop(MEAN), **ours, TEST_SE: error, **counts, LEFT_OUT: left_out}
+        lines.append({"": title, **compared, **values})
         if cells["paper"].notna().any():
             paper = dict(zip(cells["pair"], (write_accuracy(mean, np.nan) for mean in cells["paper"]), strict=True))
             lines.append({"": PAPER_LINE, "worlds": "1", "seeds": "1", **paper})

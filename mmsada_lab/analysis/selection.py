@@ -42,6 +42,17 @@ RULES = {
 https://arxiv.org/abs/1206.6438, SND: https://arxiv.org/abs/2108.10860, BNM: https://arxiv.org/abs/2003.12237; compared
 by https://arxiv.org/abs/2208.07360."""
 
+_TITLES = {
+    LAST: "mean of the last evaluations",
+    "source_accuracy": "accuracy on the source",
+    "negative_entropy": "low entropy (sure)",
+    "information_maximisation": "information maximisation",
+    "neighbourhood_density": "neighbourhood density",
+    "nuclear_norm": "nuclear norm",
+    "domain_closeness": "domains close (−MMD²)",
+    **{name: f"{facts.title.lower()} on the target" for name, facts in PRETEXTS.items()},
+}
+
 TRANSDUCTIVE = (
     "every rule but the last evaluations and source_accuracy looks at the target's test segments, without their "
     "labels: what it chooses has seen them (transductive), where the paper's protocol has not (inductive)"
@@ -49,6 +60,16 @@ TRANSDUCTIVE = (
 """What a choice by these rules is."""
 
 _RUN = ["data", "preset", "method", "source", "target", "world", "seed"]
+
+
+def rule_title(rule: str) -> str:
+    """What tables and figures call a rule, in few words; what it looks at is in `RULES`.
+
+    Example:
+        >>> rule_title("domain_closeness"), rule_title(ORACLE)
+        ('domains close (−MMD²)', 'oracle')
+    """
+    return _TITLES.get(rule, rule.replace("_", " "))
 
 
 def selection_table(runs: pd.DataFrame, *, stream: str = "fused") -> pd.DataFrame:
@@ -110,8 +131,27 @@ def value_scores(runs: pd.DataFrame, values: Mapping[str, float], *, stream: str
 
 
 def _last_stage(run: Mapping[Hashable, Any]) -> pd.DataFrame:
-    """Evaluations of a run's last stage, steps x names."""
-    history = load_history(Path(run["path"]))
+    return stage_evaluations(Path(run["path"]))
+
+
+def stage_evaluations(run: Path) -> pd.DataFrame:
+    """What a finished run recorded at every evaluation of its last stage.
+
+    Args:
+        run: its folder.
+
+    Returns:
+        A row per step, a column per quantity: ``fused/top1`` (percent), ``validator/nuclear_norm`` and others.
+
+    Example:
+        >>> import json, tempfile
+        >>> record = {"kind": "evaluation", "stage": "adapt", "step": 5, "total_step": 5, "values": {"fused/top1": 60}}
+        >>> with tempfile.TemporaryDirectory() as path:
+        ...     _ = Path(path, "history.jsonl").write_text(json.dumps(record))
+        ...     stage_evaluations(Path(path))["fused/top1"].to_dict()
+        {5: 60}
+    """
+    history = load_history(run)
     records = history[history["kind"] == "evaluation"]
     last = records[records["stage"] == records["stage"].iloc[-1]] if len(records) else records
     return last.pivot_table(index="step", columns="name", values="value", sort=False)
@@ -213,3 +253,39 @@ def format_selection(summary: pd.DataFrame) -> pd.DataFrame:
         "rank correlation": summary["correlation"].map("{:+.2f}".format).replace("+nan", ""),
     }
     return pd.DataFrame(columns)
+
+
+def choice_counts(choices: pd.DataFrame) -> pd.DataFrame:
+    """How often each rule of `value_choices` took each value.
+
+    Returns:
+        A row per rule, in words, in the order of `RULES`; a column per method (or weight) and value.
+
+    Example:
+        >>> choices = {"method": "λ", "rule": ["nuclear_norm", "nuclear_norm", AT_RANDOM], "value": [0.5, 0.5, None]}
+        >>> choice_counts(pd.DataFrame(choices)).loc["nuclear norm"].tolist()
+        [2]
+    """
+    taken = choices.dropna(subset="value")
+    order = {rule: number for number, rule in enumerate([USUAL, *RULES])}
+    counts = pd.crosstab(taken["rule"], [taken["method"], taken["value"]])
+    counts = counts.sort_index(key=lambda rules: rules.map(order))
+    counts = counts.rename(columns=lambda value: f"{value:g}", level="value")
+    return counts.rename(index=rule_title)
+
+
+def mean_regrets(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean regret (points) of every rule of `selection_table` or `value_choices` but the oracle.
+
+    Returns:
+        A row per rule, in words; a column per method, by its title.
+
+    Example:
+        >>> table = {"method": "mmsada", "rule": [LAST, LAST, ORACLE], "top1": 60.0, "regret": [4.0, 2.0, 0.0]}
+        >>> mean_regrets(pd.DataFrame({**table, "correlation": None}))["MM-SADA"].to_dict()
+        {'mean of the last evaluations': 3.0}
+    """
+    summary = selection_summary(table[table["rule"] != ORACLE])
+    regrets = summary.pivot_table(index="rule", columns="method", values="regret", sort=False)
+    titles = {method: METHODS[method].title for method in regrets if method in METHODS}
+    return regrets.rename(index=rule_title, columns=titles)

@@ -16,6 +16,9 @@ from plotly.subplots import make_subplots
 
 from mmsada_lab.facts import METHODS
 
+FIGURE_HEIGHT = 396
+"""Of a figure, in pixels; said in each, since every viewer has another default."""
+
 INK, GREY, FAINT = "#222222", "#7F7F7F", "#E5E5E5"
 
 SOURCE, TARGET = "#0072B2", "#D55E00"
@@ -49,6 +52,9 @@ GREY_SCALE = ((0.0, "#FFFFFF"), (1.0, GREY))
 KERNEL_SCALE = [[0.0, "#9ECAE1"], [1.0, "#08306B"]]
 
 BOUNDARY = {"color": GREY, "dash": "dash", "width": 1.5}
+LEGEND_BELOW = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0}
+"""Of figures whose panels need the whole width; their lower margin leaves room for it."""
+
 HIDDEN = {"showlegend": False, "hoverinfo": "skip"}
 
 _AXIS = {
@@ -72,7 +78,6 @@ TEMPLATE = go.layout.Template(
         "yaxis": _AXIS,
         "legend": {"orientation": "v", "x": 1.02, "y": 1},
         "margin": {"l": 70, "r": 20, "t": 76, "b": 60},
-        "height": 396,
     }
 )
 
@@ -141,8 +146,18 @@ def write_spread_over(table: pd.DataFrame) -> str:
     return write_spread(table["worlds"], "worlds") if several.any() else write_spread(table["seeds"])
 
 
+def on_two_lines(title: str, spread: str) -> str:
+    """Title of an axis with what `write_spread` or `write_spread_over` adds, below it: in one line it is cut.
+
+    Example:
+        >>> on_two_lines("top-1 (%)", ", ± sd over 4 worlds"), on_two_lines("top-1 (%)", "")
+        ('top-1 (%),<br>± sd over 4 worlds', 'top-1 (%)')
+    """
+    return title + spread.replace(", ", ",<br>", 1)
+
+
 def empty_figure(
-    title: str, *, panels: tuple[int, int] | None = None, height: int | None = None, **options: Any
+    title: str, *, panels: tuple[int, int] | None = None, height: int = FIGURE_HEIGHT, **options: Any
 ) -> go.Figure:
     """A figure in the style of all, without traces; for rows x columns of panels, `options` are of `make_subplots`."""
     figure = make_subplots(*panels, **options) if panels else go.Figure()

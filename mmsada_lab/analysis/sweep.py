@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.game import game_curves, opponent
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.tables import MEAN, domain_pairs, seeds_by_pair, spread_by_pair
 from mmsada_lab.runs import load_history
 
@@ -49,13 +50,14 @@ def sweep_means(table: pd.DataFrame, values: Mapping[str, float]) -> pd.DataFram
     return means.dropna(subset="top1").sort_values("value", ignore_index=True)
 
 
+@hover_in_words
 def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None, title: str = "Sweep") -> go.Figure:
     """Draw `sweep_means` with error bars of one sd, values at equal distances; a dashed line at the baseline.
 
     Example:
         >>> means = pd.DataFrame({"value": [0.5, 1.0], "top1": [58.0, 60.0], "sd": 1.0, "worlds": 1, "seeds": 3})
         >>> draw_sweep(means, name="λ", baseline=55.0).layout.yaxis.title.text
-        'top-1, mean over pairs (%), ± sd over 3 seeds'
+        'top-1, mean over pairs (%),<br>± sd over 3 seeds'
     """
     figure = style.empty_figure(title)
     look = {"mode": "lines+markers", "line": {"color": style.TARGET, "width": 2.5}}
@@ -67,7 +69,7 @@ def draw_sweep(means: pd.DataFrame, *, name: str, baseline: float | None = None,
     )
     if baseline is not None:
         figure.add_hline(y=baseline, line={"color": style.GREY, "dash": "dash"}, annotation_text="source-only")
-    title_of_y = f"top-1, mean over pairs (%){style.write_spread_over(means)}"
+    title_of_y = style.on_two_lines("top-1, mean over pairs (%)", style.write_spread_over(means))
     figure.update_xaxes(title=name, type="category")
     return figure.update_layout(yaxis_title=title_of_y, showlegend=False)
 
@@ -112,13 +114,14 @@ def _right_at_the_end(history: pd.DataFrame, share: float) -> dict[str, float]:
     return {str(name): float(mean) for name, mean in late.groupby("name", sort=False)["mean"].mean().items()}
 
 
+@hover_in_words
 def draw_sweep_game(game: pd.DataFrame, *, name: str, title: str = "The game") -> go.Figure:
-    """Draw `sweep_game`: a line per opponent with error bars of one sd, and chance.
+    """Draw `sweep_game`: a line per opponent with error bars of one sd, and chance, which the legend names.
 
     Example:
         >>> game = pd.DataFrame({"value": [0.0, 1.0], "name": "rgb", "right": [80.0, 60.0], "sd": 1.0})
         >>> [trace.name for trace in draw_sweep_game(game.assign(worlds=4, seeds=2), name="λd").data]
-        ['D, rgb']
+        ['D, rgb', 'chance']
     """
     figure = style.empty_figure(title)
     for played, colour in style.colours(list(game["name"].unique())).items():
@@ -126,7 +129,12 @@ def draw_sweep_game(game: pd.DataFrame, *, name: str, title: str = "The game") -
         look = {"mode": "lines+markers", "name": opponent(played), "line": {"color": colour, "width": 2.5}}
         bars = style.error_bars(line["sd"])
         figure.add_scatter(x=style.categories(line["value"]), y=style.to_list(line["right"]), error_y=bars, **look)
-    figure.add_hline(y=50, line={"color": style.GREY, "dash": "dot"}, annotation_text="chance")
+    values = style.categories(game["value"].drop_duplicates().sort_values())
+    if values:
+        across = {"mode": "lines", "line": {"color": style.GREY, "dash": "dot"}}
+        figure.add_scatter(x=values, y=[50.0] * len(values), name="chance", **across)
     figure.update_xaxes(title=name, type="category")
     spread = style.write_spread_over(game) if len(game) else ""
-    return figure.update_layout(yaxis_title=f"right at the end (%, balanced){spread}")
+    return figure.update_layout(
+        yaxis_title=style.on_two_lines("right at the end (%, balanced)", spread), showlegend=True
+    )

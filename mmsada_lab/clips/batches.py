@@ -267,10 +267,13 @@ def load_batches(
     return BatchLoader(ConcatDataset(shards), order, workers=workers, pin_memory=pin_memory)
 
 
-def random_batch(inputs: Mapping[str, tuple[Kind, int]], *, rule: ClipRule, clips: int, classes: int) -> TrainingBatch:
-    """A batch of noise, to try a method or to time a step: every clip corresponds.
+def random_batch(
+    inputs: Mapping[str, tuple[Kind, int]], *, rule: ClipRule, clips: int, classes: int, mismatched: int = 0
+) -> TrainingBatch:
+    """A batch of noise, to try a method or to time a step.
 
-    `inputs` are kind and channels of each modality; there are so many `clips` of each domain.
+    `inputs` are kind and channels of each modality; there are so many `clips` of each domain, of which the last
+    `mismatched` count as those whose modalities do not correspond.
 
     Example:
         >>> from mmsada_lab.clips.windows import WindowRule
@@ -286,7 +289,10 @@ def random_batch(inputs: Mapping[str, tuple[Kind, int]], *, rule: ClipRule, clip
             return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         return torch.randn(shape, generator=generator)
 
-    corresponds, labels = torch.ones(clips, dtype=torch.bool), torch.randint(classes, (clips,), generator=generator)
+    corresponds, labels = (
+        torch.arange(clips) < clips - mismatched,
+        torch.randint(classes, (clips,), generator=generator),
+    )
     source, target = ({m: draw(*given) for m, given in inputs.items()} for _ in range(2))
     return TrainingBatch(SourceBatch(source, corresponds, labels), TargetBatch(target, corresponds))
 

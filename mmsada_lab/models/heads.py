@@ -14,14 +14,18 @@ import torch
 from torch import Tensor, nn
 
 
-class _ReverseGradient(torch.autograd.Function):
+class ReverseGradient(torch.autograd.Function):
+    """Nothing on the way forward; on the way back, the gradient times minus the coefficient."""
+
     @staticmethod
     def forward(ctx: Any, features: Tensor, coefficient: float) -> Tensor:
+        """The features as they are."""
         ctx.coefficient = coefficient
         return features.view_as(features)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """None for the coefficient, which is no tensor."""
         return -ctx.coefficient * gradients[0], None
 
 
@@ -40,7 +44,7 @@ def reverse_gradient(features: Tensor, coefficient: float) -> Tensor:
         >>> round(features.grad.item(), 3)
         -0.2
     """
-    result: Tensor = _ReverseGradient.apply(features, coefficient)  # type: ignore[no-untyped-call]
+    result: Tensor = ReverseGradient.apply(features, coefficient)  # type: ignore[no-untyped-call]
     return result
 
 

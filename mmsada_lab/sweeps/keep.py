@@ -20,8 +20,8 @@ import pandas as pd
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
-from mmsada_lab.files import locate, read_file, write_atomic
-from mmsada_lab.runs import Record, count_test_segments, find_runs, read_manifest, to_json
+from mmsada_lab.files import locate, read_file, write_atomic, write_folder
+from mmsada_lab.runs import Record, RunFolder, count_test_segments, find_runs, load_runs, read_manifest, to_json
 
 DIGITS = 6
 """Significant digits of a kept history."""
@@ -83,6 +83,60 @@ def find_run(runs: pd.DataFrame, config: ExperimentConfig, *, holding: str = "ma
         hint = f"choose {holders}, or name a folder of runs of your own"
         raise UserError(f"the run of {wanted} was kept without its {holding}; {hint}")
     return path
+
+
+def run_or_reference(
+    config: ExperimentConfig, runs_dir: Path | str, *, device: str = "auto", holding: str = "manifest.json"
+) -> Path:
+    """The folder of a configuration's run: finished here before, else of this checkout's reference runs, else trained.
+
+    A reference run was trained in the same way, on the same data, and is copied into `runs_dir` as any other run, but
+    for its weights, which were not kept: `run_experiment` would train it again.
+
+    Args:
+        config: of the run.
+        runs_dir: where run folders lie.
+        device: where it is trained if it must be, ``auto`` or ``cpu``.
+        holding: a file that a reference run must hold to be taken, e.g. ``features.npz``.
+
+    Raises:
+        UserError: as `mmsada_lab.experiment.run_experiment`.
+    """
+    from mmsada_lab.datasets.open import load_data
+    from mmsada_lab.experiment import run_experiment
+
+    data = load_data(config.data)
+    folder = RunFolder(Path(runs_dir), config, data_name=data.name)
+    manifest = folder.manifest(data_digest=data.digest)
+    if manifest is not None and manifest["status"] == "finished":
+        return folder.path
+    reference = None if manifest is not None else _reference_of(config, data_digest=data.digest, holding=holding)
+    if reference is None or not _copy_run(reference, folder.path):
+        return run_experiment(config, runs_dir, device=device)
+    return folder.path
+
+
+def _reference_of(config: ExperimentConfig, *, data_digest: str, holding: str) -> Path | None:
+    """The reference run of a configuration, on the same data and with a file; None where there is none."""
+    try:
+        path = find_run(load_runs(reference_runs()), config, holding=holding)
+    except UserError:  # outside a checkout, another configuration, or a file that was not kept
+        return None
+    return path if read_manifest(path / "manifest.json")["data_digest"] == data_digest else None
+
+
+def _copy_run(kept: Path, to: Path) -> bool:
+    """Copy the files of a kept run into a new folder; False where somebody else has just begun one there."""
+    files = {file.name: file.read_bytes() for file in locate(kept).iterdir()}
+    manifest = json.loads(files["manifest.json"])
+    files["manifest.json"] = to_json({**manifest, "weights_kept": "model.safetensors" in files})
+    try:
+        with write_folder(to) as draft:
+            for name, content in files.items():
+                (draft / name).write_bytes(content)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _runs_holding(name: str, runs: pd.DataFrame) -> list[str]:

@@ -20,7 +20,7 @@ from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.presets import flatten
-from mmsada_lab.runs import RunFolder, find_runs, load_history, read_manifest
+from mmsada_lab.runs import RunFolder, find_runs, is_complete, load_history, read_manifest
 from mmsada_lab.sweeps.grid import unique_configs
 
 EXECUTED = "notebook.ipynb"
@@ -123,6 +123,8 @@ def find_damage(folder: Path) -> str | None:
             manifest["result"]["target"], manifest["training_seconds"]
     except (UserError, KeyError, TypeError) as error:
         return f"manifest.json: {error}"
+    if finished and not is_complete(manifest):  # nobody promised these files
+        return None
     checkpoint = {"checkpoint.pt": _check_zip} if (folder / "checkpoint.pt").exists() else {}
     for name, check in (_FINISHED_CHECKS if finished else checkpoint).items():
         try:
@@ -175,7 +177,7 @@ def _state(folder: RunFolder, *, data_digest: str, notebooks: bool) -> tuple[str
     if find_damage(folder.path) is not None:
         return DAMAGED, 0.0
     manifest = folder.manifest(data_digest=data_digest)
-    if manifest is not None and manifest["status"] == "finished":
+    if manifest is not None and is_complete(manifest):
         return (NOTEBOOK_TO_DO if notebooks and not (folder.path / EXECUTED).exists() else FINISHED), 1.0
     if manifest is None or not folder.checkpoint_path.exists():
         return TO_DO, 0.0

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from mmsada_lab.config import ExperimentConfig
-from mmsada_lab.errors import UserError, unknown
+from mmsada_lab.datasets.kitchens.kinds import KINDS, with_kind
+from mmsada_lab.errors import unknown
 from mmsada_lab.facts import METHODS
 from mmsada_lab.paper import PAPER_ROWS, TEXT_UNITS, VARIANTS, PaperRow
-from mmsada_lab.runs import join_world, split_world
+from mmsada_lab.runs import join_world
 from mmsada_lab.sweeps.grid import Pair, build_grid
 
 LAMBDA_D = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -89,18 +90,6 @@ class Recipe:
         """Whether its lines differ in their kind of gap, which the kitchens alone have as knobs."""
         return any(row.kind for row in self.rows)
 
-
-KINDS: dict[str, Mapping[str, float]] = {
-    "none": {},
-    "camera": {"camera": 1},
-    "nuisance": {"nuisance": 1},
-    "sway": {"sway": 1},
-    "context": {"context": 1},
-    "style": {"appearance": 1, "viewpoint": 1, "motion": 1},
-    "label shift": {"label_shift": 1},
-    "absent classes": {"absent": 1},
-}
-"""Kind of gap -> the knobs of the kitchens that make it; all others are 0."""
 
 KIND_METHODS = ("adabn", "mmd", "mcd", "adversarial_only", "self_supervised_only", "mmsada")
 """Rows of the table of kinds, each compared with source-only and with the control."""
@@ -229,23 +218,3 @@ def row_digests(row: RecipeRow, runs: pd.DataFrame, **grid: Any) -> frozenset[st
     """
     settings = {config.digest for config in row_configs(row, seeds=[0], **grid)}
     return frozenset(runs.loc[runs["setting"].isin(settings), "digest"])
-
-
-def with_kind(data: str, kind: str) -> str:
-    """A specification of kitchens with one kind of gap alone, a key of `KINDS`; world and size stay.
-
-    Raises:
-        UserError: the data are no kitchens.
-
-    Example:
-        >>> with_kind("kitchens:seed=3", "camera").split(",")[3:]
-        ['context=0', 'appearance=0', 'viewpoint=0', 'motion=0', 'label_shift=0', 'absent=0', 'seed=3']
-    """
-    shared, world = split_world(data)
-    name, _, given = shared.partition(":")
-    if name != "kitchens":
-        raise UserError(f"kinds of gap are knobs of the kitchens; {data} has none")
-    knobs = {**dict.fromkeys((knob for kinds in KINDS.values() for knob in kinds), 0), **KINDS[kind]}
-    others = [item for item in filter(None, given.split(",")) if item.partition("=")[0] not in knobs]  # such as scale
-    alone = [f"{knob}={value:g}" for knob, value in knobs.items()]
-    return join_world("kitchens:" + ",".join([*alone, *others]), world)

@@ -116,7 +116,7 @@ def _write(
     if recipe.of_kinds:
         table, tables, figures = _kinds(rows, runs)
     else:
-        table = report_table(runs, [_line(row, digests) for row, digests in rows], baseline=recipe.baseline)
+        table = report_table(runs, [report_line(row, digests) for row, digests in rows], baseline=recipe.baseline)
         tables = {"": format_report(table, baseline=recipe.baseline)}
         if recipe.selection:
             tables["What each rule of choosing a checkpoint would have reached"] = _selection(runs)
@@ -140,7 +140,7 @@ def _kinds(rows: _Rows, runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.
 
     tables, reports = {}, []
     for kind in dict.fromkeys(row.kind for row, _ in rows):
-        lines = [_line(row, digests) for row, digests in rows if row.kind == kind]
+        lines = [report_line(row, digests) for row, digests in rows if row.kind == kind]
         of_kind = runs[runs["digest"].isin(frozenset().union(*(line.digests for line in lines)))]
         if of_kind.empty:
             continue
@@ -173,7 +173,8 @@ def _selection(runs: pd.DataFrame) -> pd.DataFrame:
     return format_selection(selection_summary(selection_table(ordered)))
 
 
-def _line(row: RecipeRow, digests: frozenset[str]) -> ReportLine:
+def report_line(row: RecipeRow, digests: frozenset[str]) -> ReportLine:
+    """A row of a recipe as a line of its report, with the paper's numbers where it has some."""
     from mmsada_lab.analysis import report, tables
 
     if row.paper is None:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.gap.measures import MEASURES
 from mmsada_lab.analysis.gap.table import COVERAGE
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import to_list
 from mmsada_lab.errors import UserError, unknown
 
@@ -56,6 +57,7 @@ def _with_statistics(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(statistics=known.fillna("evaluation"))
 
 
+@hover_in_words
 def draw_gap(bars: pd.DataFrame, *, measure: str, title: str = "") -> go.Figure:
     """Draw one measure of `gap_bars`: a panel per modality, scope and kind of batch statistics, a bar per run.
 
@@ -75,16 +77,29 @@ def draw_gap(bars: pd.DataFrame, *, measure: str, title: str = "") -> go.Figure:
     lines = [(scope, kind) for scope in scopes for kind in kinds]
     suffixes = {kind: f", {_KINDS[kind]}" if len(kinds) > 1 else "" for kind in kinds}
     titles = [f"{modality}, {scope}{suffixes[kind]}" for scope, kind in lines for modality in modalities]
-    panels, height = (len(lines), len(modalities)), 80 + 260 * len(lines)
-    options = {"shared_yaxes": "all", "subplot_titles": titles}
+    panels, height = (len(lines), len(modalities)), 140 + 230 * len(lines)
+    options = {"shared_yaxes": "all", "subplot_titles": titles, "horizontal_spacing": 0.06}
     figure = style.empty_figure(title or TITLES[measure], panels=panels, height=height, **options)
     colours = style.colours(modalities)
     for r, (scope, kind) in enumerate(lines, start=1):
         of_line = of_measure[(of_measure["scope"] == scope) & (of_measure["statistics"] == kind)]
         for c, modality in enumerate(modalities, start=1):
             _add_panel(figure, of_line[of_line["modality"] == modality], colours[modality], row=r, col=c)
-    figure.update_xaxes(title="method", row=len(lines))
+    names = list(of_measure["row"].unique())
+    figure.update_xaxes(showticklabels=False, tickvals=names, ticktext=[_two_lines(name) for name in names])
+    figure.update_xaxes(showticklabels=True, title="method", row=len(lines))
+    figure.update_layout(legend=style.LEGEND_BELOW, margin_b=130)
     return figure.update_yaxes(title=TITLES[measure], col=1)
+
+
+def _two_lines(name: str) -> str:
+    """Names of methods stand upright below a narrow panel.
+
+    Example:
+        >>> _two_lines("Self-supervised only"), _two_lines("MM-SADA")
+        ('Self-supervised<br>only', 'MM-SADA')
+    """
+    return name.replace(" ", "<br>", 1)
 
 
 def _add_panel(figure: go.Figure, bars: pd.DataFrame, colour: str, *, row: int, col: int) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.errors import UserError
 
 ByModality = Mapping[str, Sequence[Any]]
@@ -50,6 +51,7 @@ def _cells(taken: Mapping[str, Any], windows: Mapping[str, str], label: str | No
     return [*cells, ("class", *(("–", "none") if label is None else (label, "own")))]
 
 
+@hover_in_words
 def draw_correspondence_grid(grid: pd.DataFrame, *, title: str = "What C is asked") -> go.Figure:
     """Draw `correspondence_grid`, of one domain or both joined: a row per clip; grey is what comes from elsewhere.
 
@@ -74,4 +76,5 @@ def _add_heatmap(figure: go.Figure, cells: pd.DataFrame, side: str, *, column: i
     heat = {"zmin": 0, "zmax": 2, "colorscale": [[0, "#FFFFFF"], [0.5, style.FAINT], [1, own]], "showscale": False}
     heat |= {name: [c[source].to_list() for _, c in clips] for name, source in (("z", "code"), ("text", "text"))}
     axes = {"x": list(cells["column"].unique()), "y": [clip for clip, _ in clips]}
+    heat["hovertemplate"] = f"{side}, clip %{{y}}, %{{x}}: %{{text}}<extra></extra>"
     figure.add_heatmap(**axes, **heat, texttemplate="%{text}", xgap=2, ygap=2, row=1, col=column)

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.lessons.line_chart import draw_lines
 from mmsada_lab.errors import UserError
 
@@ -101,6 +102,7 @@ def correspondence_right(head: CorrespondenceHead, first: ArrayLike, second: Arr
     return float(balanced_accuracy(head(pairs), c))
 
 
+@hover_in_words
 def draw_yes(trained: Mapping[str, TrainedHead], *, every: int = 4, title: str = "What C learns to say") -> go.Figure:
     """Draw how often heads that were trained in different ways say yes: solid of pairs, dotted of non-pairs.
 

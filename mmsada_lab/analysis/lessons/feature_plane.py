@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import xy
 from mmsada_lab.errors import UserError
 
@@ -77,7 +78,7 @@ def plane_border(
     if not (length := float(w @ w)):
         raise UserError(f"the weights of {name} are 0: it gives one answer everywhere and has no border")
     foot, along = -offset * w / length, reach * np.array([-w[1], w[0]]) / length**0.5
-    ends = np.concatenate([foot - along, foot + along]).round(_DECIMALS)
+    ends = np.concatenate([foot - along, foot + along]).round(_DECIMALS) + 0.0  # no -0
     return pd.DataFrame([{"panel": panel, "name": name, **dict(zip(("x0", "y0", "x1", "y1"), ends, strict=True))}])
 
 
@@ -111,6 +112,7 @@ def plane_disagreement(
     return frame[["panel", "x", "y", "value"]].round(_DECIMALS)
 
 
+@hover_in_words
 def draw_plane(
     points: pd.DataFrame,
     *,
@@ -135,7 +137,7 @@ def draw_plane(
         _add_disagreement(figure, _of_panel(disagreement, panel), where)
         for side in points["side"].unique():
             _add_points(figure, _of_panel(points[points["side"] == side], panel), side, where)
-        _add_borders(figure, _of_panel(borders, panel), where)
+        _add_borders(figure, _of_panel(_with_looks(borders, panels), panel), where)
     x_range, y_range = _ranges(points)
     figure.update_xaxes(title="feature 1 (no unit)", range=x_range)
     return figure.update_yaxes(range=y_range).update_yaxes(title="feature 2 (no unit)", col=1)
@@ -174,10 +176,20 @@ def _arrows(starts: pd.Series[float], steps: pd.Series[float]) -> list[float | N
     return [value for arrow in arrows for value in arrow]
 
 
+def _with_looks(borders: pd.DataFrame | None, panels: Sequence[str]) -> pd.DataFrame | None:
+    """A dash for every name, the same in all panels, and whether a border is the first of its name: the legend's."""
+    if borders is None:
+        return None
+    drawn = borders[borders["panel"].isin(panels)]
+    names = list(drawn["name"].unique())
+    dashes = [style.DASHES[names.index(name) % len(style.DASHES)] for name in drawn["name"]]
+    return drawn.assign(dash=dashes, listed=~drawn["name"].duplicated())
+
+
 def _add_borders(figure: go.Figure, borders: pd.DataFrame, where: dict[str, int]) -> None:
-    for number, border in enumerate(borders.to_dict("records")):
-        line = {"color": style.INK, "width": 2, "dash": style.DASHES[number % len(style.DASHES)]}
-        entry = {"name": border["name"], "legendgroup": border["name"], "showlegend": where["col"] == 1}
+    for border in borders.to_dict("records"):
+        line = {"color": style.INK, "width": 2, "dash": border["dash"]}
+        entry = {"name": border["name"], "legendgroup": border["name"], "showlegend": bool(border["listed"])}
         x, y = [border["x0"], border["x1"]], [border["y0"], border["y1"]]
         figure.add_scatter(x=x, y=y, mode="lines", line=line, **entry, **where)
 

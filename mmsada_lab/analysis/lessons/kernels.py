@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import xy
 from mmsada_lab.errors import UserError
 
+_IN_LEGEND = 4
 _QUANTILES = {"low": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "high": 0.95}
 
 
@@ -60,10 +62,13 @@ def observed_distances(features: Mapping[str, NDArray[Any]], *, at_most: int = 3
     return pd.DataFrame(rows)
 
 
+@hover_in_words
 def draw_kernels(
     curves: pd.DataFrame, *, observed: pd.DataFrame | None = None, title: str = "Gaussian kernels over distance"
 ) -> go.Figure:
     """Draw `kernel_curves`: values above, pulls below; and the distances that were observed as boxes under both.
+
+    More than `_IN_LEGEND` kernels share a colour bar instead of entries in the legend.
 
     Example:
         >>> [trace.name for trace in draw_kernels(kernel_curves([4.0], distances=[1.0, 2.0])).data]
@@ -84,11 +89,29 @@ def draw_kernels(
 def _add_kernels(figure: go.Figure, curves: pd.DataFrame) -> None:
     bandwidths = sorted(curves["bandwidth"].unique())
     shades = sample_colorscale(style.KERNEL_SCALE, np.linspace(0, 1, len(bandwidths)).tolist())
+    several = len(bandwidths) > _IN_LEGEND
     for g, shade in zip(bandwidths, shades, strict=True):
         curve, line = curves[curves["bandwidth"] == g], {"color": shade, "width": 2}
         for row, column in enumerate(("value", "pull"), start=1):
-            entry = {"name": f"g = {g:.3g}", "legendgroup": str(g), "showlegend": row == 1, "mode": "lines"}
+            listed = row == 1 and not several
+            entry = {"name": f"g = {g:.3g}", "legendgroup": str(g), "showlegend": listed, "mode": "lines"}
             figure.add_scatter(**xy(curve, "distance", column), line=line, **entry, row=row, col=1)
+    if several:
+        _add_colour_bar(figure, bandwidths)
+
+
+def _add_colour_bar(figure: go.Figure, bandwidths: Sequence[float]) -> None:
+    """The bandwidths from narrow to wide, beside the kernels; they are a geometric series."""
+    ends = [round(float(np.log10(g)), 4) for g in (bandwidths[0], bandwidths[-1])]
+    shown = [bandwidths[k] for k in (0, len(bandwidths) // 2, -1)]
+    ticks = {
+        "tickvals": [round(float(np.log10(g)), 4) for g in shown],
+        "ticktext": [f"{g:.0f}" if g >= 10 else f"{g:.2g}" for g in shown],
+    }
+    bar = {"title": {"text": "g"}, "thickness": 12, "len": 0.5, "y": 1, "yanchor": "top", **ticks}
+    look = {"color": ends, "cmin": ends[0], "cmax": ends[1], "colorscale": style.KERNEL_SCALE, "colorbar": bar}
+    points = {"x": [None, None], "y": [None, None], "mode": "markers", "marker": look}
+    figure.add_scatter(**points, **style.HIDDEN, row=1, col=1)
 
 
 def _add_boxes(figure: go.Figure, observed: pd.DataFrame) -> None:
@@ -98,5 +121,5 @@ def _add_boxes(figure: go.Figure, observed: pd.DataFrame) -> None:
         quartiles = {"lowerfence": [row["low"]], "q1": [row["q25"]], "median": [row["median"]]}
         quartiles |= {"q3": [row["q75"]], "upperfence": [row["high"]]}
         look = {"name": f"{row['modality']}, source to target", "marker": {"color": colours[row["modality"]]}}
-        figure.add_box(y=[row["modality"]], **quartiles, orientation="h", **look, row=3, col=1)
+        figure.add_box(y=[row["modality"]], **quartiles, orientation="h", **look, showlegend=False, row=3, col=1)
     figure.update_yaxes(title="observed", row=3)

@@ -9,10 +9,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.style import to_list
 from mmsada_lab.errors import UserError
 
 
+@hover_in_words
 def draw_lines(
     lines: pd.DataFrame,
     *,

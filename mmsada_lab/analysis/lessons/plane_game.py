@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from plotly.subplots import make_subplots
 
 from mmsada_lab.analysis import style
+from mmsada_lab.analysis.hover import hover_in_words
 from mmsada_lab.analysis.lessons.feature_plane import draw_plane, plane_border, plane_points
 from mmsada_lab.errors import UserError
 
@@ -136,6 +137,7 @@ def game_steps(states: Sequence[GameState]) -> pd.DataFrame:
     return pd.DataFrame({"right": right}, index=pd.RangeIndex(len(states), name="step"))
 
 
+@hover_in_words
 def draw_game_steps(states: Sequence[GameState], *, at: Sequence[int], title: str = "The game") -> go.Figure:
     """Draw the clouds and D's border after some steps, a panel for each; how many D tells right stands above.
 
@@ -165,6 +167,7 @@ def _borders(panels: Mapping[str, GameState]) -> pd.DataFrame | None:
     return pd.concat(borders) if borders else None
 
 
+@hover_in_words
 def draw_played_game(states: Sequence[GameState], *, step: int, title: str = "The game") -> go.Figure:
     """Draw a game after some steps: clouds and D's border; beside them how many D told right up to then, and after.
 
@@ -189,7 +192,7 @@ def draw_played_game(states: Sequence[GameState], *, step: int, title: str = "Th
         figure.add_scatter(x=[], y=[], mode="lines", line=line, name="D's border", row=1, col=1)
     right = game_steps(states)["right"].round(1)
     curve = {"x": list(range(len(states))), "y": style.to_list(right)}
-    figure.add_scatter(**curve, mode="lines", line={"color": style.GREY, "width": 2}, name="told right", row=1, col=2)
+    figure.add_scatter(**curve, mode="lines", line=style.line(style.GREY, 0), name="told right", row=1, col=2)
     here = {"x": [step], "y": style.to_list(right[[step]]), "mode": "markers", "showlegend": False}
     figure.add_scatter(**here, marker={"color": style.INK, "size": 11}, name=f"step {step}", row=1, col=2)
     dotted = {"color": style.GREY, "dash": "dot", "width": 1.5}
@@ -198,7 +201,8 @@ def draw_played_game(states: Sequence[GameState], *, step: int, title: str = "Th
     figure.update_yaxes(title="feature 2 (no unit)", range=axes.yaxis.range, col=1)
     figure.update_xaxes(title="step", range=[-2, len(states) + 1], col=2)
     figure.update_yaxes(title="points told right (%)", range=[min(40, right.min() - 5), 103], col=2)
-    return figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    return figure.update_layout(legend=legend, showlegend=True)
 
 
 def reversal_gradients(
@@ -257,6 +261,7 @@ def reversal_points(
     return plane_points(clouds, moves={side: -longer * gradients[side] for side in clouds}, panel=panel)
 
 
+@hover_in_words
 def draw_reversals(
     clouds: Mapping[str, ArrayLike],
     weights: ArrayLike,
@@ -311,6 +316,7 @@ def mean_gaps(games: Mapping[str, Sequence[GameState]], *, names: tuple[str, str
     return pd.DataFrame(gaps).rename_axis("step")
 
 
+@hover_in_words
 def draw_mean_gaps(gaps: pd.DataFrame, *, every: int = 4, title: str = "How far apart the domains are") -> go.Figure:
     """Draw `mean_gaps`: a colour for every game, solid the first feature and dotted the second; every so many steps.
 

@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 
 from mmsada_lab.analysis import style
 from mmsada_lab.analysis.game import opponent
-from mmsada_lab.analysis.selection import RULES
+from mmsada_lab.analysis.hover import hover_in_words
+from mmsada_lab.analysis.selection import RULES, rule_title
 from mmsada_lab.errors import UserError
 
 _COLUMNS = ["group", "name", "value", "mean", "sd", "worlds", "seeds", "place", "chosen"]
@@ -65,6 +66,7 @@ def _score_rows(scores: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(group="score")
 
 
+@hover_in_words
 def draw_sweep_point(points: pd.DataFrame, *, name: str, title: str = "One value of the sweep") -> go.Figure:
     """Draw `sweep_points`: accuracy and opponents over all values, the chosen one ringed; its scores as bars.
 
@@ -98,7 +100,7 @@ def draw_sweep_point(points: pd.DataFrame, *, name: str, title: str = "One value
         _add_scores(figure, scores)
     figure.update_xaxes(title=name, type="category", col=1)
     spread = style.write_spread_over(lines[lines["group"] == "accuracy"])
-    figure.update_yaxes(title=f"right (%){spread}", col=1)
+    figure.update_yaxes(title=style.on_two_lines("right (%)", spread), col=1)
     return figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.25})
 
 
@@ -117,8 +119,8 @@ def _ring(figure: go.Figure, chosen: pd.DataFrame, name: str) -> None:
 
 def _add_scores(figure: go.Figure, scores: pd.DataFrame) -> None:
     text = [f"{mean:.3g}" for mean in scores["mean"]]
-    places = {"x": style.to_list(scores["place"], 3), "y": scores["name"].str.replace("_", " ").tolist()}
+    places = {"x": style.to_list(scores["place"], 3), "y": [rule_title(name) for name in scores["name"]]}
     look = {"orientation": "h", "marker_color": style.GREY, "text": text, "showlegend": False}
     figure.add_bar(**places, **look, textposition="outside", cliponaxis=False, row=1, col=2)
-    figure.update_xaxes(title="score (0 lowest, 1 highest of the sweep)", range=[0, 1.25], row=1, col=2)
+    figure.update_xaxes(title="score (0 lowest,<br>1 highest of the sweep)", range=[0, 1.25], row=1, col=2)
     figure.update_yaxes(autorange="reversed", row=1, col=2)
