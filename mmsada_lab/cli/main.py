@@ -250,14 +250,19 @@ def gallery(
         "runs/gallery"
     ),
     notebooks: Annotated[str, Option(help="Comma-separated, e.g. 00_quickstart; all by default.")] = "",
+    stored: Annotated[
+        bool, Option("--stored", help="Execute nothing: pages of the outputs that are stored, in seconds.")
+    ] = False,
 ) -> None:
-    """Execute every notebook and make a page of it, with an index; the pages need no network.
+    """Execute every notebook and make a page of it, with an index that searches them; the pages need no network.
 
     Example: mmsada gallery --notebooks 03_adversarial_alignment,05_mmsada
+
+    Example: mmsada gallery --stored --to pages
     """
     from mmsada_lab.publish.gallery import make_gallery
 
-    pages = make_gallery(to, notebooks=notebooks.split(",") if notebooks else ())
+    pages = make_gallery(to, notebooks=notebooks.split(",") if notebooks else (), stored=stored)
     for name, error in pages.failures.items():
         typer.echo(f"failed: {name}: {error}", err=True)
     typer.echo(pages.index)
