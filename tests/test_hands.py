@@ -28,6 +28,7 @@ from mmsada_lab.clips.windows import WindowRule
 from mmsada_lab.errors import UserError
 from mmsada_lab.explorer import alignment, pairings, stream_logits, window_frames
 from mmsada_lab.explorer.hands import (
+    try_confusion,
     try_game,
     try_kernel,
     try_pairing,
@@ -39,6 +40,7 @@ from mmsada_lab.explorer.hands import (
 )
 from mmsada_lab.losses import mmd_loss
 from mmsada_lab.paper import MMD_BANDWIDTHS
+from mmsada_lab.sweeps.paper_tables import paper_tables
 
 VIEW, FIGURE = "application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"
 KITCHEN = toy_data().domains["A"]
@@ -613,7 +615,7 @@ def test_a_sweep_needs_neither_game_nor_scores() -> None:
 
 # --- all of them ---------------------------------------------------------------------------------------------------
 
-HANDS: dict[str, tuple[Callable[[], Any], str, str, float]] = {
+HANDS: dict[str, tuple[Callable[[], Any], str, str, Any]] = {
     "window": (lambda: try_window(KITCHEN, SEGMENT, rule=RULE), "image/png", "centre", 20),
     "reversal": (lambda: try_reversal(CLOUDS, **BORDER), FIGURE, "coefficient", 0.5),
     "game": (lambda: try_game(CLOUDS, steps=12), FIGURE, "step", 9),
@@ -621,13 +623,14 @@ HANDS: dict[str, tuple[Callable[[], Any], str, str, float]] = {
     "streams": (lambda: try_streams(LOGITS, classes=CLASSES), FIGURE, "flow", -2.0),
     "kernel": (lambda: try_kernel(features()), FIGURE, "bandwidth", 100.0),
     "prediction": (lambda: try_prediction(GAINS, predicted={"adabn": 2.0}), FIGURE, "mmsada", 3.0),
+    "confusion": (lambda: try_confusion(paper_tables().plain(seed=0)), FIGURE, "stream", "flow"),
     "sweep": (lambda: try_sweep(MEANS, name="λd", game=GAME, scores=scores()), FIGURE, "value", 3.0),
 }
 each = pytest.mark.parametrize(("build", "kind", "name", "value"), HANDS.values(), ids=HANDS)
 
 
 @each
-def test_the_first_picture_is_always_the_same(build: Callable[[], Any], kind: str, name: str, value: float) -> None:
+def test_the_first_picture_is_always_the_same(build: Callable[[], Any], kind: str, name: str, value: Any) -> None:
     first, second = (json.dumps(build()._repr_mimebundle_(), sort_keys=True) for _ in range(2))
     assert first == second
     assert set(json.loads(first)) == {kind, "text/plain"}, "no widget where nobody can move it"
@@ -635,7 +638,7 @@ def test_the_first_picture_is_always_the_same(build: Callable[[], Any], kind: st
 
 @each
 def test_moving_changes_the_picture_and_moving_back_restores_it(
-    build: Callable[[], Any], kind: str, name: str, value: float
+    build: Callable[[], Any], kind: str, name: str, value: Any
 ) -> None:
     hands = build()
     before, start = hands._repr_mimebundle_(), hands.controls[name].value
@@ -649,7 +652,7 @@ def test_moving_changes_the_picture_and_moving_back_restores_it(
 
 @each
 @pytest.mark.usefixtures("somebody_watches")
-def test_where_somebody_watches_it_is_a_widget(build: Callable[[], Any], kind: str, name: str, value: float) -> None:
+def test_where_somebody_watches_it_is_a_widget(build: Callable[[], Any], kind: str, name: str, value: Any) -> None:
     hands = build()
     assert {VIEW, kind} <= set(hands._repr_mimebundle_())
     hands.controls[name].value = value
@@ -664,7 +667,7 @@ def test_where_somebody_watches_it_is_a_widget(build: Callable[[], Any], kind: s
 
 @each
 def test_controls_say_what_they_are_and_in_which_unit(
-    build: Callable[[], Any], kind: str, name: str, value: float
+    build: Callable[[], Any], kind: str, name: str, value: Any
 ) -> None:
     import ipywidgets
 
