@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -201,8 +202,16 @@ class Server:
     def ask(self, path: str, content: object = None) -> Any:
         body = None if content is None else json.dumps(content).encode()
         headers = {"Authorization": f"token {TOKEN}", "Content-Type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(f"{self.facts['url']}{path}", body, headers)) as answer:
-            return json.load(answer)
+        request, end = urllib.request.Request(f"{self.facts['url']}{path}", body, headers), time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError:
+                raise
+            except urllib.error.URLError:  # it says where it is a moment before it listens
+                assert time.monotonic() < end
+                time.sleep(0.2)
 
     def evaluate(self, notebook: str, code: str) -> str:
         """What code prints in the kernel of a notebook."""

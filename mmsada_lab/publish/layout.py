@@ -195,7 +195,7 @@ def page_frame(links: Mapping[str, str], sections: Sequence[Section]) -> dict[st
     }
 
 
-TEMPLATE = """{%- extends 'index.html.j2' -%}
+NOTEBOOK_PAGE = """{%- extends 'index.html.j2' -%}
 {%- block html_head_js_requirejs -%}{%- endblock -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}

@@ -10,8 +10,8 @@ from typing import Any
 
 from mmsada_lab.errors import UserError
 from mmsada_lab.publish.layout import (
+    NOTEBOOK_PAGE,
     PICTURES,
-    TEMPLATE,
     Section,
     Sections,
     figure_html,
@@ -96,7 +96,7 @@ def write_page(
         cell.outputs = [_shown(output, sections) for output in without_widgets(cell.get("outputs", []))]
     fold_cells(content.cells)
     content.metadata.title = sections.all[0].title if sections.all else page.stem
-    exporter = HTMLExporter(raw_template=TEMPLATE, filters={"markdown2html": _as_it_is})  # type: ignore[no-untyped-call]
+    exporter = HTMLExporter(raw_template=NOTEBOOK_PAGE, filters={"markdown2html": _as_it_is})  # type: ignore[no-untyped-call]
     frame = page_frame(links or {}, sections.all)
     resources = {"metadata": {"name": page.stem}, "frame": frame, "dark_theme": _dark_theme(exporter.template_paths)}
     body, _ = exporter.from_notebook_node(content, resources=resources)
