@@ -112,7 +112,7 @@ def draw_target_curves(curves: pd.DataFrame, *, title: str = "Accuracy on the ta
     width = min(len(pairs), _PANELS_ABREAST)
     height = -(-len(pairs) // width)
     options = {"subplot_titles": pairs, "shared_yaxes": "all", "shared_xaxes": "all", "vertical_spacing": 0.12}
-    figure = style.empty_figure(title, panels=(height, width), height=180 + 180 * height, **options)
+    figure = style.empty_figure(title, panels=(height, width), height=190 + 210 * height, **options)
     dashes = {row: _OTHER_DASHES[number % len(_OTHER_DASHES)] for number, row in enumerate(rows[:-1])}
     colours = style.colours(rows)
     for number, pair in enumerate(pairs):
