@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 
 class ReverseGradient(torch.autograd.Function):
-    """Nothing on the way forward; on the way back, the gradient times minus the coefficient."""
+    """Nothing on the way forward; on the way back, the gradient times minus the coefficient.
+
+    Source: [Ganin et al. 2016](https://arxiv.org/abs/1505.07818).
+
+    Example:
+        >>> x = torch.tensor(3.0, requires_grad=True)
+        >>> ReverseGradient.apply(x, 0.5).backward()
+        >>> x.grad
+        tensor(-0.5000)
+    """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, coefficient: float) -> Tensor:

@@ -158,7 +158,7 @@ def paper_tables(
 
     Example:
         >>> tables = paper_tables()
-        >>> round(tables.means("table1").loc["MM-SADA", "difference"], 1)
+        >>> round(float(tables.means("table1").loc["MM-SADA", "difference"]), 1)
         8.3
     """
     runs = load_runs(Path(runs_dir) if runs_dir else reference_runs())
