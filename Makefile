@@ -9,8 +9,6 @@ SHELL := bash
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# In a container one often is root; the server listens to this machine alone.
-ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format lab gallery clean
@@ -49,8 +47,8 @@ format: $(STAMP)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lab: $(STAMP)  ## open the notebooks in JupyterLab, on this machine only
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/jupyter lab notebooks --ip 127.0.0.1 $(ROOT)
+lab: $(STAMP)  ## open copies of the notebooks in JupyterLab, on this machine only
+	$(BIN)/mmsada lab
 
 gallery: $(STAMP)  ## execute every notebook and make pages of them, with an index (runs/gallery/index.html)
 	$(BIN)/mmsada gallery

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
+from tqdm.auto import tqdm
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
@@ -156,11 +158,20 @@ def first_stage_path(
 
 
 @contextmanager
-def first_stage_locked(path: Path) -> Iterator[None]:
-    """Hold a first stage; a second process that wants it waits, and finds it trained."""
+def first_stage_locked(path: Path, *, told: bool = False) -> Iterator[None]:
+    """Hold a first stage; a second process that wants it waits, tells so if it is to, and finds it trained."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if told:
+            tqdm.write("the first stage is being trained by another process; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def publish_first_stage(checkpoint: Path, path: Path) -> None:

@@ -9,8 +9,16 @@ from collections.abc import Iterable
 class UserError(ValueError):
     """Bad input: the message says what was found, what is allowed and what to do.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2, and a notebook shows it alone.
+
+    Example:
+        >>> UserError("seed is -1; choose 0 or more")._render_traceback_()
+        ['UserError: seed is -1; choose 0 or more']
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback, line by line; `traceback.print_exc` still has it whole."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 def unknown(kind: str, found: object, allowed: Iterable[str], *, hint: str = "") -> UserError:

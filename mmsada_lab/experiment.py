@@ -65,6 +65,7 @@ from mmsada_lab.runtime.processes import (
     average_statistics,
     check_agreement,
     explain_lost_process,
+    in_notebook,
     is_distributed,
     match_statistics,
 )
@@ -82,6 +83,7 @@ def run_experiment(
     workers: int | None = None,
     show_progress: bool = True,
     share_first_stage: bool = True,
+    wait: bool | None = None,
 ) -> Path:
     """Train, evaluate and save one run; continue it if it was interrupted, skip it if it is finished.
 
@@ -94,12 +96,15 @@ def run_experiment(
         share_first_stage: keep the first stage below `runs_dir` for runs that differ in the second alone, and take it
             from there if it was made by the same code on the same device with as many threads, so that results are
             what they would be.
+        wait: whether to wait for another process that is training this very run, and then take its result, or go on
+            with what it left; else this is an error. None waits in a notebook. Several processes never wait.
 
     Returns:
         The run folder, see `mmsada_lab.runs`.
 
     Raises:
-        UserError: if data and configuration do not fit, the folder cannot be written, or a loss is not finite.
+        UserError: if data and configuration do not fit, the folder cannot be written, another process is training the
+            run, or a loss is not finite.
     """
     data = load_data(config.data)
     check_fit(config, data)
@@ -116,7 +121,8 @@ def run_experiment(
     )
     with together as accelerator, explain_lost_process(accelerator, continues_at=lambda: _saved_step(folder)):
         check_agreement({"the configuration's digest": config.digest, "the data's digest": data.digest})
-        with _held(folder, accelerator):
+        wait = in_notebook() if wait is None else wait
+        with _held(folder, accelerator, wait=wait and not is_distributed()):
             if ask_main_process(accelerator, lambda: _is_finished(folder, data)):  # by another process, since
                 return folder.path
             experiment = Experiment(config, data, folder, accelerator=accelerator, workers=workers)
@@ -174,12 +180,12 @@ def _is_finished(folder: RunFolder, data: MultiDomainData) -> bool:
 
 
 @contextmanager
-def _held(folder: RunFolder, accelerator: Accelerator) -> Iterator[None]:
+def _held(folder: RunFolder, accelerator: Accelerator, *, wait: bool) -> Iterator[None]:
     """Lock the folder in the main process; the others follow."""
     if not accelerator.is_main_process:
         yield
         return
-    with folder.locked():
+    with folder.locked(wait=wait):
         yield
 
 
@@ -280,7 +286,7 @@ class Experiment:
 
     def _run_shared_stage(self, shared: Path, *, resumed: Resumed | None, bar: tqdm[Any]) -> None:
         """Take the first stage if another run has trained it; else train it, and give it to all."""
-        with first_stage_locked(shared):
+        with first_stage_locked(shared, told=not bar.disable):
             if not self._steps_done() and shared.exists():
                 self.progress.reused = self._load_first_stage(shared)
                 bar.update(self._steps_done())

@@ -117,6 +117,16 @@ def remove_drafts(folder: Path, *, depth: int, older_than: float = 0.0) -> None:
                     draft.unlink()
 
 
+def read_package_text(name: str) -> str:
+    """A text file that comes with the package, by its path in it.
+
+    Example:
+        >>> "search" in read_package_text("publish/search.js")
+        True
+    """
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
 def cache_root(cache_dir: Path | None) -> Path:
     """The cache folder: the one given, else MMSADA_CACHE, else the user's."""
     return Path(cache_dir or os.environ.get("MMSADA_CACHE") or user_cache_dir("mmsada_lab"))

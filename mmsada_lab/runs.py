@@ -27,6 +27,7 @@ import math
 import platform
 import re
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from mmsada_lab.config import ExperimentConfig
 from mmsada_lab.errors import UserError
@@ -121,20 +123,33 @@ class RunFolder:
         return manifest
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Lock the folder for one process; the lock ends with the process, however it ends."""
+    def locked(self, *, wait: bool = False) -> Iterator[None]:
+        """Lock the folder for one process; the lock ends with the process, however it ends.
+
+        Where another process has it this is a `UserError`; with `wait` that is said, and waited for.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock", timeout=0)
-            lock.acquire()
+            try:
+                lock.acquire()
+            except Timeout:
+                if not wait:
+                    raise
+                run = f"{self.config.pair} {self.config.method} seed {self.config.seed}"
+                waiting = "is being trained by another process; waiting for it (interrupt to stop waiting)"
+                tqdm.write(f"{run} {waiting}", file=sys.stderr)
+                lock.acquire(timeout=-1)
         except Timeout:
             raise UserError(f"another process is training {self.path}; wait for it or stop it") from None
         except OSError as error:
             raise UserError(f"cannot write to the runs folder {self.path}: {error}; choose another") from error
-        with lock:
+        try:
             for leftover in self.path.glob(".*.*"):  # drafts of a process that was killed while writing
                 leftover.unlink()
             yield
+        finally:  # not by leaving it to garbage: a notebook keeps the frames of its last error
+            lock.release()
 
     def write_history(self, history: Iterable[Record]) -> None:
         """Write the history, one record a line."""

@@ -872,3 +872,37 @@ def draw_grouped_bars() -> Example:
         sentences.append(entry(*bar))
         sentences += [mark(*bar, verb, n) + words(f"{n:g}") for verb, n in bars[column].items()]
     return figures.draw_grouped_bars(bars, axes=("predicted class", "segments"), title="What is said"), sentences
+
+
+@example
+def draw_seed_differences() -> Example:
+    """A run that is missing has no dot; the mean is of those that are there."""
+    rows = pd.MultiIndex.from_tuples([(0, 0), (0, 1), (1, 10)], names=["world", "seed"])
+    table = pd.DataFrame({"D2→D1": [1.0, 3.0, 5.0], "D3→D1": [-2.0, None, 4.0]}, rows)
+    dots = [("D2→D1", 1, 0, 0), ("D2→D1", 3, 0, 1), ("D2→D1", 5, 1, 10), ("D3→D1", -2, 0, 0), ("D3→D1", 4, 1, 10)]
+    circle, dash = f"circle {style.INK}", f"line-ew-open {style.INK}"
+    sentences = sheet("Seeds", "pair", "top-1, difference (points)")
+    sentences += [entry(circle, "a seed of a world"), entry(dash, "mean of the pair"), level("y", 0, look="dash")]
+    for pair, y, world, seed in dots:
+        says = words("", f"world {world}, seed {seed}")
+        sentences.append(mark(circle, "a seed of a world", pair, y) + says)
+    sentences += marks(dash, "mean of the pair", ["D2→D1", "D3→D1"], [3, 1])
+    return figures.draw_seed_differences(table, title="Seeds"), sentences
+
+
+@example
+def draw_confusion_beside() -> Example:
+    percent, points = [75.0, 25.0, 40.0, 60.0], [15.0, -15.0, -20.0, 20.0]
+    sizes = {name: f"{name} ({size})" for name, size in SIZES.items()}
+    panels = {"row %": (percent, (0, 100), style.PERCENT_SCALE, "{:.0f}", "{:.1f} %")}
+    panels["difference, points"] = points, (-20, 20), style.DIFFERENCE_SCALE, "{:+.0f}", "{:+.1f} points"
+    sentences = ["title: Both"]
+    for panel, (values, reach, colours, form, hover) in panels.items():
+        sentences.append(axis("x", "predicted class", panel=panel))
+        sentences.append(axis("y", "true class (test segments)", panel=panel))
+        for (true, predicted), value in zip(PAIRS, values, strict=True):
+            says = words(form.format(value), f"{sizes[true]} taken for {predicted}: {hover.format(value)}")
+            sentences.append(cell(sizes[true], predicted, shade(value, *reach, colours), panel=panel) + says)
+    counts = confusions("percent", percent, [15.0, 5.0, 4.0, 6.0])
+    difference = confusions("points", points, [3.0, -3.0, -2.0, 2.0])
+    return figures.draw_confusion_beside(counts, difference, title="Both"), sentences

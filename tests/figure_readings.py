@@ -307,7 +307,7 @@ def _hover(trace: Json, k: int, titles: Titles) -> str:
     )
     lines = _filled_in(trace.get("hovertemplate", ""), fields).split("<br>")
     shown = {_name_on_hover(trace)} - {""}
-    for letter, title in titles.items():
+    for letter, title in ((letter, title.replace("<br>", " ")) for letter, title in titles.items()):
         label, unit = title.removesuffix(" [log]").partition(" (")[0], re.search(rf"\(({UNITS})[,;) ]", title)
         line = " ".join(filter(None, [label.replace("untitled", ""), write(trace[letter][k]), unit[1] if unit else ""]))
         spread = (

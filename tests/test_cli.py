@@ -451,7 +451,7 @@ COMMANDS = {name: command for name, command in get_command(cli.app).commands.ite
 
 
 def test_the_commands() -> None:
-    single = {"train", "predict", "extract", "gap", "demo", "gallery", "options", "explore", "report"}
+    single = {"train", "predict", "extract", "gap", "demo", "gallery", "lab", "options", "explore", "report"}
     assert COMMANDS.keys() == single | {"compare", "batch", "results", "reproduce", "keep"}
 
 

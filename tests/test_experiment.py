@@ -709,10 +709,10 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_made_again(
 ) -> None:
     locked, made = RunFolder.locked, {}
 
-    def late(folder: RunFolder):
+    def late(folder: RunFolder, **options: bool):
         monkeypatch.setattr(RunFolder, "locked", locked)
         made["files"] = snapshot(run(folder.config, tmp_path))
-        return locked(folder)
+        return locked(folder, **options)
 
     monkeypatch.setattr(RunFolder, "locked", late)
     assert snapshot(run(toy_config("source_only"), tmp_path)) == made["files"]

@@ -188,7 +188,8 @@ def shuffle_categories(figure: Json) -> Iterator[Json]:
             for k, values in enumerate(lists):
                 spoilt = deepcopy(figure)
                 panels_of(spoilt)[panel][k][letter] = values[1:] + values[:1]
-                if len(set(values)) > 1:
+                other_axis = traces[k].get("yx"["xy".index(letter)], [])
+                if len(set(values)) > 1 and len(set(map(str, other_axis))) > 1:  # else nothing is exchanged
                     yield spoilt
             for one, other in list(combinations({value: None for values in lists for value in values}, 2))[:1]:
                 spoilt = deepcopy(figure)
@@ -299,7 +300,7 @@ MUTATIONS = {
     "exchange two dashes or symbols": Mutation(
         exchange_signs, "signs in the legend", r"^legend: (?!bar|box|signs)(.*) #\w+ is", 2
     ),
-    "swap two panels' titles": Mutation(swap_panel_titles, "panels with a title", r"^(?!row )(.+)\| x is ", 2),
+    "swap two panels' titles": Mutation(swap_panel_titles, "panels with a title", r"^(?!row \d)(.+)\| x is ", 2),
     "swap two texts": Mutation(swap_texts, "texts", r"(?:says|hover) (.+)$", 2),
 }
 

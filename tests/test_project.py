@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import tomllib
 from importlib.metadata import PackageNotFoundError, metadata, version
@@ -139,20 +137,6 @@ def test_a_machine_path_is_seen(folder: str) -> None:
 @pytest.mark.parametrize("text", ["a/home/b", "https://host.org/work/x"[:16], "runs/demo", "data/root"])
 def test_a_relative_path_is_fine(text: str) -> None:
     assert not machine_paths(text)
-
-
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-@pytest.mark.parametrize(("user", "allowed"), [("0", True), ("1000", False)])
-def test_lab_opens_for_root_as_well_and_for_this_machine_alone(user: str, allowed: bool, tmp_path: Path) -> None:
-    (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
-    (tmp_path / "id").chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    told = subprocess.run(
-        ["make", "-n", "lab"], cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
-    ).stdout
-    (command,) = [line for line in told.splitlines() if "jupyter lab" in line]
-    assert "--ip 127.0.0.1" in command
-    assert ("--allow-root" in command) == allowed
 
 
 @pytest.mark.parametrize("name", ["README.md", "LICENSE", "CONTRIBUTING.md", "Makefile", ".ci/run"])

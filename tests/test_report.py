@@ -318,7 +318,7 @@ class TestPages:
         assert re.findall(r"^(#+ .*|\| [ab] \|)$", render_markdown("T", tables, []), re.M) == [
             "# T", "| a |", "## Second & last", "| b |",
         ]  # fmt: skip
-        headings = re.findall(r"<h2>(.*?)</h2>|<th>(.)</th>", render_html("T", tables, [], []))
+        headings = re.findall(r'<h2 id="table.*?">(.*?)</h2>|<th>(.)</th>', render_html("T", tables, [], []))
         assert headings == [("", "a"), ("Second &amp; last", ""), ("", "b")]
 
 

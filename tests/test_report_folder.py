@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import toy
+from barriers import barriers
 from toy import CLASSES, Mmsada, toy_config, toy_data
 
 from mmsada_lab.analysis.accuracies import method_bars
@@ -434,6 +435,7 @@ class TestInChromium:
         page = opened(written, color_scheme=scheme)
         assert page.locator("h1").inner_text() == "Report on 8 finished runs"
         assert see_all(page) == 12
+        assert barriers(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wide tables scroll by themselves"
         figures = json.loads(page.evaluate("JSON.stringify(document.querySelector('.plot').data[0].y)"))
         assert len(figures) == 3
@@ -445,9 +447,12 @@ class TestInChromium:
         frame.locator("canvas.map").first.wait_for()
         (inner,) = [frame for frame in page.frames if "explorer-" in frame.url]
         inner.wait_for_function("window.__explorers?.length")
+        assert inner.locator("#back").count() == 0, "it stands within the report"
         page.get_by_role("link", name="open it on a page of its own").click()
         page.wait_for_function("window.__explorers?.length")
         assert page.url.endswith("explorer-1-A-B.html")
+        page.get_by_role("link", name="Back to the report").click()
+        assert page.url.endswith("index.html")
 
     def test_names_do_nothing(self, opened: Callable[..., Any], evil: Path, tmp_path: Path) -> None:
         page_of(evil, tmp_path / "report", explorer=ExplorerPlan(jobs=1))

@@ -77,7 +77,7 @@ def _words(title: str) -> tuple[str, str]:
         >>> _words("top-1 (%, ± sd over 4 worlds)"), _words("feature 1 (no unit)")
         (('top-1', '%'), ('feature 1', ''))
     """
-    label, _, rest = title.partition(" (")
+    label, _, rest = title.replace("<br>", " ").partition(" (")
     unit = re.split(r"[,;)]| of ", rest)[0].strip()
     return label.strip(), unit if unit in UNITS else ""
 

@@ -17,12 +17,20 @@ _PAGE = _TEMPLATES.from_string("""<!DOCTYPE html>
 {% endif %}
 <title>{{ title }}</title>
 <style>
-body { font: 15px/1.5 Helvetica, Arial, sans-serif; color: #222; max-width: 1150px; margin: 2em auto; padding: 0 1em; }
+:root { --ground: #fff; --ink: #222; --faint: #5f5f5f; --line: #ddd; --wash: #f5f6f8; --link: #005a8e; --warn: #b34e00;
+  color-scheme: light; }
+@media (prefers-color-scheme: dark) { :root { --ground: #191919; --ink: #e6e6e6; --faint: #a5a5a5; --line: #3a3a3a;
+  --wash: #242424; --link: #7cc4f0; --warn: #ff9d57; color-scheme: dark; } }
+body { font: 15px/1.5 Helvetica, Arial, sans-serif; background: var(--ground); color: var(--ink); max-width: 1150px;
+  margin: 2em auto; padding: 0 1em; }
+a { color: var(--link); }
 {{ style }}
 </style></head>
 <body>
+<main>
 <h1>{{ title }}</h1>
 {{ content }}
+</main>
 </body>
 </html>
 """)

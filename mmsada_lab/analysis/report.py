@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,26 +157,45 @@ def render_markdown(title: str, tables: Mapping[str, pd.DataFrame], notes: Itera
     return "\n\n".join(blocks) + "\n"
 
 
-_STYLE = """table { border-collapse: collapse; margin: 1.5em 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .3em .7em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } tr.paper td { color: #7f7f7f; font-style: italic; }
-li { margin: .3em 0; } .table { overflow-x: auto; }"""
+_STYLE = """table { border-collapse: collapse; margin: 1.2em 0; font-variant-numeric: tabular-nums; font-size: 13.5px; }
+th, td { padding: .3em .55em; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+thead :is(th, td) { white-space: normal; vertical-align: bottom; }
+:is(th, td):first-child { text-align: left; position: sticky; left: 0; background: var(--ground); white-space: normal;
+  min-width: 11em; }
+tr.paper td { color: var(--faint); font-style: italic; }
+li { margin: .3em 0; } .table { overflow-x: auto; } h2 { font-size: 1.25em; scroll-margin-top: 1em; }
+nav { display: flex; flex-wrap: wrap; gap: .3em 1.6em; } nav:empty { display: none; }
+.links { padding-bottom: .7em; border-bottom: 1px solid var(--line); }
+figure { margin: 1em 0; background: #fff; }
+@media (min-width: 1200px) { body { max-width: 1230px; } }
+@media (prefers-color-scheme: dark) { figure { filter: invert(.92) hue-rotate(180deg) brightness(1.25); } }"""
 
 _TEMPLATE = """
+<nav class="links" aria-label="Reports"></nav>
+{% if contents | length > 1 %}
+<nav aria-label="Contents">{% for id, text in contents %}<a href="#{{ id }}">{{ text }}</a>{% endfor %}</nav>
+{% endif %}
 {% for heading, table in tables.items() %}
 {% if heading %}
-<h2>{{ heading }}</h2>
+<h2 id="table-{{ loop.index }}">{{ heading }}</h2>
 {% endif %}
-<div class="table"><table>
-<tr>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr>
+<div class="table" role="region" tabindex="0" aria-label="{{ heading or title }}"><table>
+<thead><tr>
+{%- for name in table.columns %}{% if name %}<th>{{ name }}</th>{% else %}<td></td>{% endif %}{% endfor -%}
+</tr></thead>
+<tbody>
 {% for row in table.to_numpy() %}
 <tr{% if row[0] == paper_line %} class="paper"{% endif %}>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
-</table></div>
+</tbody></table></div>
 {% endfor %}
-{% for figure in figures %}
-{{ figure }}
+{% if figures %}
+<h2 id="figures">Figures</h2>
+{% for name, figure in figures %}
+<figure aria-label="{{ name }}">{{ figure }}</figure>
 {% endfor %}
+{% endif %}
+<h2 id="notes">Notes</h2>
 <ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul>
 """
 
@@ -183,10 +203,20 @@ _TEMPLATE = """
 def render_html(
     title: str, tables: Mapping[str, pd.DataFrame], figures: Iterable[go.Figure], notes: Iterable[str]
 ) -> str:
-    """A report as one HTML file that needs no network; each table under its heading, if it has one."""
-    pages = (
-        to_html(figure, include_plotlyjs=n == 0, full_html=False, validate=False) for n, figure in enumerate(figures)
-    )
-    embedded = list(map(Markup, pages))
-    values = {"tables": tables, "paper_line": PAPER_LINE, "figures": embedded, "notes": notes}
-    return render_page(title, _TEMPLATE, values, style=_STYLE)
+    """A report as one HTML file that needs no network; each table under its heading, if it has one.
+
+    It has a place for links to reports beside it, which is empty.
+    """
+    drawn = [
+        (_name(figure), Markup(to_html(figure, include_plotlyjs=n == 0, full_html=False, validate=False)))
+        for n, figure in enumerate(figures)
+    ]
+    contents = [(f"table-{n}", heading) for n, heading in enumerate(tables, start=1) if heading]
+    contents += [*([("figures", "Figures")] if drawn else []), ("notes", "Notes")]
+    values = {"title": title, "tables": tables, "paper_line": PAPER_LINE, "figures": drawn, "notes": notes}
+    return render_page(title, _TEMPLATE, {**values, "contents": contents}, style=_STYLE)
+
+
+def _name(figure: go.Figure) -> str:
+    """The title of a figure without its tags, for those who do not see it."""
+    return " ".join(re.sub(r"<[^>]*>", " ", figure.layout.title.text or "Figure").split())

@@ -250,19 +250,50 @@ def gallery(
         "runs/gallery"
     ),
     notebooks: Annotated[str, Option(help="Comma-separated, e.g. 00_quickstart; all by default.")] = "",
+    stored: Annotated[
+        bool, Option("--stored", help="Execute nothing: pages of the outputs that are stored, in seconds.")
+    ] = False,
 ) -> None:
-    """Execute every notebook and make a page of it, with an index; the pages need no network.
+    """Execute every notebook and make a page of it, with an index that searches them; the pages need no network.
 
     Example: mmsada gallery --notebooks 03_adversarial_alignment,05_mmsada
+
+    Example: mmsada gallery --stored --to pages
     """
     from mmsada_lab.publish.gallery import make_gallery
 
-    pages = make_gallery(to, notebooks=notebooks.split(",") if notebooks else ())
+    pages = make_gallery(to, notebooks=notebooks.split(",") if notebooks else (), stored=stored)
     for name, error in pages.failures.items():
         typer.echo(f"failed: {name}: {error}", err=True)
     typer.echo(pages.index)
     if pages.failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def lab(
+    further: Annotated[
+        list[str] | None, Argument(metavar="[-- ARGUMENTS]", help="Of JupyterLab, e.g. -- --port 9999.")
+    ] = None,
+    to: Annotated[Path, Option(help="Folder of the copies.")] = Path("runs/lessons"),
+    fresh: Annotated[
+        bool, Option("--fresh", help="Copy all lessons anew; those you changed are kept beside as NAME.mine.ipynb.")
+    ] = False,
+    browser: Annotated[bool, Option(help="Open a browser, or only print the address.")] = True,
+) -> None:
+    """Open the lessons in JupyterLab, on this machine alone: copies, so that running one leaves the checkout as it is.
+
+    Example: mmsada lab
+
+    A copy that you change is yours: it is never overwritten. One that you only ran is renewed when the checkout has a
+    newer lesson; a copy that you delete comes back. Kernels start in the current folder, so that runs is the same
+    folder for lessons and commands.
+    """
+    from mmsada_lab.publish.lab import copy_lessons, lab_arguments, require_lab, start_lab
+
+    require_lab()
+    typer.echo(copy_lessons(to, fresh=fresh))
+    start_lab(lab_arguments(to, browser=browser, further=further or ()))
 
 
 @app.command("options")

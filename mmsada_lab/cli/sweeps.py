@@ -184,8 +184,10 @@ def reproduce(
 
     Example: mmsada reproduce table1 --data kitchens --preset quick --seeds 5 --jobs 2
 
-    Recipes share their runs, and an interrupted one continues when the same command is given again.
+    Recipes share their runs, and an interrupted one continues when the same command is given again. Pages of several
+    recipes in one folder get an index.
     """
+    from mmsada_lab.sweeps.beside import link_reports
     from mmsada_lab.sweeps.reproduce import reproduce as make
 
     preset, overrides = complete_choice(data, preset, overrides=parse_overrides(override))
@@ -200,6 +202,8 @@ def reproduce(
         files, failed = make(find_recipe(name), **shared)
         typer.echo("\n".join(map(str, files)))
         failures += failed
+    if index := link_reports(out):
+        typer.echo(index)
     _exit_if_any(failures)
 
 

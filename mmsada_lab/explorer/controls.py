@@ -48,7 +48,7 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """
 
     def __init__(
-        self, controls: Mapping[str, Any], show: Callable[..., Shown], *, play: str = "", tick: int = 150
+        self, controls: Mapping[str, Any], show: Callable[..., Shown], *, play: str = "", tick: int = 200
     ) -> None:
         super().__init__()
         self.controls, self._show = dict(controls), show

@@ -30,6 +30,7 @@ _PAGE = Template("""<!DOCTYPE html>
 <title>$title</title>
 <style>html, body { margin: 0; height: 100%; } $style</style></head>
 <body>
+$back
 <main id="explorer"></main>
 <script type="application/json" id="scene">$scene</script>
 <script type="application/json" id="clips">$clips</script>
@@ -40,6 +41,10 @@ $page
 </body>
 </html>
 """)
+
+
+_BACK = """<nav id="back" aria-label="Report" style="font: 14px sans-serif; padding: 6px 12px"><a href="{}"
+style="color: light-dark(#005a8e, #7cc4f0)">Back to the report</a></nav>"""
 
 
 @cache
@@ -55,9 +60,10 @@ def view_style() -> str:
     return (VIEW / "explorer.css").read_text()
 
 
-def render_page(scene: ExplorerScene) -> str:
-    """The whole page as text."""
+def render_page(scene: ExplorerScene, *, back: str = "") -> str:
+    """The whole page as text; `back` is a page beside it that it leads back to, unless it is shown within that."""
     values = {
+        "back": _BACK.format(escape(back)) if back else "",
         "policy": POLICY,
         "title": str(escape(str(scene.content["title"]))),
         "style": view_style(),
@@ -120,7 +126,7 @@ def _with_fewer_clips(scene: ExplorerScene, room: int) -> ExplorerScene:
     return ExplorerScene(content, replace(scene.strips, coded=fewer))
 
 
-def write_page(scene: ExplorerScene, path: Path) -> Path:
-    """Write the page, whole or not at all; returns its path."""
-    write_whole(Path(path), render_page(scene).encode())
+def write_page(scene: ExplorerScene, path: Path, *, back: str = "") -> Path:
+    """Write the page, whole or not at all, see `render_page`; returns its path."""
+    write_whole(Path(path), render_page(scene, back=back).encode())
     return Path(path)

@@ -107,6 +107,7 @@ def build_scene(
     content = {
         "version": VERSION,
         "title": f"{views.data}, {views.pair}",
+        "data": views.data,
         "notes": [*views.notes, *notes, *(strips.notes if strips else ())],
         "classes": list(views.classes),
         "domains": [{"name": views.pair.source, "side": "source"}, {"name": views.pair.target, "side": "target"}],

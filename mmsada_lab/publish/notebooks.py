@@ -9,6 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from mmsada_lab.errors import UserError
+from mmsada_lab.publish.layout import (
+    NOTEBOOK_PAGE,
+    PICTURES,
+    Section,
+    Sections,
+    figure_html,
+    fold_cells,
+    page_frame,
+    picture_html,
+)
 
 RUN_NOTEBOOK = "05_mmsada.ipynb"
 """The one that trains and looks at one run, whatever its method."""
@@ -58,46 +68,75 @@ def execute_notebook(notebook: Path, executed: Path, *, parameters: Mapping[str,
 
 def write_page(
     notebook: Path, page: Path, *, links: Mapping[str, str] | None = None, beside: Collection[str] = ()
-) -> None:
+) -> list[Section]:
     """Convert an executed notebook to one HTML file that needs no network.
 
     Plotly.js is put into the page once; equations become MathML, which browsers set themselves. Of widgets what they
-    say to readers without a kernel is kept; those that say nothing (progress bars) are left out.
+    say to readers without a kernel is kept; those that say nothing (progress bars) are left out. Headings are listed as
+    contents, solutions and parameters come folded, and every picture has words.
 
     Args:
         notebook: to convert.
         page: to write.
         links: of a line above and below it: what is read -> where it leads.
         beside: names of notebooks whose pages lie beside it: links to them lead there.
+
+    Returns:
+        The page's headings with the text below each.
     """
     import nbformat
     from nbconvert import HTMLExporter
 
     content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     content.metadata.pop("widgets", None)
+    sections = Sections()
     for cell in content.cells:
-        cell.outputs = list(without_widgets(cell.get("outputs", [])))
-    figures = [output for cell in content.cells for output in cell.outputs if FIGURE in output.get("data", {})]
-    for number, output in enumerate(figures):
-        output.data = {"text/html": _figure_html(output.data[FIGURE], with_library=number == 0)}
-    options = {"require_js_url": "", "mathjax_url": "", "filters": {"markdown2html": _markdown_to_html}}
-    exporter = HTMLExporter(**options)  # type: ignore[no-untyped-call]
-    body, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": page.stem}})
+        if cell.cell_type == "markdown":
+            cell.source = sections.take(_markdown_to_html(cell.source))
+        cell.outputs = [_shown(output, sections) for output in without_widgets(cell.get("outputs", []))]
+    fold_cells(content.cells)
+    content.metadata.title = sections.all[0].title if sections.all else page.stem
+    exporter = HTMLExporter(raw_template=NOTEBOOK_PAGE, filters={"markdown2html": _as_it_is})  # type: ignore[no-untyped-call]
+    frame = page_frame(links or {}, sections.all)
+    resources = {"metadata": {"name": page.stem}, "frame": frame, "dark_theme": _dark_theme(exporter.template_paths)}
+    body, _ = exporter.from_notebook_node(content, resources=resources)
     whole = _FROM_NETWORK.sub("", body)
     for name in beside:
-        whole = whole.replace(f'href="{name}.ipynb"', f'href="{name}.html"')
-    page.write_text(_with_links(whole, links) if links else whole, encoding="utf-8")
+        whole = whole.replace(f'href="{name}.ipynb', f'href="{name}.html')
+    page.write_text(_with_plotly(whole) if 'class="plotly-graph-div"' in whole else whole, encoding="utf-8")
+    return sections.all
 
 
-def _with_links(page: str, links: Mapping[str, str]) -> str:
-    """The page with a line of links above and below."""
-    from markupsafe import Markup
+def _shown(output: Any, sections: Sections) -> Any:
+    """An output as the page shows it: figures and pictures as HTML with words, Markdown as HTML."""
+    data = output.get("data", {})
+    if FIGURE in data:
+        output.data = {"text/html": figure_html(data[FIGURE], section=sections.title)}
+    elif "text/html" in data:
+        data["text/html"] = data["text/html"].replace("<th></th>", "<td></td>")  # a heading of nothing
+    elif "text/markdown" in data:
+        data["text/markdown"] = sections.take(_markdown_to_html(data["text/markdown"]))
+    elif pictures := [kind for kind in PICTURES if kind in data]:
+        output.data = {"text/html": picture_html(output, pictures[0], section=sections.title)}
+    return output
 
-    each = (Markup('<a href="{}" style="margin-right: 2em">{}</a>').format(link, text) for text, link in links.items())
-    bar = f'<nav style="font: 15px sans-serif; padding: 12px 50px">{"".join(each)}</nav>'
-    head, body, rest = re.split(r"(<body[^>]*>)", page, maxsplit=1)
-    content, end, tail = rest.rpartition("</body>")
-    return "".join([head, body, bar, content, bar, end, tail])
+
+def _as_it_is(html: str) -> str:
+    return html
+
+
+def _with_plotly(page: str) -> str:
+    """The page with the library at the end of its head."""
+    from plotly.offline import get_plotlyjs
+
+    head, end, body = page.partition("</head>")
+    return "".join([head, "<script>", get_plotlyjs(), "</script>", end, body])
+
+
+def _dark_theme(folders: Iterable[str]) -> str:
+    """JupyterLab's colours in the dark, from the templates of nbconvert."""
+    files = (Path(folder, "static", "theme-dark.css") for folder in folders)
+    return next((file.read_text(encoding="utf-8") for file in files if file.is_file()), "")
 
 
 def without_widgets(outputs: Iterable[Any]) -> Iterator[Any]:
@@ -133,10 +172,3 @@ def _mathml(tex: str, *, display: str) -> str:
 
     # Without the namespace, which HTML does not need and which nbconvert would turn into prefixes in headings.
     return re.sub(r' xmlns="[^"]*"', "", convert(" ".join(tex.split()), display=display))
-
-
-def _figure_html(figure: Mapping[str, Any], *, with_library: bool) -> str:
-    from plotly.io import to_html
-
-    content = {"data": figure["data"], "layout": figure["layout"]}
-    return str(to_html(content, include_plotlyjs=with_library, full_html=False, validate=False))

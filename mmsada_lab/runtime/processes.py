@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -31,6 +32,12 @@ T = TypeVar("T")
 def is_distributed() -> bool:
     """Whether this process was started as one of several (by `accelerate launch` or `torchrun`)."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, where somebody sits and can interrupt what waits."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
 
 
 def ask_main_process(accelerator: Accelerator, answer: Callable[[], bool]) -> bool:

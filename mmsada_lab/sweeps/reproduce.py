@@ -15,6 +15,7 @@ from mmsada_lab.facts import METHODS
 from mmsada_lab.files import write_whole
 from mmsada_lab.runs import load_runs, read_arrays
 from mmsada_lab.sweeps.batch import run_grid
+from mmsada_lab.sweeps.beside import link_reports
 from mmsada_lab.sweeps.grid import split_pair, unique_configs
 from mmsada_lab.sweeps.jobs import Failure
 from mmsada_lab.sweeps.recipes import Recipe, RecipeRow, row_configs
@@ -62,7 +63,8 @@ def reproduce(
         train: whether to make missing runs; otherwise the report is of what is there.
 
     Returns:
-        The files written, and the runs that failed, each with its error.
+        The files written, and the runs that failed, each with its error. Pages of several recipes in one folder get an
+        index beside them, ``index.html``.
     """
     from mmsada_lab.datasets.open import load_data
 
@@ -161,6 +163,7 @@ def _save(out: Path, recipe: Recipe, texts: Mapping[str, str]) -> list[Path]:
     paths = [out / f"{recipe.name}.{suffix}" for suffix in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_whole(path, text.encode())
+    link_reports(out)
     return paths
 
 

@@ -181,8 +181,9 @@ def draw_played_game(states: Sequence[GameState], *, step: int, title: str = "Th
     if not 0 <= step < len(states):
         raise UserError(f"step {step} of a game of {len(states) - 1}; give 0 to {len(states) - 1}")
     state = states[step]
-    whole = plane_points({side: np.concatenate([s.points[side] for s in states]) for side in state.points})
-    plane, axes = draw_plane(plane_points(state.points), borders=_borders({"": state})), draw_plane(whole).layout
+    everywhere = np.concatenate([cloud for s in states for cloud in s.points.values()])
+    corners = plane_points({"source": [everywhere.min(axis=0), everywhere.max(axis=0)]})
+    plane, axes = draw_plane(plane_points(state.points), borders=_borders({"": state})), draw_plane(corners).layout
     figure = make_subplots(1, 2, column_widths=[0.55, 0.45], horizontal_spacing=0.12)
     figure.update_layout(template=style.TEMPLATE, title={"text": title}, height=420)
     figure.add_traces(list(plane.data), rows=[1] * len(plane.data), cols=[1] * len(plane.data))

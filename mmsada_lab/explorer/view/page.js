@@ -21,4 +21,5 @@ function pageModel(scene, clips) { // state in memory, and clips out of the page
 const held = (id) => JSON.parse(document.getElementById(id).textContent);
 document.documentElement.style.colorScheme = "light dark";
 document.body.style.background = "light-dark(#ffffff, #17191d)";
+if (window !== window.top) document.getElementById("back")?.remove(); // it stands within the page that it leads to
 render({ model: pageModel(held("scene"), held("clips")), el: document.getElementById("explorer") });

@@ -14,6 +14,11 @@ function windowBars({ scene, view, palette }, p, n, predicted) { // scores of tr
       svg("line", { x1: w * 16 + 1, x2: w * 16 + 13, y1: 25.5, y2: 25.5, stroke: palette.grey }),
       bar(w * 16 + 1.5, value, { stroke: palette.ink, fill: "none" }), bar(w * 16 + 8, vote[w], { fill: colour })]));
 }
+function command(scene, n) { // what shows the whole clip, its table and windows; a click selects all of it
+  const quoted = (text) => (/^[\w:=,.@%+/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const text = `mmsada data show ${quoted(scene.data)} --uid ${quoted(scene.uids[n])}`;
+  return h("p", { class: "faint" }, "All of it: ", h("code", { class: "command", title: "Click to select" }, text));
+}
 function makePinned(explorer) { // the card of the pinned clip
   const { store, scene } = explorer;
   const element = section("Pinned clip", { hidden: true });
@@ -48,6 +53,7 @@ function makePinned(explorer) { // the card of the pinned clip
       h("h3", {}, h("span", { class: "uid" }, scene.uids[pinned]),
         button("Close", () => explorer.pin(-1), { class: "plain", "data-key": "close" })),
       h("p", { class: "faint" }, describe(scene, pinned)), store.framed(screens),
+      scene.data ? command(scene, pinned) : null,
       store.clips ? h("div", { class: "row" }, play, slider) : null,
       h("table", {}, h("tbody", {}, streamRows(explorer, pinned,
         (p, predicted) => h("td", {}, windowBars(explorer, p, pinned, predicted))))),

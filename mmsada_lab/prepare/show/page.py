@@ -15,13 +15,14 @@ _COLOURS = "#1f77b4 #d62728 #2ca02c #9467bd #ff7f0e #17becf #8c564b #e377c2 #7f7
 
 STYLE = """
 table { border-collapse: collapse; margin: .5em 0; }
-th, td { text-align: left; vertical-align: top; padding: .15em .9em .15em 0; border-bottom: 1px solid #ddd; }
+th, td { text-align: left; vertical-align: top; padding: .15em .9em .15em 0; border-bottom: 1px solid var(--line); }
 th { white-space: nowrap; } td.numbers { font: 12px/1.5 ui-monospace, monospace; }
 figure { display: inline-block; margin: 0 .8em .5em 0; } figure img { display: block; image-rendering: pixelated; }
-svg text, .timeline { font-size: 12px; fill: #444; color: #444; }
+svg text, .timeline { font-size: 12px; fill: var(--faint); color: var(--faint); }
+.channels span { white-space: nowrap; margin-right: .6em; } .channels i { font-style: normal; }
 #controls { display: flex; gap: 1em; align-items: center; } #at { flex: 1; max-width: 500px; }
 .timeline { display: grid; grid-template-columns: 130px 720px; } .timeline svg { width: 100%; height: 22px; }
-.timeline path { stroke: #b35900; fill: none; vector-effect: non-scaling-stroke; }
+.timeline path { stroke: var(--warn); fill: none; vector-effect: non-scaling-stroke; }
 """
 
 PAGE = """
@@ -71,8 +72,10 @@ play();
 <title>{{ "%.4g" | format(mean) }}</title></rect>
 {% endfor %}
 </g></svg>
-<p>{% if plot.curves %}channels{% endif %}
-{% for channel, colour, _ in plot.curves %} <span style="color: {{ colour }}">{{ channel }}</span>{% endfor %}
+<p class="channels">{% if plot.curves %}channels{% endif %}
+{% for channel, colour, _ in plot.curves %}
+ <span><i style="color: {{ colour }}" aria-hidden="true">■</i> {{ channel }}</span>
+{% endfor %}
  {{ plot.note }}</p></section>
 {% endfor %}
 <section><h2>Timeline</h2>

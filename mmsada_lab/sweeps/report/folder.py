@@ -192,10 +192,11 @@ def _write_explorer(
         scene = build_scene(runs_dir, data=data, **pair._asdict(), clips=plan.clips, jobs=plan.jobs)
     except UNREADABLE as error:
         return None, [without_folders(f"no explorer: {error}")]
-    content = scene.content | {name: without_folders(scene.content[name]) for name in ("title", "notes")}
+    content = scene.content | {name: without_folders(scene.content[name]) for name in ("title", "data", "notes")}
     slug = re.sub(r"[^A-Za-z0-9]+", "-", f"{pair.source}-{pair.target}").strip("-")
     number = 1 + len(list(draft.glob("explorer-*")))
-    return write_page(replace(scene, content=content), draft / f"explorer-{number}-{slug}.html"), content["notes"]
+    page = draft / f"explorer-{number}-{slug}.html"
+    return write_page(replace(scene, content=content), page, back="index.html"), content["notes"]
 
 
 def _what(groups: Sequence[RunGroup]) -> pd.DataFrame:

@@ -29,15 +29,12 @@ const near = new IntersectionObserver(
 document.querySelectorAll(".plot").forEach((plot) => near.observe(plot));
 """
 
-_STYLE = """:root { --ground: #fff; --ink: #222; --faint: #666; --line: #ddd; --wash: #f5f6f8; --link: #005a8e;
-  --warn: #b34e00; color-scheme: light; }
-@media (prefers-color-scheme: dark) { :root { --ground: #191919; --ink: #e6e6e6; --faint: #a5a5a5; --line: #3a3a3a;
-  --wash: #242424; --link: #7cc4f0; --warn: #ff9d57; color-scheme: dark; }
+_STYLE = """@media (prefers-color-scheme: dark) {
   .plot { filter: invert(.92) hue-rotate(180deg) brightness(1.25); } } /* white becomes the ground; hues stay */
 html { scroll-padding-top: 3.5em; }
-body { background: var(--ground); color: var(--ink); max-width: 1200px; margin: 0 auto; padding: 0 1.5em 4em; }
+body { max-width: 1200px; margin: 0 auto; padding: 0 1.5em 4em; }
 h1 { font-size: 1.7em; margin: 1em 0 .1em; } h2 { font-size: 1.35em; margin: 1.6em 0 .4em; }
-h3 { font-size: 1.05em; margin: 1.5em 0 .4em; } a { color: var(--link); } .faint, figcaption { color: var(--faint); }
+h3 { font-size: 1.05em; margin: 1.5em 0 .4em; } .faint, figcaption { color: var(--faint); }
 p, ul { margin: .5em 0; } li { margin: .2em 0; overflow-wrap: anywhere; }
 nav { position: sticky; top: 0; z-index: 1; display: flex; gap: 1.4em; overflow-x: auto; white-space: nowrap;
   background: var(--ground); border-bottom: 1px solid var(--line); padding: .6em 0; }
@@ -64,9 +61,10 @@ iframe { display: block; width: min(100vw - 2em, 1500px); height: max(680px, 92v
 @media print { nav, iframe { display: none; } .scroll { max-height: none; } }"""
 
 _CONTENT = """
-{% macro tabular(table, look="") %}
-<div class="scroll {{ look }}"><table>
-<thead><tr>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
+{% macro tabular(table, label, look="") %}
+<div class="scroll {{ look }}" role="region" tabindex="0" aria-label="{{ label }}"><table>
+<thead><tr>{% for name in table.columns %}{% if name %}<th>{{ name }}</th>{% else %}<td></td>{% endif %}{% endfor %}
+</tr></thead>
 <tbody>
 {% for row in table.to_numpy() %}
 <tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
@@ -98,7 +96,7 @@ _CONTENT = """
 <a href="#runs">Runs</a> <a href="results.csv">results.csv</a> <a href="runs.csv">runs.csv</a></nav>
 <noscript><p class="warnings">Figures and the explorer need JavaScript; tables and CSV files do not.</p></noscript>
 <section id="run"><h2>What was run</h2>
-{{ tabular(what, "words") }}
+{{ tabular(what, "What was run", "words") }}
 {% if cautions %}
 <div class="warnings" role="note"><strong>To know before reading</strong>
 <ul>{% for line in cautions %}<li>{{ line }}</li>{% endfor %}</ul></div>
@@ -109,11 +107,11 @@ _CONTENT = """
 {% for stream, table in group.tables.items() %}
 {% if loop.first %}
 <h3>Top-1 in %, {{ stream }}</h3>
-{{ tabular(table) }}
+{{ tabular(table, group.title ~ ", " ~ stream) }}
 <ul class="faint">{% for note in group.notes %}<li>{{ note }}</li>{% endfor %}</ul>
 {% else %}
 <details><summary>Top-1 in %, {{ stream }} alone</summary>
-{{ tabular(table) }}
+{{ tabular(table, group.title ~ ", " ~ stream) }}
 </details>
 {% endif %}
 {% endfor %}
@@ -147,7 +145,7 @@ _CONTENT = """
 <p>A row per run, as its manifest says it; the same as <a href="runs.csv">runs.csv</a>, every stream's accuracies in
 <a href="results.csv">results.csv</a>. Labels of the target were used for these numbers alone, but for supervised
 target, which is trained with them.</p>
-{{ tabular(runs, "tall") }}
+{{ tabular(runs, "Runs", "tall") }}
 </section>
 <script>{{ plotly }}</script>
 <script>{{ script }}</script>
