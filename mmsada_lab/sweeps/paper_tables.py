@@ -66,7 +66,8 @@ class PaperTables:
     def table(self, name: str) -> pd.DataFrame:
         """For the eye: the difference and its intervals come first, no cell is broken."""
         shown = format_report(self.report(name), baseline=RECIPES[name].baseline).set_index("")
-        return shown.map(lambda cell: cell.replace(" ", "\N{NO-BREAK SPACE}"))
+        unbroken = shown.map(lambda cell: cell.replace(" ", "\N{NO-BREAK SPACE}"))
+        return unbroken.rename_axis("accuracy (%), mean ± sd".replace(" ", "\N{NO-BREAK SPACE}"))  # as wide as a title
 
     def means(self, name: str) -> pd.DataFrame:
         """The rows of `report` that are means over pairs, by title: top1, difference, paper and so on."""
