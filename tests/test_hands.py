@@ -433,7 +433,7 @@ def test_a_value_is_ringed_and_its_scores_are_shown() -> None:
     assert hands.shown.sentence == "λd = 3: target top-1 54.0 %"
     assert named(after, "λd = 3").x == ("3", "3")
     assert named(after, "λd = 3").y == (54.0, 55.0)
-    assert (after.data[-1].y, after.data[-1].x) == (("source accuracy",), (1.0,))
+    assert (after.data[-1].y, after.data[-1].x) == (("accuracy on the source",), (1.0,))
     assert after.data[:2] == before.data[:2], "the curves stay"
     assert list(named(after, "target, top-1").error_y.array) == [1.0, 2.0, 0.0]
     assert "sd over 3 seeds" in after.layout.yaxis.title.text

@@ -149,7 +149,7 @@ def stage_evaluations(run: Path) -> pd.DataFrame:
         >>> with tempfile.TemporaryDirectory() as path:
         ...     _ = Path(path, "history.jsonl").write_text(json.dumps(record))
         ...     stage_evaluations(Path(path))["fused/top1"].to_dict()
-        {5: 60}
+        {5: 60.0}
     """
     history = load_history(run)
     records = history[history["kind"] == "evaluation"]
