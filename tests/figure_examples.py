@@ -453,8 +453,7 @@ def draw_sweep_game() -> Example:
     for name, (ys, sd) in OPPONENTS.items():
         look = f"solid {RGB if name == 'rgb' else FLOW}"
         sentences += [entry(look, f"D, {name}"), *marks(look, f"D, {name}", ["0", "1"], ys, sd=sd)]
-    chance = f"dot {style.GREY}", "chance"
-    sentences += [entry(*chance), *marks(*chance, ["0", "1"], [50.0, 50.0])]
+    sentences += [level("y", 50, "chance", look="dot")]
     return figures.draw_sweep_game(pd.concat(frames).assign(worlds=4, seeds=2), name="λ"), sentences
 
 

@@ -189,7 +189,8 @@ class Page:
             labels = [a for a in labels if self._panel_of(a) == self._panel_of(shape) and start <= a[letter] <= end]
             self.annotations = [a for a in self.annotations if not any(a is label for label in labels)]
             dash = shape["line"].get("dash", "solid") if shape["type"] == "line" else f"shaded to {write(end)},"
-            text = ", ".join(a["text"] for a in labels)
+            in_legend = [shape["name"]] if shape.get("showlegend") else []
+            text = ", ".join([*(a["text"] for a in labels), *in_legend])
             yield level(letter, start, text, look=dash, panel=self._panel_of(shape))
 
 

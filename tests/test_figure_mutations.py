@@ -135,6 +135,11 @@ def drop_labels(figure: Json) -> Iterator[Json]:
             spoilt = deepcopy(figure)
             del spoilt["layout"]["annotations"][k]
             yield spoilt
+    for k, shape in enumerate(figure["layout"].get("shapes", [])):
+        if shape.get("showlegend"):
+            spoilt = deepcopy(figure)
+            del spoilt["layout"]["shapes"][k]["showlegend"]
+            yield spoilt
 
 
 def exchange_spreads(figure: Json) -> Iterator[Json]:

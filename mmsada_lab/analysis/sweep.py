@@ -121,7 +121,7 @@ def draw_sweep_game(game: pd.DataFrame, *, name: str, title: str = "The game") -
     Example:
         >>> game = pd.DataFrame({"value": [0.0, 1.0], "name": "rgb", "right": [80.0, 60.0], "sd": 1.0})
         >>> [trace.name for trace in draw_sweep_game(game.assign(worlds=4, seeds=2), name="λd").data]
-        ['D, rgb', 'chance']
+        ['D, rgb']
     """
     figure = style.empty_figure(title)
     for played, colour in style.colours(list(game["name"].unique())).items():
@@ -129,10 +129,7 @@ def draw_sweep_game(game: pd.DataFrame, *, name: str, title: str = "The game") -
         look = {"mode": "lines+markers", "name": opponent(played), "line": {"color": colour, "width": 2.5}}
         bars = style.error_bars(line["sd"])
         figure.add_scatter(x=style.categories(line["value"]), y=style.to_list(line["right"]), error_y=bars, **look)
-    values = style.categories(game["value"].drop_duplicates().sort_values())
-    if values:
-        across = {"mode": "lines", "line": {"color": style.GREY, "dash": "dot"}}
-        figure.add_scatter(x=values, y=[50.0] * len(values), name="chance", **across)
+    figure.add_hline(y=50, line={"color": style.GREY, "dash": "dot"}, name="chance", showlegend=True)
     figure.update_xaxes(title=name, type="category")
     spread = style.write_spread_over(game) if len(game) else ""
     return figure.update_layout(
