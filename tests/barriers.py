@@ -8,7 +8,7 @@ import pytest
 
 
 def barriers(page: Any) -> list[str]:
-    """What axe-core calls serious or critical, with everything unfolded; explorers in frames have their own tests."""
+    """What axe-core calls serious or critical, with everything unfolded; explorers have tests of their own."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     lines = []
