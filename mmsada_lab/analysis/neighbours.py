@@ -175,7 +175,7 @@ def made_up_neighbours(values: Values, picture: Values, *, neighbours: int) -> p
     Example:
         >>> line, bad = np.array([[0.0], [1.0], [3.0]]), np.array([[0.0], [3.0], [1.0]])
         >>> made_up_neighbours(line, bad, neighbours=1).to_numpy().tolist()
-        [[0, 2, 2, 1], [1, 2, 2, 1]]
+        [[0, 2, 2, 1], [1, 2, 2, 1], [2, 0, 2, 1]]
     """
     count, drawn_near = len(values), nearest(picture, neighbours)
     ranks = np.empty((count, count), dtype=np.int64)

@@ -159,7 +159,7 @@ def paper_tables(
 
     Example:
         >>> tables = paper_tables()
-        >>> round(tables.means("table1").loc["MM-SADA", "difference"], 1)
+        >>> float(tables.means("table1").loc["MM-SADA", "difference"].round(1))
         8.3
     """
     runs = load_runs(Path(runs_dir) if runs_dir else reference_runs())
