@@ -32,13 +32,14 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from mmsada_lab import METHODS, build_config
+from mmsada_lab.analysis.sweep import right_at_the_end
 from mmsada_lab.datasets.kitchens.loader import Kitchens
 from mmsada_lab.datasets.open import load_data
 from mmsada_lab.errors import UserError
 from mmsada_lab.prepare.export_kitchens import export_kitchens
 from mmsada_lab.publish import demo
 from mmsada_lab.publish.notebooks import FIGURE, execute_notebook, find_notebook, without_widgets
-from mmsada_lab.runs import load_runs, read_arrays
+from mmsada_lab.runs import load_history, load_runs, read_arrays
 from mmsada_lab.sweeps.keep import find_run, reference_runs
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -275,6 +276,35 @@ class TestStoredValues:
     def test_bars_of_streams(self, name: str, method: str) -> None:
         bars = {trace["name"]: trace["y"][0] for trace in stored(name, "bars")["data"]}
         assert bars == pytest.approx(reference_top1(method, "D2", "D1").to_dict(), abs=BAND)
+
+    @pytest.mark.parametrize(
+        ("name", "cell", "methods"),
+        [
+            ("04_correspondence", "streams", ("source_only", "self_supervised_only")),
+            ("06_baselines", "bars", ("source_only", "adabn", "mmd", "mcd", "supervised_target")),
+        ],
+    )
+    def test_bars_of_methods_by_stream(self, name: str, cell: str, methods: tuple[str, ...]) -> None:
+        bars = {
+            (method, trace["name"]): y
+            for trace in stored(name, cell)["data"]
+            for method, y in zip(trace["x"], trace["y"], strict=True)
+        }
+        expected = {m: reference_top1(m, "D1", "D3") for m in methods}
+        assert bars == pytest.approx(
+            {(METHODS[m].title, stream): value for m, of in expected.items() for stream, value in of.items()}, abs=BAND
+        )
+
+    def test_the_game(self) -> None:
+        """How often each discriminator is right in the last third of stage two."""
+        config = build_config("quick", data="kitchens", method="adversarial_only", source="D1", target="D3")
+        expected = right_at_the_end(load_history(find_run(load_runs(reference_runs()), config)), share=1 / 3)
+        smooth = {t["name"]: t for t in stored("03_adversarial_alignment", "opponents")["data"] if t.get("showlegend")}
+        for modality, right in expected.items():
+            curve = smooth[f"D, {modality}"]
+            assert curve["yaxis"] == "y", "the panel of accuracies"
+            late = [y for x, y in zip(curve["x"], curve["y"], strict=True) if x > 350]  # stage two: 151 to 450
+            assert statistics.fmean(late) == pytest.approx(right, abs=BAND), modality
 
     def test_curves_of_methods(self) -> None:
         curves = {trace["name"]: trace["y"] for trace in stored("00_quickstart", "accuracy-curves")["data"]}

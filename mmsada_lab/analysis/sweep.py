@@ -96,7 +96,7 @@ def sweep_game(runs: pd.DataFrame, values: Mapping[str, float], *, share: float 
     records = [
         {**run, "value": values[str(run["digest"])], "name": name, "right": right}
         for run in runs.to_dict("records")
-        for name, right in _right_at_the_end(load_history(Path(run["path"])), share).items()
+        for name, right in right_at_the_end(load_history(Path(run["path"])), share).items()
     ]
     played, rows = pd.DataFrame(records, columns=[*runs, "value", "name", "right"]), []
     for (value, name), of_opponent in played.groupby(["value", "name"]):
@@ -106,8 +106,15 @@ def sweep_game(runs: pd.DataFrame, values: Mapping[str, float], *, share: float 
     return pd.DataFrame(rows, columns=["value", "name", "right", "sd", "worlds", "seeds", "pairs"])
 
 
-def _right_at_the_end(history: pd.DataFrame, share: float) -> dict[str, float]:
-    """Mean accuracy of each opponent."""
+def right_at_the_end(history: pd.DataFrame, share: float = 1 / 3) -> dict[str, float]:
+    """How often each of F's opponents is right (percent) in the last `share` of the last stage, from `load_history`.
+
+    Example:
+        >>> game = {"kind": "game", "stage": "adapt", "name": "domain_accuracy/rgb"}
+        >>> history = pd.DataFrame({**game, "total_step": [1, 2, 3], "step": [1, 2, 3], "value": [90.0, 80.0, 60.0]})
+        >>> right_at_the_end(history, share=0.5)
+        {'rgb': 60.0}
+    """
     curves = game_curves(history)
     first, last = curves["total_step"].min(), curves["total_step"].max()
     late = curves[(curves["quantity"] == "accuracy") & (curves["total_step"] > last - share * (last - first))]
