@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from mmsada_lab.datasets.open import load_data
     from mmsada_lab.experiment import run_experiment
     from mmsada_lab.explorer import explore, hands
-    from mmsada_lab.explorer.lesson_runs import configure, train_run
     from mmsada_lab.facts import METHODS
+    from mmsada_lab.lessons import kinds, library
+    from mmsada_lab.lessons.finished import finished_runs
+    from mmsada_lab.lessons.lesson_runs import configure, train_run
+    from mmsada_lab.lessons.paper_tables import paper_tables
     from mmsada_lab.presets import build_config
     from mmsada_lab.runs import load_runs
-    from mmsada_lab.sweeps import kinds, library
-    from mmsada_lab.sweeps.finished import finished_runs
-    from mmsada_lab.sweeps.paper_tables import paper_tables
     from mmsada_lab.trained import load_trained
 
 # Threads that wait for one another sleep. Spinning, they take the time of the thread they wait for: beside two busy
@@ -42,15 +42,15 @@ _HOMES = {
     "answer": "analysis.lessons.answers",
     "build_config": "presets",
     "compare": "analysis.lessons.answers",
-    "configure": "explorer.lesson_runs",
+    "configure": "lessons.lesson_runs",
     "explore": "explorer",
-    "finished_runs": "sweeps.finished",
+    "finished_runs": "lessons.finished",
     "load_data": "datasets.open",
     "load_runs": "runs",
     "load_trained": "trained",
-    "paper_tables": "sweeps.paper_tables",
+    "paper_tables": "lessons.paper_tables",
     "run_experiment": "experiment",
-    "train_run": "explorer.lesson_runs",
+    "train_run": "lessons.lesson_runs",
 }
 """Functions and tables of the face -> the module that holds them."""
 
@@ -58,8 +58,8 @@ _SPACES = {
     "differences": "analysis.differences",
     "figures": "analysis.figures",
     "hands": "explorer.hands",
-    "library": "sweeps.library",
-    "kinds": "sweeps.kinds",
+    "library": "lessons.library",
+    "kinds": "lessons.kinds",
     "measures": "analysis.gap.measures",
     "neighbours": "analysis.neighbours",
     "style": "analysis.style",

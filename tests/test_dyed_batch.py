@@ -15,8 +15,8 @@ from mmsada_lab.analysis import figures
 from mmsada_lab.datasets import open as formats
 from mmsada_lab.errors import UserError
 from mmsada_lab.explorer.dyed_batch import DYE_DOMAIN, DYE_MIDDLE, DYE_SEGMENT, DyedBatch, clips_taught, dye_batch
-from mmsada_lab.explorer.first_stage import ask_first_stage, find_first_stage
-from mmsada_lab.explorer.method_runs import run_methods
+from mmsada_lab.lessons.first_stage import ask_first_stage, find_first_stage
+from mmsada_lab.lessons.method_runs import run_methods
 from mmsada_lab.runs import load_history
 
 TINY = {

@@ -11,7 +11,7 @@ from mmsada_lab.analysis import figures
 from mmsada_lab.analysis.neighbours import class_votes, embedding_summary, made_up_neighbours
 from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.errors import UserError
-from mmsada_lab.sweeps.paper_tables import PaperTables
+from mmsada_lab.lessons.paper_tables import PaperTables
 
 PAIR = {"preset": "quick", "source": "D1", "target": "D3"}
 

@@ -38,9 +38,9 @@ from mmsada_lab.explorer.hands import (
     try_sweep,
     try_window,
 )
+from mmsada_lab.lessons.paper_tables import paper_tables
 from mmsada_lab.losses import mmd_loss
 from mmsada_lab.paper import MMD_BANDWIDTHS
-from mmsada_lab.sweeps.paper_tables import paper_tables
 
 VIEW, FIGURE = "application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"
 KITCHEN = toy_data().domains["A"]

@@ -14,9 +14,10 @@ from mmsada_lab.analysis.tables import MEAN
 from mmsada_lab.datasets.kitchens.kinds import KINDS, with_kind
 from mmsada_lab.datasets.kitchens.loader import ABSENT, KNOBS, parse_knobs
 from mmsada_lab.errors import UserError
-from mmsada_lab.explorer.kind_pictures import kind_frames
+from mmsada_lab.lessons import kinds
+from mmsada_lab.lessons.kind_pictures import kind_frames
 from mmsada_lab.runs import join_world, split_world
-from mmsada_lab.sweeps import kinds, reproduce as module
+from mmsada_lab.sweeps import reproduce as module
 from mmsada_lab.sweeps.recipes import RECIPES, row_configs
 
 GRID = {"preset": "quick", "domains": ("D1", "D2", "D3"), "seeds": (0,)}

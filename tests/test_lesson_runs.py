@@ -13,8 +13,8 @@ from mmsada_lab import build_config, methods
 from mmsada_lab.analysis import figures
 from mmsada_lab.datasets.open import load_data, shared_modalities
 from mmsada_lab.errors import UserError
-from mmsada_lab.explorer.lesson_runs import LessonRun, configure, train_run
 from mmsada_lab.explorer.widget import Explorer
+from mmsada_lab.lessons.lesson_runs import LessonRun, configure, train_run
 
 pytestmark = pytest.mark.usefixtures("toy_format")
 
@@ -30,7 +30,7 @@ def test_kitchens_are_not_drawn_for_their_modalities(monkeypatch: pytest.MonkeyP
     def refuse(_: str) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("mmsada_lab.explorer.lesson_runs.load_data", refuse)
+    monkeypatch.setattr("mmsada_lab.lessons.lesson_runs.load_data", refuse)
     for data in ("kitchens", "kitchens:seed=4,scale=0.01"):
         options = {"source": "D2", "target": "D1", "data": data, "seed": 3}
         assert configure("quick", **options) == build_config("quick", **options)  # type: ignore[arg-type]

@@ -15,9 +15,9 @@ import pytest
 from mmsada_lab.analysis.lessons.source_choice import draw_source_choice, source_choice
 from mmsada_lab.analysis.selection import AT_RANDOM, LAST, ORACLE, RULES, USUAL, choice_counts, mean_regrets, rule_title
 from mmsada_lab.errors import UserError
+from mmsada_lab.lessons.swept import USUAL_VALUES, Sweeps, load_sweeps
 from mmsada_lab.presets import build_config
 from mmsada_lab.runs import read_manifest
-from mmsada_lab.sweeps.swept import USUAL_VALUES, Sweeps, load_sweeps
 
 
 @pytest.fixture(scope="module")

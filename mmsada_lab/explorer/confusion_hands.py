@@ -38,7 +38,7 @@ def try_confusion(
         UserError: no run of the baseline with predictions, nothing to compare it with, several settings of a method.
 
     Example:
-        >>> from mmsada_lab.sweeps.paper_tables import paper_tables
+        >>> from mmsada_lab.lessons.paper_tables import paper_tables
         >>> hands = try_confusion(paper_tables().plain(seed=0))
         >>> hands.controls["stream"].value = "flow"
         >>> hands.shown.sentence.partition(";")[0]

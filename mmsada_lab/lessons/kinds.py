@@ -39,7 +39,7 @@ def list_kinds() -> pd.DataFrame:
 
 def show_pictures(*, world: int, verb: str) -> AnimatedPng:
     """Segments of one verb in every kitchen, a row per kind of gap that can be seen, see `draw_kind_frames`."""
-    from mmsada_lab.explorer.kind_pictures import draw_kind_frames
+    from mmsada_lab.lessons.kind_pictures import draw_kind_frames
 
     return draw_kind_frames(world=world, verb=verb)
 

@@ -13,7 +13,7 @@ LIBRARY = {
     # runs
     "run_experiment": "experiment",
     "run_or_reference reference_runs": "sweeps.keep",
-    "run_methods": "explorer.method_runs",
+    "run_methods": "lessons.method_runs",
     "load_history load_predictions load_runs read_manifest": "runs",
     "load_trained predict_table": "trained",
     "top1 mean_class_accuracy": "evaluate",
@@ -29,13 +29,13 @@ LIBRARY = {
     "Crop sample_crop centre_crop apply_crop": "clips.transforms",
     "clip_rule labels_of": "clips.clips",
     "quantise_flow dequantise_flow": "datasets.flow",
-    "segments_of play_classes play_segments show_channels": "explorer.domain_clips",
+    "segments_of play_classes play_segments show_channels": "lessons.domain_clips",
     # what C is asked
     "rotate_tail": "clips.batches",
     "DyedReader clips_taught dye_batch": "explorer.dyed_batch",
-    "ask_first_stage": "explorer.first_stage",
+    "ask_first_stage": "lessons.first_stage",
     # choosing without labels
-    "load_sweeps": "sweeps.swept",
+    "load_sweeps": "lessons.swept",
     "choice_counts mean_regrets rank_correlation rule_title": "analysis.selection",
     "selection_table stage_evaluations": "analysis.selection",
     # data of one's own
