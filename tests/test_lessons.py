@@ -354,7 +354,7 @@ def test_many_kernels_share_a_colour_bar_and_say_their_width_when_hovered() -> N
     (bar,) = [trace.marker for trace in scatters if trace.marker.colorbar.title.text == "g"]
     assert list(bar.colorbar.ticktext) == ["0.04", "14", "1800"]
     assert (bar.cmin, bar.cmax) == (pytest.approx(np.log10(0.04), abs=1e-3), pytest.approx(np.log10(1800), abs=1e-3))
-    assert "g = 0.04, distance" in figure.data[0].hovertemplate
+    assert figure.data[0].hovertemplate.startswith("g = 0.04<br>distance of two features %{x")
     assert len({trace.line.color for trace in figure.data[:24]}) == 12
 
 

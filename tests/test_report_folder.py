@@ -358,7 +358,7 @@ class TestThePage:
         text = figure_json(picture)
         assert "<" not in text
         assert "&lt;script" in json.loads(text)["layout"]["title"]["text"]
-        assert re.findall(r"<(?!br>)", json.dumps(json.loads(text))) == []
+        assert re.findall(r"<(?!br>|/?extra>)", json.dumps(json.loads(text))) == []
 
 
 @pytest.fixture
