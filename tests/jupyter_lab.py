@@ -75,7 +75,7 @@ def jupyter_lab(root: Path) -> Iterator[tuple[psutil.Process, str]]:
     try:
         runtime = Path(variables["JUPYTER_RUNTIME_DIR"])
         end = time.monotonic() + 120
-        while not (files := list(runtime.glob("jpserver-*.json"))):
+        while not (files := [f for f in runtime.glob("jpserver-*.json") if f.read_text().rstrip().endswith("}")]):
             assert server.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.05)
