@@ -31,7 +31,7 @@ class TestFinishedRuns:
     def test_the_reported_accuracy_is_the_mean_of_the_last_evaluations(self) -> None:
         (run,) = finished_runs(["mmsada"], **PAIR).values()
         for stream in ("fused", "rgb", "flow"):
-            assert run.accuracies(stream).iloc[-run.averaged :].mean() == pytest.approx(run.top1(stream))
+            assert run.accuracies(stream).iloc[-run.evaluations :].mean() == pytest.approx(run.top1(stream))
         last = run.predictions.query("stream == 'fused'")
         assert 100 * (last["label"] == last["predicted"]).mean() == pytest.approx(run.top1(), abs=0.01)
 

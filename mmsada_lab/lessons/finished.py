@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,53 +15,39 @@ from mmsada_lab.analysis.gap.table import gap_table, run_features
 from mmsada_lab.analysis.neighbours import class_votes, domain_separation, embedding_summary, nearest
 from mmsada_lab.facts import FUSED, METHODS
 from mmsada_lab.files import locate
+from mmsada_lab.lessons.lesson_runs import RunFiles
 from mmsada_lab.paper import DomainPair
 from mmsada_lab.presets import build_config
-from mmsada_lab.runs import load_history, load_predictions, load_runs, read_arrays, read_manifest
+from mmsada_lab.runs import load_runs
 from mmsada_lab.sweeps.keep import find_run, reference_runs
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """What one run left, read when it is asked for.
+class FinishedRun(RunFiles):
+    """What a run left that was found among others, named by its method.
 
-    Attributes:
+    Args:
         path: of its folder.
         runs_dir: folder or zip file that it lies in.
     """
 
-    path: Path
-    runs_dir: Path
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """Its configuration, classes and result."""
-        return read_manifest(self.path / "manifest.json")
+    def __init__(self, path: Path, runs_dir: Path) -> None:
+        super().__init__(path)
+        self.runs_dir = runs_dir
 
     @property
     def title(self) -> str:
         """Of its method."""
-        return METHODS[self.manifest["config"]["method"]].title
+        return METHODS[self.config.method].title
 
     @property
     def pair(self) -> DomainPair:
         """Source and target."""
-        return DomainPair(self.manifest["config"]["source"], self.manifest["config"]["target"])
-
-    @property
-    def classes(self) -> list[str]:
-        """Names, by label."""
-        return list(self.manifest["classes"])
+        return self.config.pair
 
     @property
     def modalities(self) -> list[str]:
         """Those whose features were kept."""
         return [name.removeprefix("f_") for name in self.features if name.startswith("f_")]
-
-    @property
-    def averaged(self) -> int:
-        """How many evaluations the reported accuracy is the mean of."""
-        return int(self.manifest["result"]["evaluations"])
 
     def top1(self, stream: str = FUSED) -> float:
         """The reported accuracy on the target's test segments, percent."""
@@ -71,19 +55,9 @@ class FinishedRun:
 
     def accuracies(self, stream: str = FUSED) -> pd.Series[float]:
         """Top-1 (percent) on the target at every evaluation, by step of both stages."""
-        history = load_history(self.path)
+        history = self.history
         rows = history[(history["kind"] == "evaluation") & (history["name"] == f"{stream}/top1")]
         return rows.set_index("total_step")["value"]
-
-    @cached_property
-    def predictions(self) -> pd.DataFrame:
-        """As `load_predictions` has them."""
-        return load_predictions(self.path)
-
-    @cached_property
-    def features(self) -> dict[str, NDArray[Any]]:
-        """The arrays of ``features.npz``: f_MODALITY `(N, F)`, side, label and uid `(N,)` of both domains' segments."""
-        return read_arrays(self.path / "features.npz")
 
     @property
     def segments(self) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def train_run(config: ExperimentConfig, runs_dir: Path | str, *, device: str = "
     return LessonRun(run_experiment(config, Path(runs_dir), device=device))
 
 
-class LessonRun:
+class RunFiles:
     """What a finished run left in its folder; each file is read when it is first asked for.
 
     Args:
@@ -85,11 +85,6 @@ class LessonRun:
     def config(self) -> ExperimentConfig:
         """What was run."""
         return ExperimentConfig(**self.manifest["config"])
-
-    @property
-    def title(self) -> str:
-        """Method, pair and seed, for figures."""
-        return f"{self.config.method} {self.config.pair}, seed {self.config.seed}"
 
     @property
     def classes(self) -> list[str]:
@@ -115,6 +110,15 @@ class LessonRun:
     def features(self) -> dict[str, NDArray[Any]]:
         """Of the last step: f_MODALITY -> `(N, F)`, side -> `(N,)` source or target, and more."""
         return read_arrays(self.path / "features.npz")
+
+
+class LessonRun(RunFiles):
+    """A run that a lesson has trained."""
+
+    @property
+    def title(self) -> str:
+        """Method, pair and seed, for figures."""
+        return f"{self.config.method} {self.config.pair}, seed {self.config.seed}"
 
     @cached_property
     def results(self) -> pd.DataFrame:

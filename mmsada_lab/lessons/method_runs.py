@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from mmsada_lab.analysis.gap.table import gap_table, run_features
 from mmsada_lab.analysis.tables import TEST_SE, results_table
-from mmsada_lab.datasets.open import load_data, shared_modalities
 from mmsada_lab.experiment import run_experiment
 from mmsada_lab.facts import METHODS
-from mmsada_lab.presets import build_config
+from mmsada_lab.lessons.lesson_runs import configure
 from mmsada_lab.runs import load_history, load_runs, read_manifest
 
 
@@ -110,9 +109,8 @@ def run_methods(
         device: ``auto`` or ``cpu``.
 
     Raises:
-        UserError: as `build_config` and `run_experiment`.
+        UserError: as `configure` and `run_experiment`.
     """
-    chosen = {"modalities": shared_modalities(load_data(data)), **(overrides or {})}
-    shared: dict[str, Any] = {"source": source, "target": target, "data": data, "seed": seed, "overrides": chosen}
-    configs = {method: build_config(preset, method=method, **shared) for method in methods}  # before any is trained
+    shared: dict[str, Any] = {"source": source, "target": target, "data": data, "seed": seed, "overrides": overrides}
+    configs = {method: configure(preset, method=method, **shared) for method in methods}  # before any is trained
     return MethodRuns({m: run_experiment(config, runs_dir, device=device) for m, config in configs.items()})
