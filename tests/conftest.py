@@ -6,8 +6,10 @@ import gc
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded; children inherit it, and their last bits depend on it
 sys.path.insert(0, str(Path(__file__).parent))
@@ -40,6 +42,20 @@ def pytest_collection_finish() -> None:
 def one_thread() -> None:
     """Whatever another test has set: last bits depend on it."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for a module's tests; where it is missing they are left out, unless it is required."""
+    sync = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    from jupyter_lab import CHROMIUM, REQUIRED
+
+    if CHROMIUM is None and not REQUIRED:
+        pytest.skip("needs Chromium (or its path in the variable CHROMIUM)")
+    with sync.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

@@ -15,12 +15,11 @@ from typing import Any
 import nbformat
 import pytest
 from figure_geometry import MEASURE, faults_of, measured_page
-from jupyter_lab import CHROMIUM, TOKEN, jupyter_lab, needs_jupyter_lab
+from jupyter_lab import TOKEN, jupyter_lab, needs_jupyter_lab
 
 from mmsada_lab.analysis import style
 from mmsada_lab.publish.notebooks import FIGURE, write_page
 
-sync = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 pytestmark = needs_jupyter_lab
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
@@ -37,14 +36,6 @@ DRAWN = "[...document.querySelectorAll('.js-plotly-plot')].filter((figure) => fi
 def figures_of(path: Path) -> dict[str, Any]:
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     return {cell.id: o.data[FIGURE] for cell in cells for o in cell.outputs if FIGURE in o.get("data", {})}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def seen_on(page: Any, figures: int, code: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from figure_geometry import measured_page
-from jupyter_lab import CHROMIUM, needs_jupyter_lab
 
 from mmsada_lab import figures, style
 
@@ -87,7 +85,6 @@ def test_categories_of_a_panel_are_not_in_the_unit_of_another() -> None:
     assert score.hovertemplate.startswith("%{y}<br>score %{x"), "not: right nuclear norm %"
 
 
-@needs_jupyter_lab
 class TestAsDrawn:
     @pytest.mark.parametrize(
         ("draw", "trace", "point", "words"), EXPECTED, ids=lambda each: getattr(each, "__name__", "")
@@ -113,9 +110,5 @@ class TestAsDrawn:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
-    sync = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield measured_page(browser)
-        browser.close()
+def page(browser: Any) -> Any:
+    return measured_page(browser)

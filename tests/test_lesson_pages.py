@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,8 +28,6 @@ from mmsada_lab.publish.notebooks import FIGURE, find_notebooks, write_page
 from mmsada_lab.sweeps.beside import link_reports
 from mmsada_lab.sweeps.recipes import RECIPES
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-REQUIRED = os.environ.get("MMSADA_BROWSER") == "required"  # as .ci/run has it: what is missing is an error there
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
 LONG = f"value = {' + '.join(['first'] * 40)}  # {'words ' * 30}"
 
@@ -193,17 +189,6 @@ class TestReportsBeside:
         assert re.findall(r'href="#(.*?)">(.*?)<', contents) == [
             *[("table-2", "Rules"), ("figures", "Figures"), ("notes", "Notes")]
         ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    if CHROMIUM is None and not REQUIRED:
-        pytest.skip("needs Chromium (or its path in the variable CHROMIUM)")
-    with sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -37,8 +36,6 @@ from mmsada_lab.sweeps.report.pictures import method_pictures, overview, pair_ru
 
 pytestmark = pytest.mark.usefixtures("toy_format")
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-REQUIRED = os.environ.get("MMSADA_BROWSER") == "required"  # as .ci/run has it: a missing browser is an error there
 NO_EXPLORER = ExplorerPlan(wanted=False)
 EVIL = '<img src=x onerror="window.harmed=1"><script>window.harmed = 1</script>'
 A_TO_B = DomainPair("A", "B")
@@ -382,17 +379,6 @@ def test_names_are_no_html(evil: Path, tmp_path: Path) -> None:
     assert "<img" not in page[: page.index("<script>/**")]
     assert "window.harmed = 1</script>" not in page
     assert "&lt;img src=x" in page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    if CHROMIUM is None and not REQUIRED:
-        pytest.skip("needs Chromium (or its path in the variable CHROMIUM)")
-    with sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

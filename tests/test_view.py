@@ -132,14 +132,6 @@ class View:
         return self.page.locator(selector).inner_text()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def open_view(browser: Any, tmp_path: Path) -> Iterator[Callable[..., View]]:
     """Opens a scene in a page without a network; afterwards nothing may have been said or asked for but the page."""
